@@ -1,0 +1,124 @@
+//! How long to wait before the next attempt.
+//!
+//! Exponential with full jitter above a floor: the n-th wait is drawn evenly from the floor to
+//! `min(cap, base * 2^n)`. The floor keeps a wait from being zero, so it bounds the rate.
+//!
+//! | class | floor | base | cap |
+//! |---|---|---|---|
+//! | [`Class::Normal`] | 0.5 s | 1 s | 60 s |
+//! | [`Class::Slow`] | 5 min | 7.5 min | 15 min |
+//! | [`Class::HostKey`] | 5 min | 7.5 min | 30 min |
+//! | [`Class::Respect`] | 30 s | 60 s | 10 min |
+
+use core::time::Duration;
+
+use crate::failure::Class;
+
+/// The bounds of one kind of wait.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// No wait is shorter.
+    pub floor: Duration,
+    /// Upper end of the first wait.
+    pub base: Duration,
+    /// No wait is longer.
+    pub cap: Duration,
+}
+
+impl Range {
+    const fn from_ms(floor: u64, base: u64, cap: u64) -> Self {
+        Self {
+            floor: Duration::from_millis(floor),
+            base: Duration::from_millis(base),
+            cap: Duration::from_millis(cap),
+        }
+    }
+
+    /// The wait after `failures` earlier ones, `rng` being 32 random bits.
+    pub fn delay(&self, failures: u8, rng: u32) -> Duration {
+        let factor = 1u32 << failures.min(16);
+        let ceiling = self.base.saturating_mul(factor).min(self.cap);
+        let span_ms = ceiling.saturating_sub(self.floor).as_millis() as u64;
+        let share_ms = ((span_ms + 1) * u64::from(rng)) >> 32;
+        self.floor + Duration::from_millis(share_ms)
+    }
+}
+
+/// The bounds that hold for a class of failure.
+pub const fn range(class: Class) -> Range {
+    match class {
+        Class::Normal => Range::from_ms(500, 1_000, 60_000),
+        Class::Slow => Range::from_ms(300_000, 450_000, 900_000),
+        Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
+        Class::Respect => Range::from_ms(30_000, 60_000, 600_000),
+    }
+}
+
+/// The bounds for asking again for a refused forward on a living connection.
+pub const FORWARD_RETRY: Range = Range::from_ms(5_000, 5_000, 60_000);
+
+/// Counts failures by class.
+#[derive(Clone, Debug, Default)]
+pub struct Backoff {
+    failures: [u8; 4],
+}
+
+impl Backoff {
+    /// The wait after a failure of this class, `rng` being 32 random bits.
+    pub fn next(&mut self, class: Class, rng: u32) -> Duration {
+        let failures = &mut self.failures[class as usize];
+        let delay = range(class).delay(*failures, rng);
+        *failures = failures.saturating_add(1);
+        delay
+    }
+
+    /// Forgets all failures: the connection held.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CLASSES: [Class; 4] = [Class::Normal, Class::Slow, Class::HostKey, Class::Respect];
+
+    #[test]
+    fn the_upper_end_doubles_from_1_s_to_60_s_and_reset_starts_over() {
+        let mut backoff = Backoff::default();
+        let longest = |backoff: &mut Backoff| backoff.next(Class::Normal, u32::MAX).as_millis();
+        let waits: std::vec::Vec<_> = (0..8).map(|_| longest(&mut backoff)).collect();
+        assert_eq!(
+            waits,
+            [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+        );
+        backoff.reset();
+        assert_eq!(longest(&mut backoff), 1_000);
+    }
+
+    #[test]
+    fn classes_count_on_their_own() {
+        let mut backoff = Backoff::default();
+        for _ in 0..9 {
+            backoff.next(Class::Normal, 0);
+        }
+        assert_eq!(
+            backoff.next(Class::Respect, u32::MAX),
+            Duration::from_secs(60)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_wait_is_between_floor_and_cap(
+            failures in any::<u8>(), rng in any::<u32>(), class in 0usize..4
+        ) {
+            let range = range(CLASSES[class]);
+            let wait = range.delay(failures, rng);
+            prop_assert!(wait >= range.floor && wait <= range.cap);
+            prop_assert!(!wait.is_zero());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What can be wrong in a configuration.
+
+use core::fmt;
+
+use heapless::String;
+
+use crate::forward::ForwardError;
+use crate::keyword::{Keyword, Kind};
+
+/// The beginning of a wrong text, at most 40 bytes, control characters replaced by `?`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Excerpt(String<40>);
+
+impl Excerpt {
+    /// The beginning of `text`.
+    pub fn new(text: &str) -> Self {
+        let mut excerpt = String::new();
+        for c in text.chars() {
+            let shown = if c.is_control() { '?' } else { c };
+            if excerpt.push(shown).is_err() {
+                break;
+            }
+        }
+        Self(excerpt)
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A place in a file; both count from 1, columns in characters.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// What is wrong, and where if it is in a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// The place in the file; none on the command line.
+    pub position: Option<Position>,
+    /// What is wrong.
+    pub kind: ConfigErrorKind,
+}
+
+impl ConfigError {
+    pub(super) fn on_command_line(kind: ConfigErrorKind) -> Self {
+        Self {
+            position: None,
+            kind,
+        }
+    }
+}
+
+/// What is wrong. The text of each says what would be right.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigErrorKind {
+    /// Not one of the keywords.
+    UnknownKeyword(Excerpt),
+    /// A keyword without a value.
+    NoValue(&'static Keyword),
+    /// A `Host` without a pattern.
+    NoPattern,
+    /// More words than the keyword takes.
+    ExtraWord(&'static Keyword),
+    /// A value that the keyword does not take.
+    BadValue {
+        /// The keyword.
+        name: &'static str,
+        /// What it takes.
+        wanted: Kind,
+        /// What was given.
+        value: Excerpt,
+    },
+    /// `StrictHostKeyChecking no`.
+    CheckingOff,
+    /// More values of a keyword than there is room for.
+    TooMany(&'static str, usize),
+    /// A `RemoteForward` that is none.
+    Forward(ForwardError),
+    /// A double quote without a partner, or one within a word.
+    Quote,
+}
+
+impl fmt::Display for ConfigErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKeyword(name) => {
+                write!(f, "unknown keyword '{name}'; the manual lists those supported")
+            }
+            Self::NoValue(keyword) => {
+                write!(f, "{} has no value; give {}", keyword.name, keyword.kind)
+            }
+            Self::NoPattern => f.write_str("Host has no pattern; give at least one, such as *"),
+            Self::ExtraWord(keyword) => write!(
+                f,
+                "too many words for {}; give {}, in double quotes if it has spaces",
+                keyword.name, keyword.kind
+            ),
+            Self::BadValue {
+                name,
+                wanted,
+                value,
+            } => write!(f, "bad value '{value}' for {name}; give {wanted}"),
+            Self::CheckingOff => f.write_str(
+                "StrictHostKeyChecking no would accept any server; use accept-new to pin an unknown key",
+            ),
+            Self::TooMany(name, most) => write!(f, "too many of {name}; give at most {most}"),
+            Self::Forward(error) => write!(f, "RemoteForward: {error}"),
+            Self::Quote => f.write_str("stray double quote; put quotes around a whole word"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigErrorKind {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        self.kind.fmt(f)
+    }
+}
+
+impl core::error::Error for ConfigError {}

@@ -1,0 +1,295 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::keyword::KEYWORDS;
+use proptest::prelude::*;
+use std::string::ToString;
+use std::{format, vec::Vec as StdVec};
+
+fn parsed(text: &str) -> Config {
+    let mut config = Config::new();
+    config.parse_file(text, "server.example").unwrap();
+    config
+}
+
+fn file_error(text: &str) -> std::string::String {
+    let error = Config::new()
+        .parse_file(text, "server.example")
+        .unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_table() {
+    let config = Config::new();
+    let mut from_table = Config::new();
+    for keyword in KEYWORDS.iter().filter(|k| !k.default.is_empty()) {
+        from_table.apply(keyword.name, keyword.default).unwrap();
+    }
+    assert_eq!(config.address_family(), from_table.address_family.unwrap());
+    assert_eq!(
+        config.connect_timeout(),
+        from_table.connect_timeout.unwrap()
+    );
+    assert_eq!(
+        config.exit_on_forward_failure(),
+        from_table.exit_on_forward_failure.unwrap()
+    );
+    assert_eq!(
+        config.known_hosts_file(),
+        from_table.known_hosts_file.as_deref().unwrap()
+    );
+    assert_eq!(config.log_level(), from_table.log_level.unwrap());
+    assert_eq!(config.port(), from_table.port.unwrap());
+    assert_eq!(config.rekey_limit(), from_table.rekey_limit.unwrap());
+    assert_eq!(
+        config.server_alive_count_max(),
+        from_table.server_alive_count_max.unwrap()
+    );
+    assert_eq!(
+        config.server_alive_interval(),
+        from_table.server_alive_interval.unwrap()
+    );
+    assert_eq!(
+        config.strict_host_key_checking(),
+        from_table.strict_host_key_checking.unwrap()
+    );
+    assert_eq!(config.server_alive_interval().as_secs(), 60);
+    assert_eq!((config.user(), config.forwards().len()), (None, 0));
+}
+
+#[test]
+fn a_file_is_read_as_ssh_reads_it() {
+    let config = parsed(
+        "# the tunnel\r\n\
+         PORT=2222\n\
+         \tUser  =  charge # who\n\
+         IdentityFile \"/home/my key\"\n\
+         IdentityFile /etc/key#1\n\
+         serveraliveinterval 1m30s\n\
+         ServerAliveCountMax 5\n\
+         ConnectTimeout 10\n\
+         RemoteForward 1111 localhost:22\n\
+         RemoteForward \"*:1112\" localhost:80\n\
+         RekeyLimit 16M 1h\n\
+         StrictHostKeyChecking accept-new\n\
+         UserKnownHostsFile ~/known\n\
+         LogLevel debug2\n\
+         AddressFamily inet6\n\
+         ExitOnForwardFailure yes\n\n",
+    );
+    assert_eq!((config.port(), config.user()), (2222, Some("charge")));
+    assert_eq!(config.identity_files(), ["/home/my key", "/etc/key#1"]);
+    assert_eq!(config.server_alive_interval().as_secs(), 90);
+    assert_eq!(config.server_alive_count_max(), 5);
+    assert_eq!(config.connect_timeout().as_secs(), 10);
+    let forwards: StdVec<_> = config.forwards().iter().map(ToString::to_string).collect();
+    assert_eq!(forwards, ["1111:localhost:22", "*:1112:localhost:80"]);
+    let hour = Some(Duration::from_secs(3600));
+    assert_eq!(
+        config.rekey_limit(),
+        RekeyLimit {
+            bytes: 16 << 20,
+            time: hour
+        }
+    );
+    assert_eq!(
+        config.strict_host_key_checking(),
+        StrictHostKeyChecking::AcceptNew
+    );
+    assert_eq!(config.known_hosts_file(), "~/known");
+    assert_eq!(config.log_level(), LogLevel::Debug2);
+    assert_eq!(config.address_family(), AddressFamily::V6);
+    assert!(config.exit_on_forward_failure());
+}
+
+#[test]
+fn the_first_value_wins_but_forwards_and_keys_add_up_without_repetition() {
+    let mut config = Config::new();
+    config.parse_option("Port=1").unwrap();
+    config
+        .parse_option("RemoteForward 1111 localhost:22")
+        .unwrap();
+    config.add_identity_file("/a").unwrap();
+    let text = "Port 2\nRemoteForward 1111 localhost:22\nRemoteForward 1112 localhost:80\n\
+                IdentityFile /a\nIdentityFile /b\n";
+    config.parse_file(text, "h").unwrap();
+    assert_eq!(config.port(), 1);
+    assert_eq!(config.forwards().len(), 2);
+    assert_eq!(config.identity_files(), ["/a", "/b"]);
+}
+
+#[test]
+fn options_take_an_equals_sign_or_a_blank() {
+    for option in ["Port=22", "port 22", "PORT = 22", " Port\t22 "] {
+        let mut config = Config::new();
+        config.parse_option(option).unwrap();
+        assert_eq!(config.port, Some(22), "{option}");
+    }
+    for bad in [
+        "",
+        "=",
+        "Port",
+        "Port=",
+        "Port==22",
+        "Port=22 23",
+        "Port=22\nUser=x",
+        "#Port=22",
+    ] {
+        let error = Config::new().parse_option(bad).unwrap_err();
+        assert_eq!(error.position, None, "{bad}");
+    }
+}
+
+#[test]
+fn host_blocks_hold_for_hosts_that_match_their_patterns() {
+    let text = "User early\n\
+                Host other.example\n  Port 1\n  RemoteForward 1 h:1\n  IdentityFile /no\n\
+                Host * !server.example\n  Port 2\n\
+                Host \"x\" *.EXAMPLE\n  Port 3\n  RemoteForward 3 h:3\n\
+                Host *\n  Port 4\n  User late\n";
+    let config = parsed(text);
+    assert_eq!((config.port(), config.user()), (3, Some("early")));
+    assert_eq!(config.forwards().len(), 1);
+    assert!(config.identity_files().is_empty());
+}
+
+#[test]
+fn errors_name_line_and_column_even_in_blocks_of_other_hosts() {
+    for (text, wanted) in [
+        (
+            "Port 22\n  Prot 22\n",
+            "line 2, column 3: unknown keyword 'Prot'",
+        ),
+        (
+            "Host x\n  Port none\n",
+            "line 2, column 8: bad value 'none' for Port; give a whole number from 1 to 65535",
+        ),
+        ("Host\n", "line 1, column 5: Host has no pattern"),
+        ("Match all\n", "line 1, column 1: unknown keyword 'Match'"),
+        ("User\n", "line 1, column 5: User has no value"),
+        ("User a b\n", "line 1, column 8: too many words for User"),
+        ("User é b\n", "line 1, column 8: too many words for User"),
+        (
+            "IdentityFile \"/a\n",
+            "line 1, column 14: stray double quote",
+        ),
+        (
+            "IdentityFile /a\"b\"\n",
+            "line 1, column 16: stray double quote",
+        ),
+        (
+            "RemoteForward 1111\n",
+            "line 1, column 15: RemoteForward: not a forward; write two words",
+        ),
+        (
+            "RemoteForward 1 h:2 x\n",
+            "line 1, column 21: too many words for RemoteForward",
+        ),
+        (
+            "StrictHostKeyChecking no\n",
+            "line 1, column 23: StrictHostKeyChecking no would accept any server",
+        ),
+        (
+            "StrictHostKeyChecking ask\n",
+            "line 1, column 23: bad value 'ask'",
+        ),
+        (
+            "LogLevel LOUD\n",
+            "line 1, column 10: bad value 'LOUD' for LogLevel; give one of QUIET",
+        ),
+    ] {
+        let error = file_error(text);
+        assert!(error.starts_with(wanted), "{error}");
+    }
+}
+
+#[test]
+fn values_out_of_bounds_are_refused() {
+    for bad in [
+        "Port 0",
+        "Port 65536",
+        "Port +22",
+        "ServerAliveInterval 86401",
+        "ServerAliveInterval x",
+        "ServerAliveCountMax 0",
+        "ConnectTimeout 0",
+        "RekeyLimit 1K",
+        "RekeyLimit 5G",
+        "RekeyLimit 1G 5",
+        "RekeyLimit none",
+        "AddressFamily inet4",
+        "ExitOnForwardFailure true",
+        "User -x",
+        "UserKnownHostsFile \"\"",
+        "RemoteForward 70000 h:1",
+    ] {
+        assert!(Config::new().parse_option(bad).is_err(), "{bad}");
+    }
+    let mut config = Config::new();
+    config.parse_option("ServerAliveInterval 0").unwrap();
+    config.parse_option("RekeyLimit default none").unwrap();
+    assert_eq!(config.server_alive_interval(), Duration::ZERO);
+    assert_eq!(
+        config.rekey_limit(),
+        RekeyLimit {
+            bytes: 1 << 30,
+            time: None
+        }
+    );
+}
+
+#[test]
+fn there_is_room_for_16_forwards_and_4_keys_and_no_more() {
+    let mut config = Config::new();
+    for n in 1..=16 {
+        config
+            .parse_option(&format!("RemoteForward {n} h:1"))
+            .unwrap();
+    }
+    let error = config.parse_option("RemoteForward 17 h:1").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "too many of RemoteForward; give at most 16"
+    );
+    for n in 1..=4 {
+        config.add_identity_file(&format!("/{n}")).unwrap();
+    }
+    assert!(config.add_identity_file("/5").is_err());
+    assert!(
+        config.add_identity_file("/4").is_ok(),
+        "it is there already"
+    );
+    assert!(Config::new().add_identity_file(&"x".repeat(256)).is_err());
+}
+
+#[test]
+fn an_excerpt_shows_no_control_characters_and_is_short() {
+    let excerpt = Excerpt::new(&format!("\x1b[31m\n{}", "é".repeat(60))).to_string();
+    assert!(excerpt.starts_with("?[31m?é") && excerpt.len() <= 40);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(
+        text in "\\PC{0,60}",
+        lines in "((Host|Port|User|RekeyLimit|RemoteForward|IdentityFile)?[ =\"#*!\t1G:a\\[\\]é-]{0,12}\n){0,5}"
+    ) {
+        for text in [&text, &lines] {
+            let _ = Config::new().parse_file(text, "server");
+            let _ = Config::new().parse_option(text);
+            for keyword in &KEYWORDS {
+                let _ = Config::new().apply(keyword.name, text);
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_file_points_into_it(lines in "((Port|User|LogLevel)?[ =\"#a1]{0,8}\n){1,5}") {
+        if let Err(error) = Config::new().parse_file(&lines, "server") {
+            let position = error.position.unwrap();
+            let line = lines.lines().nth(position.line as usize - 1).unwrap();
+            prop_assert!(position.column as usize <= line.chars().count() + 1);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Destinations: `user@host[:port]`, from a command line or from a script's one argument.
+
+use core::fmt;
+
+use heapless::String;
+
+use crate::host::{self, HostError};
+
+/// Longest user name in bytes (useradd(8)).
+pub const MAX_USER: usize = 32;
+/// Longest argument of a script entry point in bytes.
+pub const MAX_SCRIPT_ARGUMENT: usize = 255;
+
+/// A server as the caller named it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// Login name on the server: letters, digits and `._+-`, not starting with `-`.
+    pub user: String<32>,
+    /// Name or address; IPv6 without brackets; addresses in canonical form.
+    pub host: String<255>,
+    /// The TCP port, 1 to 65535, if one was given.
+    pub port: Option<u16>,
+}
+
+/// Why a text is not a destination. The text of each says what would be right.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DestinationError {
+    /// No `user@` and no default user.
+    NoUser,
+    /// The user name is empty, too long or has a character that no login name has.
+    User,
+    /// Nothing after the `@`.
+    NoHost,
+    /// The host is neither a name nor an address, or too long.
+    Host,
+    /// The host looks like an address but is none.
+    Address,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// Not in the strict grammar of the script entry points.
+    Script,
+}
+
+impl fmt::Display for DestinationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoUser => "no user name; write user@host[:port]",
+            Self::User => {
+                "bad user name; use 1 to 32 letters, digits and ._+- that do not start with -"
+            }
+            Self::NoHost => "no host after the @; write user@host[:port]",
+            Self::Host => {
+                "bad host name; use labels of 1 to 63 letters, digits, - and _ with dots between"
+            }
+            Self::Address => "bad address; write 192.0.2.1, 2001:db8::1 or [2001:db8::1]:port",
+            Self::Port => "bad port; use a number from 1 to 65535",
+            Self::Script => "not one user@host[:port] with a dotted name or an IPv4 address",
+        })
+    }
+}
+
+impl core::error::Error for DestinationError {}
+
+impl From<HostError> for DestinationError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Empty => Self::NoHost,
+            HostError::TooLong | HostError::Name => Self::Host,
+            HostError::Address => Self::Address,
+        }
+    }
+}
+
+impl Destination {
+    /// Reads `user@host`, `user@host:port`, `user@[v6]:port`, `user@v6`, and dbclient's
+    /// `user@host^port` and `user@host/port`.
+    ///
+    /// # Errors
+    /// Anything else; see [`DestinationError`].
+    pub fn parse(text: &str) -> Result<Self, DestinationError> {
+        Self::parse_with_default(text, None)
+    }
+
+    /// As [`Destination::parse`], but `user` (ssh_config's `User`) stands in when the text
+    /// has no `user@`.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`]; the default user is checked like one in the text.
+    pub fn parse_with_default(text: &str, user: Option<&str>) -> Result<Self, DestinationError> {
+        let (user, rest) = match (text.split_once('@'), user) {
+            (Some((user, rest)), _) => (user, rest),
+            (None, Some(user)) => (user, text),
+            (None, None) => return Err(DestinationError::NoUser),
+        };
+        let (host, port) = split_port(rest)?;
+        let port = match port.map(host::parse_port) {
+            None => None,
+            Some(Some(port)) if port != 0 => Some(port),
+            Some(_) => return Err(DestinationError::Port),
+        };
+        Ok(Self {
+            user: parse_user(user)?,
+            host: host::parse(host)?,
+            port,
+        })
+    }
+
+    /// Reads the one argument of a script entry point: `user@host[:port]` with user
+    /// `[A-Za-z0-9_-]+` and host an IPv4 address or a name with at least one dot inside.
+    ///
+    /// The scripts used to test with `grep -Eiq "$run\@($rdm|$rip)"`, where
+    /// `run='^[a-z0-9_-]+'`, `rdm='([a-z][a-z0-9-]*\.)+[a-z0-9][a-z0-9-]+$'` and
+    /// `rip='((25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)(\.|$)){4}'`. Everything that this accepted
+    /// is accepted here, except what was never a destination:
+    /// - anything with a byte outside `[A-Za-z0-9_.@:-]` (the address part was not anchored at
+    ///   its end: `u@1.2.3.4. -R 0:h:1` passed) and several lines (grep needs only one to match);
+    /// - a user name that starts with `-` (an option) or has more than 32 bytes;
+    /// - `u@1.2.3.4.` and `u@1.2.3.4.5`, which no resolver takes for an address or a name, and
+    ///   `u@1.2.3.4.` followed by text that makes no name (`..`, `@`, a label that starts with `-`)
+    ///   or no port;
+    /// - labels over 63 bytes and arguments over 255 bytes.
+    ///
+    /// Octets may have leading zeros, as before; they are decimal (`010.0.0.1` is `10.0.0.1`).
+    /// New are `:port` and labels that start with a digit.
+    ///
+    /// # Errors
+    /// Anything else, mostly as [`DestinationError::Script`].
+    pub fn parse_script(text: &str) -> Result<Self, DestinationError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.@:".contains(&b);
+        if text.len() > MAX_SCRIPT_ARGUMENT || !text.bytes().all(allowed) {
+            return Err(DestinationError::Script);
+        }
+        let destination = Self::parse(text)?;
+        let host = destination.host.as_str();
+        let dotted = host.contains('.') && !host.ends_with('.');
+        if !dotted || host.contains([':', '_']) || destination.user.contains('.') {
+            return Err(DestinationError::Script);
+        }
+        Ok(destination)
+    }
+}
+
+impl fmt::Display for Destination {
+    /// `user@host[:port]`, an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}@[{}]", self.user, self.host)?;
+        } else {
+            write!(f, "{}@{}", self.user, self.host)?;
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A login name.
+pub(crate) fn parse_user(text: &str) -> Result<String<32>, DestinationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+    if text.is_empty() || text.starts_with('-') || !text.bytes().all(allowed) {
+        return Err(DestinationError::User);
+    }
+    String::try_from(text).map_err(|_| DestinationError::User)
+}
+
+/// Splits a port off; what is left has no brackets.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), DestinationError> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let (address, rest) = inner.split_once(']').ok_or(DestinationError::Address)?;
+        if !address.contains(':') {
+            return Err(DestinationError::Address);
+        }
+        if rest.is_empty() {
+            return Ok((address, None));
+        }
+        let port = rest
+            .strip_prefix([':', '^', '/'])
+            .ok_or(DestinationError::Port)?;
+        return Ok((address, Some(port)));
+    }
+    if let Some((host, port)) = text.split_once(['^', '/']) {
+        return Ok((host, Some(port)));
+    }
+    // Two colons can only be an address: a name has none, and a port has one.
+    match text.split_once(':') {
+        Some((_, port)) if port.contains(':') => Ok((text, None)),
+        Some((host, port)) => Ok((host, Some(port))),
+        None => Ok((text, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Why an attempt or a tunnel ended, and what kind of waiting that calls for.
+
+use core::fmt;
+
+/// A part of an attempt that has a deadline of its own.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Looking the name up.
+    Resolve,
+    /// TCP connection.
+    Tcp,
+    /// The server's identification line (RFC 4253, 4.2).
+    Ident,
+    /// Key exchange (RFC 4253, 7).
+    KeyExchange,
+    /// User authentication (RFC 4252).
+    Authentication,
+    /// The reply to a forward request (RFC 4254, 7.1).
+    Forward,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "name resolution",
+            Self::Tcp => "TCP connection",
+            Self::Ident => "server identification",
+            Self::KeyExchange => "key exchange",
+            Self::Authentication => "authentication",
+            Self::Forward => "forward reply",
+        })
+    }
+}
+
+/// Why an attempt or a tunnel ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The name could not be resolved.
+    Resolve,
+    /// No address could be reached.
+    Unreachable,
+    /// A stage took longer than its deadline.
+    Timeout(Stage),
+    /// The connection broke (reset, end of file, write error).
+    Lost,
+    /// The server stopped answering.
+    Silent,
+    /// The server broke the protocol, or there is no algorithm in common.
+    Protocol,
+    /// The server refused every key.
+    AuthRefused,
+    /// The host key is not the pinned one, or it is revoked.
+    HostKeyChanged,
+    /// The host key is unknown and may not be accepted.
+    HostKeyUnknown,
+    /// The server turned us away before or at login (too many connections, penalty).
+    GoneAway,
+    /// The server ended an established connection in an orderly way.
+    ServerClosed,
+    /// Something on this machine failed (no descriptor, no memory, no permission).
+    Local,
+    /// A reconnection was asked for here.
+    Asked,
+}
+
+/// What kind of waiting a failure calls for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Try again soon.
+    Normal,
+    /// Authentication refused: minutes, so that no penalty box or fail2ban is fed.
+    Slow,
+    /// Host key trouble: do not connect; look again slowly.
+    HostKey,
+    /// The server asked for less of us.
+    Respect,
+}
+
+impl Failure {
+    /// The kind of waiting that this failure calls for.
+    pub fn class(self) -> Class {
+        match self {
+            Self::AuthRefused => Class::Slow,
+            Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
+            Self::GoneAway => Class::Respect,
+            Self::Resolve
+            | Self::Unreachable
+            | Self::Timeout(_)
+            | Self::Lost
+            | Self::Silent
+            | Self::Protocol
+            | Self::ServerClosed
+            | Self::Local
+            | Self::Asked => Class::Normal,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "the name does not resolve",
+            Self::Unreachable => "no address can be reached",
+            Self::Timeout(stage) => return write!(f, "{stage} took too long"),
+            Self::Lost => "connection broken",
+            Self::Silent => "the server stopped answering",
+            Self::Protocol => "protocol error",
+            Self::AuthRefused => "authentication refused",
+            Self::HostKeyChanged => "host key changed",
+            Self::HostKeyUnknown => "host key unknown",
+            Self::GoneAway => "turned away by the server",
+            Self::ServerClosed => "closed by the server",
+            Self::Local => "local error",
+            Self::Asked => "reconnection asked for",
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Host names, addresses and ports: what destinations and forwards have in common.
+
+use core::fmt::Write;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use heapless::String;
+
+/// Longest host name in bytes (RFC 1035, 2.3.4).
+pub(crate) const MAX_HOST: usize = 255;
+/// Longest label of a name in bytes (RFC 1035, 2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// What is wrong with a host.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum HostError {
+    Empty,
+    TooLong,
+    Name,
+    Address,
+}
+
+/// A port in decimal digits, 0 to 65535. Signs, spaces and more than five digits are refused.
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
+    if text.is_empty() || text.len() > 5 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// A name, an IPv4 address or an IPv6 address without brackets (with an optional `%zone`).
+/// Addresses come back in canonical form; IPv4 octets are decimal, leading zeros included,
+/// where inet_aton(3) would read octal.
+pub(crate) fn parse<const N: usize>(text: &str) -> Result<String<N>, HostError> {
+    let mut out = String::new();
+    if text.is_empty() {
+        return Err(HostError::Empty);
+    }
+    if text.len() > MAX_HOST {
+        return Err(HostError::TooLong);
+    }
+    if text.contains(':') {
+        let (address, zone) = match text.split_once('%') {
+            Some((address, zone)) => (address, Some(zone)),
+            None => (text, None),
+        };
+        let address: Ipv6Addr = address.parse().map_err(|_| HostError::Address)?;
+        write!(out, "{address}").map_err(|_| HostError::TooLong)?;
+        if let Some(zone) = zone {
+            let fits = !zone.is_empty() && zone.bytes().all(|b| is_name_byte(b) || b == b'.');
+            if !fits {
+                return Err(HostError::Address);
+            }
+            write!(out, "%{zone}").map_err(|_| HostError::TooLong)?;
+        }
+        return Ok(out);
+    }
+    let relative = text.strip_suffix('.').unwrap_or(text);
+    if !relative.split('.').all(is_label) {
+        return Err(HostError::Name);
+    }
+    if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let address = parse_ipv4(text).ok_or(HostError::Address)?;
+        write!(out, "{address}").map_err(|_| HostError::TooLong)?;
+    } else {
+        out.push_str(text).map_err(|_| HostError::TooLong)?;
+    }
+    Ok(out)
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && label.len() <= MAX_LABEL
+        && !label.starts_with('-')
+        && label.bytes().all(is_name_byte)
+}
+
+/// Four decimal octets of one to three digits.
+fn parse_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.is_empty() || part.len() > 3 {
+            return None;
+        }
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+}

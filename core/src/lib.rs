@@ -1,0 +1,36 @@
+//! What reachback decides: grammars and policy, as pure state machines.
+//!
+//! # The contract
+//! - `handle_*` (or `handle`) takes in what happened. It never blocks, and it never fails
+//!   because of what a peer did.
+//! - `poll_*` gives out what to do next, one thing at a time, until it says `None`.
+//! - `poll_timeout` says when to call `handle_timeout` at the latest, and why.
+//!
+//! Time is a number handed in ([`time::Instant`], milliseconds of a monotonic clock), and the
+//! randomness of policy is a seed handed in. Nothing here knows sockets, files, threads or
+//! the wire format of SSH's transport; nothing here allocates: every table has a stated bound.
+//!
+//! The grammars ([`destination`], [`forward`], [`config`], [`known_hosts`], [`dropbear_key`])
+//! take text or bytes that others wrote. None of them panics on any input, and each error
+//! says in one line what is wrong and what would be right.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod backoff;
+pub mod config;
+pub mod destination;
+pub mod dial;
+pub mod dropbear_key;
+pub mod failure;
+pub mod forward;
+pub mod forwards;
+mod host;
+pub mod keyword;
+pub mod known_hosts;
+pub mod liveness;
+mod pattern;
+pub mod time;
+pub mod watchdog;

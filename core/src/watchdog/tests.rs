@@ -1,0 +1,474 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::backoff::range;
+use crate::failure::Class;
+use crate::forward::MAX_FORWARDS;
+use std::vec::Vec;
+
+mod properties;
+
+/// A watchdog on virtual time.
+struct Bench {
+    dog: Watchdog,
+    now: Instant,
+}
+
+const S: u64 = 1000;
+
+impl Bench {
+    fn with(policy: Policy, forwards: usize) -> Self {
+        let now = Instant(1_000_000);
+        Self {
+            dog: Watchdog::new(policy, forwards, 42, now),
+            now,
+        }
+    }
+
+    /// Two forwards and the default policy.
+    fn new() -> Self {
+        Self::with(Policy::default(), 2)
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.dog.poll_action()).collect()
+    }
+
+    /// Hands in a happening and gives what it led to.
+    fn on(&mut self, happening: Happening) -> Vec<Action> {
+        self.dog.handle(self.now, happening);
+        self.actions()
+    }
+
+    /// Lets time pass to the next timer and gives what it led to.
+    fn next_timer(&mut self) -> (Timer, Vec<Action>) {
+        let (at, timer) = self.dog.poll_timeout().unwrap();
+        assert!(at >= self.now);
+        self.now = at;
+        self.dog.handle_timeout(self.now);
+        (timer, self.actions())
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Action> {
+        self.now.0 += ms;
+        self.dog.handle_timeout(self.now);
+        self.actions()
+    }
+
+    fn reach(&mut self, stage: Stage) {
+        use Happening as H;
+        let way = [
+            (Stage::Tcp, H::Resolved),
+            (Stage::Ident, H::Connected),
+            (Stage::KeyExchange, H::Identified),
+            (Stage::Authentication, H::KeysExchanged),
+            (Stage::Forward, H::Authenticated),
+        ];
+        for (reached, happening) in way {
+            if reached <= stage {
+                self.on(happening);
+            }
+        }
+    }
+
+    /// Authenticated, every forward confirmed.
+    fn up(mut self) -> Self {
+        self.actions();
+        self.reach(Stage::Forward);
+        for index in 0..self.dog.forwards().len() as u8 {
+            self.on(Happening::ForwardConfirmed { index, port: 1111 });
+        }
+        self
+    }
+
+    fn waiting(&self) -> (Duration, Failure) {
+        match self.dog.state() {
+            State::Waiting { until, why } => (until.since(self.now), why),
+            state => panic!("not waiting but {state}"),
+        }
+    }
+}
+
+#[test]
+fn the_default_policy_is_that_of_an_empty_configuration() {
+    let mut config = crate::config::Config::new();
+    assert_eq!(Policy::from(&config), Policy::default());
+    config.parse_option("ServerAliveInterval 7").unwrap();
+    config.parse_option("ExitOnForwardFailure yes").unwrap();
+    let policy = Policy::from(&config);
+    assert_eq!(policy.alive_interval, Duration::from_secs(7));
+    assert!(policy.exit_on_forward_failure);
+}
+
+#[test]
+fn the_first_attempt_begins_at_once() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.actions(), [Action::Resolve]);
+    assert_eq!(bench.dog.state(), State::Connecting(Stage::Resolve));
+}
+
+#[test]
+fn every_stage_has_its_deadline() {
+    for (stage, seconds) in [
+        (Stage::Resolve, 30),
+        (Stage::Tcp, 30),
+        (Stage::KeyExchange, 30),
+        (Stage::Authentication, 60),
+        (Stage::Forward, 30),
+    ] {
+        let mut bench = Bench::new();
+        bench.actions();
+        bench.reach(stage);
+        let begun = bench.now;
+        let (timer, actions) = bench.next_timer();
+        assert_eq!(timer, Timer::Stage(stage));
+        assert_eq!(
+            bench.now.since(begun),
+            Duration::from_secs(seconds),
+            "{stage}"
+        );
+        let why = Failure::Timeout(stage);
+        assert_eq!(actions[0], Action::Abandon(why));
+        assert!(matches!(actions[1], Action::Wait { why: w, .. } if w == why));
+        assert_eq!(actions.len(), 2);
+    }
+}
+
+#[test]
+fn the_identification_shares_the_time_of_the_tcp_connection() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.reach(Stage::Tcp);
+    let begun = bench.now;
+    bench.pass(20 * S);
+    bench.on(Happening::Connected);
+    let (timer, _) = bench.next_timer();
+    assert_eq!(timer, Timer::Stage(Stage::Ident));
+    assert_eq!(bench.now.since(begun), Duration::from_secs(30));
+}
+
+#[test]
+fn a_server_that_talks_without_getting_on_gains_no_time() {
+    let mut bench = Bench::new();
+    bench.reach(Stage::KeyExchange);
+    let before = bench.dog.poll_timeout();
+    bench.pass(10 * S);
+    bench.on(Happening::Inbound);
+    bench.on(Happening::Identified);
+    assert_eq!(bench.dog.poll_timeout(), before);
+}
+
+#[test]
+fn forwards_are_asked_for_together_and_the_tunnel_is_up_when_all_are_confirmed() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.reach(Stage::Authentication);
+    let asked = bench.on(Happening::Authenticated);
+    let request = |index| Action::RequestForward { index };
+    assert_eq!(asked, [request(0), request(1)]);
+    let confirm = |index| Happening::ForwardConfirmed { index, port: 7 };
+    assert_eq!(bench.on(confirm(1)), []);
+    assert_eq!(bench.dog.forwards()[1], ForwardState::Confirmed { port: 7 });
+    assert_eq!(bench.on(confirm(0)), [Action::TunnelUp]);
+    assert_eq!(bench.on(confirm(0)), [], "once per connection");
+}
+
+#[test]
+fn a_tunnel_without_forwards_is_up_when_authenticated() {
+    let mut bench = Bench::with(Policy::default(), 0);
+    bench.actions();
+    bench.reach(Stage::Authentication);
+    assert_eq!(bench.on(Happening::Authenticated), [Action::TunnelUp]);
+}
+
+#[test]
+fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.reach(Stage::Forward);
+    bench.on(Happening::ForwardConfirmed { index: 0, port: 1 });
+    for _ in 0..5 {
+        let actions = bench.on(Happening::ForwardRefused { index: 1 });
+        let [Action::ForwardWaits { index: 1, until }] = actions[..] else {
+            panic!("{actions:?}");
+        };
+        let wait = until.since(bench.now);
+        assert!((5..=60).contains(&wait.as_secs()), "{wait:?}");
+        loop {
+            bench.on(Happening::Inbound);
+            let (timer, actions) = bench.next_timer();
+            if timer == Timer::ForwardRetry {
+                assert_eq!(actions, [Action::RequestForward { index: 1 }]);
+                break;
+            }
+            assert_eq!(actions, [Action::Probe]);
+        }
+        assert_eq!(bench.dog.forwards()[0], ForwardState::Confirmed { port: 1 });
+    }
+    let last = bench.on(Happening::ForwardConfirmed { index: 1, port: 2 });
+    assert_eq!(last, [Action::TunnelUp]);
+}
+
+#[test]
+fn exit_on_forward_failure_ends_everything() {
+    let policy = Policy {
+        exit_on_forward_failure: true,
+        ..Policy::default()
+    };
+    let mut bench = Bench::with(policy, 2);
+    bench.actions();
+    bench.reach(Stage::Forward);
+    let actions = bench.on(Happening::ForwardRefused { index: 0 });
+    assert_eq!(actions, [Action::Disconnect]);
+    assert_eq!(bench.on(Happening::Failed(Failure::Lost)), [Action::Exit]);
+    assert_eq!(bench.dog.exit_reason(), ExitReason::ForwardRefused);
+}
+
+#[test]
+fn a_silent_loss_is_noticed_within_75_s_after_three_probes() {
+    let mut bench = Bench::new().up();
+    let last_byte = bench.now;
+    let mut probes = 0;
+    loop {
+        match bench.next_timer().1[..] {
+            [Action::Probe] => probes += 1,
+            [Action::Abandon(Failure::Silent), Action::Wait { .. }] => break,
+            ref other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(probes, 3);
+    assert_eq!(bench.now.since(last_byte), Duration::from_secs(75));
+}
+
+#[test]
+fn an_answer_to_a_probe_keeps_the_tunnel() {
+    let mut bench = Bench::new().up();
+    for _ in 0..100 {
+        assert_eq!(bench.next_timer(), (Timer::Probe, std::vec![Action::Probe]));
+        assert_eq!(bench.dog.poll_timeout().unwrap().1, Timer::ProbeAnswer);
+        bench.pass(4 * S);
+        assert_eq!(bench.on(Happening::Inbound), []);
+    }
+    assert!(matches!(bench.dog.state(), State::Up { .. }));
+}
+
+#[test]
+fn without_keepalive_an_idle_tunnel_waits_for_nothing() {
+    let policy = Policy {
+        alive_interval: Duration::ZERO,
+        ..Policy::default()
+    };
+    let mut bench = Bench::with(policy, 1).up();
+    assert_eq!(bench.dog.poll_timeout(), None);
+    assert_eq!(bench.on(Happening::LinkUp), []);
+}
+
+#[test]
+fn a_lost_connection_is_made_again_with_all_its_forwards() {
+    let mut bench = Bench::new().up();
+    let actions = bench.on(Happening::Failed(Failure::Lost));
+    assert!(matches!(
+        actions[..],
+        [Action::Wait {
+            why: Failure::Lost,
+            ..
+        }]
+    ));
+    assert_eq!(bench.dog.forwards(), [ForwardState::Idle; 2]);
+    assert_eq!(
+        bench.next_timer(),
+        (Timer::Wait, std::vec![Action::Resolve])
+    );
+    bench.reach(Stage::Authentication);
+    let request = |index| Action::RequestForward { index };
+    assert_eq!(bench.on(Happening::Authenticated), [request(0), request(1)]);
+}
+
+#[test]
+fn waits_grow_until_a_connection_has_held_for_a_minute() {
+    let mut bench = Bench::new();
+    let mut longest = Duration::ZERO;
+    for _ in 0..12 {
+        bench.reach(Stage::Forward);
+        bench.pass(S);
+        bench.on(Happening::Failed(Failure::Lost));
+        longest = longest.max(bench.waiting().0);
+        bench.next_timer();
+    }
+    assert!(longest > Duration::from_secs(5) && longest <= Duration::from_secs(60));
+    bench.reach(Stage::Forward);
+    for _ in 0..60 {
+        bench.on(Happening::Inbound);
+        bench.on(Happening::ForwardConfirmed { index: 0, port: 1 });
+        bench.on(Happening::ForwardConfirmed { index: 1, port: 1 });
+        bench.pass(S);
+    }
+    bench.on(Happening::Failed(Failure::Lost));
+    assert!(
+        bench.waiting().0 <= Duration::from_secs(1),
+        "it started over"
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_for_ever_and_seldom() {
+    for seed in 0..20 {
+        let mut now = Instant(0);
+        let mut dog = Watchdog::new(Policy::default(), 2, seed, now);
+        let (mut attempts, hour) = (0, Instant(3600 * S));
+        while now < hour {
+            while let Some(action) = dog.poll_action() {
+                if action == Action::Resolve {
+                    attempts += 1;
+                    dog.handle(now, Happening::Failed(Failure::Unreachable));
+                }
+                assert!(!matches!(action, Action::Exit | Action::Disconnect));
+            }
+            now = dog.poll_timeout().unwrap().0;
+            dog.handle_timeout(now);
+        }
+        // About 30 s on average, and 7 more while the waits are still short.
+        assert!(
+            (90..=180).contains(&attempts),
+            "{attempts} attempts in an hour"
+        );
+    }
+}
+
+#[test]
+fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most() {
+    for (failure, class) in [
+        (Failure::Unreachable, Class::Normal),
+        (Failure::AuthRefused, Class::Slow),
+        (Failure::HostKeyChanged, Class::HostKey),
+        (Failure::HostKeyUnknown, Class::HostKey),
+        (Failure::GoneAway, Class::Respect),
+    ] {
+        let bounds = range(class);
+        let mut bench = Bench::new();
+        bench.actions();
+        for _ in 0..12 {
+            bench.on(Happening::Failed(failure));
+            let failed_at = bench.now;
+            let (wait, why) = bench.waiting();
+            assert_eq!(why, failure);
+            assert!(wait >= bounds.floor && wait <= bounds.cap, "{wait:?}");
+            bench.pass(10);
+            bench.on(Happening::LinkUp);
+            assert_eq!(bench.next_timer().1, [Action::Resolve]);
+            assert_eq!(bench.now.since(failed_at), bounds.floor, "{failure}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_comes_back_late_in_a_wait_begins_the_attempt_at_once() {
+    let mut bench = Bench::new();
+    loop {
+        bench.on(Happening::Failed(Failure::Unreachable));
+        if bench.waiting().0 > Duration::from_secs(10) {
+            break;
+        }
+        bench.next_timer();
+    }
+    bench.pass(5 * S);
+    assert_eq!(bench.on(Happening::LinkUp), [Action::Resolve]);
+    assert_eq!(bench.on(Happening::LinkUp), [], "an attempt is under way");
+}
+
+#[test]
+fn a_link_that_comes_back_under_a_living_tunnel_probes_it_at_once_and_once() {
+    let mut bench = Bench::new().up();
+    bench.pass(S);
+    assert_eq!(bench.on(Happening::LinkUp), [Action::Probe]);
+    assert_eq!(bench.on(Happening::LinkUp), []);
+    let lost_by = bench.now + Duration::from_secs(15);
+    while !matches!(bench.next_timer().1[0], Action::Abandon(_)) {}
+    assert_eq!(bench.now, lost_by);
+}
+
+#[test]
+fn a_reconnection_asked_for_cuts_everything_short() {
+    let mut bench = Bench::new().up();
+    bench.pass(10 * S);
+    let actions = bench.on(Happening::ReconnectNow);
+    assert_eq!(actions, [Action::Abandon(Failure::Asked), Action::Resolve]);
+    bench.on(Happening::Failed(Failure::AuthRefused));
+    bench.pass(S);
+    assert_eq!(bench.on(Happening::ReconnectNow), [Action::Resolve]);
+    let actions = bench.on(Happening::ReconnectNow);
+    assert!(matches!(
+        actions[..],
+        [Action::Abandon(_), Action::Wait { .. }]
+    ));
+    assert_eq!(bench.waiting().0, ATTEMPT_GAP, "not faster than that");
+}
+
+#[test]
+fn stop_ends_a_connection_gracefully_and_within_2_s() {
+    for stage in [Stage::Resolve, Stage::KeyExchange, Stage::Forward] {
+        let mut bench = Bench::new();
+        bench.actions();
+        bench.reach(stage);
+        assert_eq!(bench.on(Happening::Stop), [Action::Disconnect]);
+        assert_eq!(bench.on(Happening::Stop), []);
+        assert_eq!(bench.on(Happening::ReconnectNow), []);
+        let begun = bench.now;
+        assert_eq!(bench.next_timer(), (Timer::Drain, std::vec![Action::Exit]));
+        assert_eq!(bench.now.since(begun), Duration::from_secs(2));
+        assert_eq!(bench.dog.state(), State::Stopped);
+        assert_eq!(bench.dog.exit_reason(), ExitReason::Stopped);
+    }
+}
+
+#[test]
+fn stop_ends_at_once_when_the_connection_is_closed_or_there_is_none() {
+    let mut bench = Bench::new().up();
+    bench.on(Happening::Stop);
+    assert_eq!(
+        bench.on(Happening::Failed(Failure::ServerClosed)),
+        [Action::Exit]
+    );
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.on(Happening::Failed(Failure::Resolve));
+    assert_eq!(bench.on(Happening::Stop), [Action::Exit]);
+    assert_eq!(bench.dog.poll_timeout(), None);
+}
+
+#[test]
+fn what_does_not_fit_the_state_is_ignored() {
+    let mut bench = Bench::new();
+    bench.actions();
+    for early in [
+        Happening::ForwardConfirmed { index: 0, port: 1 },
+        Happening::ForwardRefused { index: 0 },
+        Happening::Inbound,
+        Happening::LinkUp,
+    ] {
+        assert_eq!(bench.on(early), []);
+    }
+    bench.on(Happening::Failed(Failure::Unreachable));
+    let state = bench.dog.state();
+    for late in [
+        Happening::Resolved,
+        Happening::Authenticated,
+        Happening::Failed(Failure::AuthRefused),
+    ] {
+        assert_eq!(bench.on(late), []);
+        assert_eq!(bench.dog.state(), state);
+    }
+}
+
+#[test]
+fn what_is_not_carried_out_in_time_is_taken_back() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.reach(Stage::Authentication);
+    bench.dog.handle(bench.now, Happening::Authenticated);
+    bench
+        .dog
+        .handle(bench.now, Happening::Failed(Failure::Lost));
+    let actions = bench.actions();
+    assert!(matches!(actions[..], [Action::Wait { .. }]), "{actions:?}");
+}

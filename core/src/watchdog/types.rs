@@ -1,0 +1,227 @@
+//! What goes in and out of the watchdog.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::config::Config;
+use crate::failure::{Failure, Stage};
+use crate::time::Instant;
+
+/// The times and numbers that a watchdog keeps to. Timeouts below 1 ms count as 1 ms.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Silence after which the server is probed; zero means never. Default: 60 s.
+    pub alive_interval: Duration,
+    /// Unanswered probes after which it counts as dead. Default: 3.
+    pub alive_count_max: u32,
+    /// For name resolution. Default: 30 s.
+    pub resolve_timeout: Duration,
+    /// For TCP connection and server identification together. Default: 30 s.
+    pub connect_timeout: Duration,
+    /// For the first key exchange. Default: 30 s.
+    pub kex_timeout: Duration,
+    /// For authentication. Default: 60 s.
+    pub auth_timeout: Duration,
+    /// For the reply to a forward request. Default: 30 s.
+    pub forward_timeout: Duration,
+    /// How long a connection must have been authenticated for its end not to count as one more
+    /// failure in a row. Default: 60 s.
+    pub stable_after: Duration,
+    /// Whether a refused forward is the end. Default: no.
+    pub exit_on_forward_failure: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            alive_interval: Duration::from_secs(60),
+            alive_count_max: 3,
+            resolve_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
+            kex_timeout: Duration::from_secs(30),
+            auth_timeout: Duration::from_secs(60),
+            forward_timeout: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
+            exit_on_forward_failure: false,
+        }
+    }
+}
+
+impl From<&Config> for Policy {
+    /// What the configuration sets; the defaults for the rest.
+    fn from(config: &Config) -> Self {
+        Self {
+            alive_interval: config.server_alive_interval(),
+            alive_count_max: config.server_alive_count_max(),
+            connect_timeout: config.connect_timeout(),
+            exit_on_forward_failure: config.exit_on_forward_failure(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Policy {
+    /// With timeouts that are not zero: a deadline must lie after its beginning.
+    pub(super) fn bounded(mut self) -> Self {
+        for timeout in [
+            &mut self.resolve_timeout,
+            &mut self.connect_timeout,
+            &mut self.kex_timeout,
+            &mut self.auth_timeout,
+            &mut self.forward_timeout,
+        ] {
+            *timeout = (*timeout).max(Duration::from_millis(1));
+        }
+        self
+    }
+}
+
+/// What happened.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Happening {
+    /// There are addresses.
+    Resolved,
+    /// TCP connection established.
+    Connected,
+    /// The server's identification line was read.
+    Identified,
+    /// The first key exchange is complete and the host key accepted.
+    KeysExchanged,
+    /// The server let us in.
+    Authenticated,
+    /// The server listens for a forward.
+    ForwardConfirmed {
+        /// Which forward.
+        index: u8,
+        /// The port it listens on.
+        port: u16,
+    },
+    /// The server refused a forward.
+    ForwardRefused {
+        /// Which forward.
+        index: u8,
+    },
+    /// Bytes came from the server.
+    Inbound,
+    /// The attempt or the tunnel is over; the caller has closed its sockets.
+    Failed(Failure),
+    /// A link or an address came back.
+    LinkUp,
+    /// Someone asked for a new connection now.
+    ReconnectNow,
+    /// Someone asked for the end.
+    Stop,
+}
+
+/// What to do.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Begin an attempt: resolve the name afresh and connect.
+    Resolve,
+    /// Close the sockets of the attempt or tunnel now. It is already counted as over; no
+    /// [`Happening::Failed`] is wanted for it.
+    Abandon(Failure),
+    /// Send the request for a forward.
+    RequestForward {
+        /// Which forward.
+        index: u8,
+    },
+    /// Ask the server for a sign of life.
+    Probe,
+    /// Nothing to do: the next attempt is at `until`. For log and status.
+    Wait {
+        /// When the next attempt begins.
+        until: Instant,
+        /// What ended the last one.
+        why: Failure,
+    },
+    /// Every forward is confirmed. Once per connection. For log and status.
+    TunnelUp,
+    /// A forward was refused and will be asked for again. For log and status.
+    ForwardWaits {
+        /// Which forward.
+        index: u8,
+        /// When it is asked for again.
+        until: Instant,
+    },
+    /// End gracefully: cancel forwards, let channels drain, send `SSH_MSG_DISCONNECT`, close;
+    /// then hand in [`Happening::Failed`]. [`Action::Exit`] follows within [`super::DRAIN`]
+    /// either way.
+    Disconnect,
+    /// The end. [`super::Watchdog::exit_reason`] says why.
+    Exit,
+}
+
+/// Why the watchdog ended.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum ExitReason {
+    /// Someone asked for it.
+    Stopped,
+    /// The server refused a forward, and ExitOnForwardFailure is set.
+    ForwardRefused,
+}
+
+/// Which timer is due next.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// The deadline of a stage.
+    Stage(Stage),
+    /// A refused forward is to be asked for again.
+    ForwardRetry,
+    /// The server is to be probed.
+    Probe,
+    /// The answer to a probe is late.
+    ProbeAnswer,
+    /// The next attempt.
+    Wait,
+    /// The end of a graceful end.
+    Drain,
+}
+
+/// What state a tunnel is in.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// An attempt is under way, in this stage.
+    Connecting(Stage),
+    /// Authenticated.
+    Up {
+        /// Since when.
+        since: Instant,
+        /// How many forwards the server has confirmed.
+        confirmed: u8,
+        /// Of how many.
+        forwards: u8,
+    },
+    /// Waiting for the next attempt.
+    Waiting {
+        /// Until when.
+        until: Instant,
+        /// What ended the last one.
+        why: Failure,
+    },
+    /// Ending.
+    Stopping,
+    /// Over.
+    Stopped,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting(stage) => write!(f, "connecting ({stage})"),
+            Self::Up {
+                confirmed,
+                forwards,
+                ..
+            } if confirmed == forwards => f.write_str("up"),
+            Self::Up {
+                confirmed,
+                forwards,
+                ..
+            } => write!(f, "up ({confirmed} of {forwards} forwards)"),
+            Self::Waiting { why, .. } => write!(f, "waiting ({why})"),
+            Self::Stopping => f.write_str("stopping"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Algorithm names and their negotiation (RFC 4253 section 7.1).
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::Error;
+use crate::wire::{Put, Reader, names};
+
+/// `SSH_MSG_KEXINIT` (RFC 4253 section 12).
+const MSG_KEXINIT: u8 = 20;
+
+/// Strict key exchange as the client announces it (OpenSSH's `PROTOCOL`, section 1.10).
+const STRICT_CLIENT: &str = "kex-strict-c-v00@openssh.com";
+/// Strict key exchange as the server announces it.
+const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
+/// The client can read `SSH_MSG_EXT_INFO` (RFC 8308 section 2.1).
+const EXT_INFO_CLIENT: &str = "ext-info-c";
+/// Named because the lists must not be empty; never used, since every cipher offered
+/// authenticates by itself (RFC 5647 section 5.1, `PROTOCOL.chacha20poly1305`).
+const MACS: [&str; 2] = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256"];
+/// Longest part of a server's list kept for an error, in bytes.
+const THEIRS: usize = 200;
+
+/// A key exchange method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kex {
+    /// `mlkem768x25519-sha256` (draft-ietf-sshm-mlkem-hybrid-kex).
+    MlKem768X25519,
+    /// `curve25519-sha256` (RFC 8731).
+    Curve25519,
+    /// `curve25519-sha256@libssh.org`: the same under its first name.
+    Curve25519LibSsh,
+    /// `ecdh-sha2-nistp256` (RFC 5656).
+    EcdhNistp256,
+}
+
+impl Kex {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kex::MlKem768X25519 => "mlkem768x25519-sha256",
+            Kex::Curve25519 => "curve25519-sha256",
+            Kex::Curve25519LibSsh => "curve25519-sha256@libssh.org",
+            Kex::EcdhNistp256 => "ecdh-sha2-nistp256",
+        }
+    }
+}
+
+/// A host key signature algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostKeyAlgorithm {
+    /// `ssh-ed25519` (RFC 8709).
+    Ed25519,
+    /// `ecdsa-sha2-nistp256` (RFC 5656).
+    EcdsaP256,
+    /// `ecdsa-sha2-nistp384` (RFC 5656).
+    EcdsaP384,
+    /// `rsa-sha2-512` (RFC 8332).
+    RsaSha512,
+    /// `rsa-sha2-256` (RFC 8332).
+    RsaSha256,
+}
+
+impl HostKeyAlgorithm {
+    /// Every algorithm, best first.
+    pub const ALL: [Self; 5] = [
+        Self::Ed25519,
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::RsaSha512,
+        Self::RsaSha256,
+    ];
+
+    /// The name of the signature algorithm.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RsaSha512 => "rsa-sha2-512",
+            Self::RsaSha256 => "rsa-sha2-256",
+            other => other.key_type(),
+        }
+    }
+
+    /// The algorithm of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// The name of the key's type, which RSA's two algorithms share (RFC 8332 section 3).
+    pub fn key_type(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ssh-ed25519",
+            Self::EcdsaP256 => "ecdsa-sha2-nistp256",
+            Self::EcdsaP384 => "ecdsa-sha2-nistp384",
+            Self::RsaSha512 | Self::RsaSha256 => "ssh-rsa",
+        }
+    }
+}
+
+/// An authenticated cipher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// `chacha20-poly1305@openssh.com` (OpenSSH's `PROTOCOL.chacha20poly1305`).
+    ChaCha20Poly1305,
+    /// `aes256-gcm@openssh.com` (RFC 5647 with OpenSSH's negotiation).
+    Aes256Gcm,
+    /// `aes128-gcm@openssh.com`.
+    Aes128Gcm,
+}
+
+impl Cipher {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cipher::ChaCha20Poly1305 => "chacha20-poly1305@openssh.com",
+            Cipher::Aes256Gcm => "aes256-gcm@openssh.com",
+            Cipher::Aes128Gcm => "aes128-gcm@openssh.com",
+        }
+    }
+}
+
+/// What the client offers, each list best first. No list may be empty.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Key exchange methods.
+    pub kex: Vec<Kex>,
+    /// Host key algorithms.
+    pub host_keys: Vec<HostKeyAlgorithm>,
+    /// Ciphers, the same for both directions.
+    pub ciphers: Vec<Cipher>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Offer {
+            kex: vec![
+                Kex::MlKem768X25519,
+                Kex::Curve25519,
+                Kex::Curve25519LibSsh,
+                Kex::EcdhNistp256,
+            ],
+            host_keys: HostKeyAlgorithm::ALL.to_vec(),
+            ciphers: vec![
+                Cipher::ChaCha20Poly1305,
+                Cipher::Aes256Gcm,
+                Cipher::Aes128Gcm,
+            ],
+        }
+    }
+}
+
+impl Offer {
+    /// Puts the algorithms whose key type is in `known` first and keeps the order
+    /// otherwise, so that a server shows the key that is already pinned.
+    pub fn prefer_host_key_types(&mut self, known: &[&str]) {
+        self.host_keys
+            .sort_by_key(|a| !known.contains(&a.key_type()));
+    }
+}
+
+/// Appends a whole `SSH_MSG_KEXINIT` payload to `out`.
+///
+/// `first` says that this is the connection's first key exchange, the only one whose list
+/// carries `ext-info-c` and `kex-strict-c-v00@openssh.com`.
+pub fn write_kexinit(offer: &Offer, cookie: [u8; 16], first: bool, out: &mut Vec<u8>) {
+    out.put_u8(MSG_KEXINIT);
+    out.put(&cookie);
+    let extra: &[&str] = if first {
+        &[EXT_INFO_CLIENT, STRICT_CLIENT]
+    } else {
+        &[]
+    };
+    let kex = offer.kex.iter().map(|k| k.name());
+    out.put_name_list(kex.chain(extra.iter().copied()));
+    out.put_name_list(offer.host_keys.iter().map(|k| k.name()));
+    for _direction in 0..2 {
+        out.put_name_list(offer.ciphers.iter().map(|c| c.name()));
+    }
+    for _direction in 0..2 {
+        out.put_name_list(MACS);
+    }
+    for _direction in 0..2 {
+        out.put_name_list(["none"]);
+    }
+    // Languages, both ways; no guessed packet follows; reserved.
+    out.put_string(b"");
+    out.put_string(b"");
+    out.put_boolean(false);
+    out.put_u32(0);
+}
+
+/// What both sides settled on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Negotiated {
+    /// Key exchange method.
+    pub kex: Kex,
+    /// Host key algorithm.
+    pub host_key: HostKeyAlgorithm,
+    /// Cipher from client to server.
+    pub cipher_c2s: Cipher,
+    /// Cipher from server to client.
+    pub cipher_s2c: Cipher,
+    /// The server announced strict key exchange; has a meaning in the first exchange only.
+    pub strict: bool,
+    /// The server has already sent an exchange packet for another method, which is to be
+    /// dropped unread (RFC 4253 section 7).
+    pub ignore_guess: bool,
+}
+
+/// Settles the algorithms from our offer and the server's whole `SSH_MSG_KEXINIT` payload.
+///
+/// The first of our names that the server has wins (RFC 4253 section 7.1). All our key
+/// exchange methods go with all our host key algorithms, since each of those can sign.
+/// Fails with [`Error::NoCommon`] or [`Error::Malformed`].
+pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Error> {
+    let mut reader = Reader::new(server_kexinit);
+    if reader.u8()? != MSG_KEXINIT {
+        return Err(Error::Malformed("key exchange proposal"));
+    }
+    reader.take(16)?;
+    let kex_list = reader.name_list()?;
+    let host_key_list = reader.name_list()?;
+    let cipher_c2s_list = reader.name_list()?;
+    let cipher_s2c_list = reader.name_list()?;
+    // MACs are implied by the ciphers, so the server's lists do not matter.
+    reader.name_list()?;
+    reader.name_list()?;
+    let compressions = [reader.name_list()?, reader.name_list()?];
+    reader.name_list()?;
+    reader.name_list()?;
+    let guessed = reader.boolean()?;
+    // Reserved for extension; its value and what may follow it are ignored.
+    reader.u32()?;
+
+    let kex = choose(&offer.kex, |k| k.name(), kex_list, "key exchange method")?;
+    let host_key = choose(
+        &offer.host_keys,
+        |k| k.name(),
+        host_key_list,
+        "host key algorithm",
+    )?;
+    let cipher_c2s = choose(
+        &offer.ciphers,
+        |c| c.name(),
+        cipher_c2s_list,
+        "cipher to the server",
+    )?;
+    let cipher_s2c = choose(
+        &offer.ciphers,
+        |c| c.name(),
+        cipher_s2c_list,
+        "cipher from the server",
+    )?;
+    for list in compressions {
+        if !names(list).any(|name| name == "none") {
+            return Err(no_common("compression", list));
+        }
+    }
+
+    let best = |ours: Option<&str>, theirs: &str| ours == names(theirs).next();
+    let right_guess = best(offer.kex.first().map(|k| k.name()), kex_list)
+        && best(offer.host_keys.first().map(|k| k.name()), host_key_list);
+    Ok(Negotiated {
+        kex,
+        host_key,
+        cipher_c2s,
+        cipher_s2c,
+        strict: names(kex_list).any(|name| name == STRICT_SERVER),
+        ignore_guess: guessed && !right_guess,
+    })
+}
+
+fn choose<T: Copy>(
+    ours: &[T],
+    name: impl Fn(T) -> &'static str,
+    theirs: &str,
+    what: &'static str,
+) -> Result<T, Error> {
+    ours.iter()
+        .copied()
+        .find(|&item| names(theirs).any(|n| n == name(item)))
+        .ok_or_else(|| no_common(what, theirs))
+}
+
+/// The list is printable ASCII (checked by the reader), so cutting it is all it needs.
+fn no_common(what: &'static str, theirs: &str) -> Error {
+    let mut cut = String::from(theirs.get(..THEIRS).unwrap_or(theirs));
+    if cut.len() < theirs.len() {
+        cut.push_str("...");
+    }
+    if cut.is_empty() {
+        cut.push_str("nothing");
+    }
+    Error::NoCommon { what, theirs: cut }
+}

@@ -1,0 +1,482 @@
+//! The client whole: bytes, time and commands in; bytes, events and deadlines out.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::algorithms::{Negotiated, Offer};
+use crate::auth::{self, Auth};
+use crate::channel::ChannelId;
+use crate::connection::{self, Connection, Refusal};
+use crate::forward::ForwardId;
+use crate::ident::Ident;
+use crate::message as msg;
+use crate::transport::{self, Rekey, Transport};
+use crate::userkey::UserKey;
+use crate::wire::Put;
+use crate::{Error, Rng, hostkey};
+
+/// What a connection is made with.
+pub struct Config {
+    /// Name to log in with.
+    pub user: String,
+    /// Keys to try in this order, at most [`crate::limits::USER_KEYS`].
+    pub keys: Rc<[UserKey]>,
+    /// Algorithms, in order of preference.
+    pub offer: Offer,
+    /// When keys are renewed.
+    pub rekey: Rekey,
+}
+
+/// What happened, in the order in which it happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The server's identification line was read; its software version, fit for a log.
+    Identified(&'a str),
+    /// The server proved this host key. Nothing goes on until [`Client::accept_host_key`].
+    HostKey {
+        /// Key type, for example `ssh-ed25519`.
+        key_type: &'a str,
+        /// The public key as RFC 4253 section 6.6 encodes it.
+        blob: &'a [u8],
+    },
+    /// New keys are in use; `first` for the first time.
+    KeysExchanged {
+        /// True for the first exchange of the connection.
+        first: bool,
+        /// What is in use now.
+        negotiated: Negotiated,
+    },
+    /// Text of the server for the user (RFC 4252 section 5.4), fit for a log.
+    Banner(String),
+    /// Logged in with the key of this index.
+    Authenticated {
+        /// Index into [`Config::keys`].
+        key: usize,
+    },
+    /// The server listens.
+    ForwardConfirmed {
+        /// Which forward.
+        forward: ForwardId,
+        /// The port it listens on.
+        port: u16,
+    },
+    /// The server does not listen; the forward is forgotten and may be asked for again.
+    ForwardRefused {
+        /// Which forward.
+        forward: ForwardId,
+    },
+    /// The answer to [`Client::cancel_forward`].
+    ForwardCancelled {
+        /// Which forward.
+        forward: ForwardId,
+        /// False when the server kept its listener.
+        done: bool,
+    },
+    /// The server answered a keepalive.
+    KeepaliveAnswered,
+    /// Somebody connected to a forward's listener. To be answered with
+    /// [`Client::accept_channel`] or [`Client::refuse_channel`].
+    ChannelOpened {
+        /// The new channel.
+        channel: ChannelId,
+        /// The forward it belongs to, which the server confirmed.
+        forward: ForwardId,
+        /// Who connected, in the server's words, fit for a log.
+        originator: &'a str,
+        /// Port of the originator.
+        originator_port: u32,
+    },
+    /// Data for a target. Every byte is to be given back through [`Client::channel_taken`] once
+    /// the target took it, and not before.
+    ChannelData {
+        /// Which channel.
+        channel: ChannelId,
+        /// The bytes, in the packet they came in.
+        data: &'a [u8],
+    },
+    /// The peer will send no more on this channel.
+    ChannelEof {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Both sides closed; the identifier may be used again from now on.
+    ChannelClosed {
+        /// Which channel.
+        channel: ChannelId,
+    },
+}
+
+/// How far a connection has come, for deadlines and for saying where it stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for the identification line.
+    Identification,
+    /// First key exchange.
+    KeyExchange,
+    /// Logging in.
+    Authentication,
+    /// Logged in.
+    Connected,
+    /// Over.
+    Ended,
+}
+
+/// An SSH connection without its socket.
+///
+/// After an [`Error`], or after [`Client::disconnect`], it only has its last bytes to give.
+pub struct Client {
+    transport: Transport,
+    auth: Auth,
+    connection: Connection,
+    phase: Phase,
+}
+
+impl Client {
+    /// A client for one connection; its first bytes are ready to be written at once. `now_ms` is
+    /// any monotonic clock in milliseconds, the same for all calls.
+    pub fn new(config: Config, rng: Box<dyn Rng>, now_ms: u64) -> Result<Client, Error> {
+        Ok(Client {
+            transport: Transport::new(config.offer, config.rekey, rng, now_ms)?,
+            auth: Auth::new(config.user, config.keys),
+            connection: Connection::new(),
+            phase: Phase::Identification,
+        })
+    }
+
+    /// How far the connection has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Where to read bytes of the network to. Empty while [`Client::poll_event`] has to be
+    /// called first, or the output has to drain.
+    pub fn input_space(&mut self) -> &mut [u8] {
+        self.transport.inbound.space()
+    }
+
+    /// `n` bytes were read into [`Client::input_space`].
+    pub fn handle_input(&mut self, n: usize, now_ms: u64) {
+        self.transport.set_now(now_ms);
+        self.transport.inbound.filled(n);
+    }
+
+    /// The next event; `None` when more input, or an answer of the caller, is needed. An error
+    /// is final; bytes that tell the server why may still be written.
+    pub fn poll_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        if self.phase == Phase::Ended {
+            return Ok(None);
+        }
+        let found = match self.step() {
+            Ok(found) => found,
+            Err(error) => {
+                self.end(&error);
+                return Err(error);
+            }
+        };
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        Ok(Some(self.event(found)?))
+    }
+
+    /// Bytes to write to the network now.
+    pub fn poll_output(&self) -> &[u8] {
+        self.transport.outbound.pending()
+    }
+
+    /// The network took the first `n` bytes of [`Client::poll_output`].
+    pub fn handle_written(&mut self, n: usize) {
+        self.transport.outbound.written(n);
+    }
+
+    /// True while no packet is handled because answers would find no room: the server asks
+    /// without reading. [`Client::handle_written`] ends it.
+    pub fn waits_for_output(&self) -> bool {
+        !self.transport.outbound.has_reserve()
+    }
+
+    /// When [`Client::handle_timeout`] is to be called: the keys are due for renewal, or their
+    /// renewal is overdue.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.phase == Phase::Connected {
+            self.transport.poll_timeout()
+        } else {
+            None
+        }
+    }
+
+    /// Time passed. An error is final.
+    pub fn handle_timeout(&mut self, now_ms: u64) -> Result<(), Error> {
+        self.transport.set_now(now_ms);
+        if self.phase != Phase::Connected {
+            return Ok(());
+        }
+        let result = self.transport.handle_timeout();
+        self.checked(result)
+    }
+
+    /// The caller knows the key of [`Event::HostKey`]; the connection goes on.
+    pub fn accept_host_key(&mut self) -> Result<(), Error> {
+        let result = self.transport.accept_host_key();
+        self.checked(result)
+    }
+
+    /// Asks the server to listen on `port` of `bind` (RFC 4254 section 7.1: empty for all
+    /// addresses, `localhost` for loopback). The answer is an event.
+    pub fn request_forward(&mut self, id: ForwardId, bind: &str, port: u16) -> Result<(), Error> {
+        self.connection
+            .request_forward(id, bind, port, &mut self.transport)
+    }
+
+    /// Takes a confirmed forward back. The answer is an event; without a confirmed forward of
+    /// that name nothing is sent.
+    pub fn cancel_forward(&mut self, id: ForwardId) -> Result<(), Error> {
+        self.connection.cancel_forward(id, &mut self.transport)
+    }
+
+    /// Asks for a sign of life.
+    pub fn keepalive(&mut self) -> Result<(), Error> {
+        self.connection.keepalive(&mut self.transport)
+    }
+
+    /// The target answered: the channel is open.
+    pub fn accept_channel(&mut self, id: ChannelId) -> Result<(), Error> {
+        self.connection.accept(id, &mut self.transport)
+    }
+
+    /// The channel of [`Event::ChannelOpened`] cannot be served; its identifier is free again.
+    pub fn refuse_channel(
+        &mut self,
+        id: ChannelId,
+        refusal: Refusal,
+        text: &str,
+    ) -> Result<(), Error> {
+        self.connection
+            .refuse(id, refusal, text, &mut self.transport)
+    }
+
+    /// The target took `n` bytes of the channel's data, so the peer may send as many more.
+    pub fn channel_taken(&mut self, id: ChannelId, n: usize) -> Result<(), Error> {
+        self.connection.taken(id, n, &mut self.transport)
+    }
+
+    /// Room for data of the target, in the packet it will travel in; `None` while the peer's
+    /// window, an exchange of keys or unwritten output forbid it. To be followed by
+    /// [`Client::channel_filled`].
+    pub fn channel_space(&mut self, id: ChannelId) -> Result<Option<&mut [u8]>, Error> {
+        self.connection.data_space(id, &mut self.transport)
+    }
+
+    /// Whether [`Client::channel_space`] would give room.
+    pub fn channel_takes_data(&self, id: ChannelId) -> bool {
+        self.connection.takes_data(id, &self.transport)
+    }
+
+    /// The target's bytes fill the first `n` bytes of [`Client::channel_space`]; 0 drops it.
+    pub fn channel_filled(&mut self, id: ChannelId, n: usize) -> Result<(), Error> {
+        self.connection.data_filled(id, n, &mut self.transport)?;
+        self.transport.rekey_if_due()
+    }
+
+    /// The target will send no more.
+    pub fn channel_eof(&mut self, id: ChannelId) -> Result<(), Error> {
+        self.connection.eof(id, &mut self.transport)
+    }
+
+    /// The channel is done with; it ends with [`Event::ChannelClosed`].
+    pub fn channel_close(&mut self, id: ChannelId) -> Result<(), Error> {
+        self.connection.close(id, &mut self.transport)
+    }
+
+    /// Says goodbye (RFC 4253 section 11.1: 11 is "by application"); only the last bytes remain
+    /// to be written.
+    pub fn disconnect(&mut self, reason: u32, text: &str) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.phase = Phase::Ended;
+        let mut payload = Vec::with_capacity(64);
+        payload.put_u8(msg::DISCONNECT);
+        payload.put_u32(reason);
+        payload.put_string(text.as_bytes());
+        payload.put_string(b"");
+        // A full buffer leaves no room for manners.
+        let _ = self.transport.send_now(&payload);
+    }
+
+    fn checked<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            self.end(error);
+        }
+        result
+    }
+
+    /// Tells the server why, in RFC 4250's reason codes, unless it left first.
+    fn end(&mut self, error: &Error) {
+        let reason = match error {
+            Error::Disconnected { .. } => {
+                self.phase = Phase::Ended;
+                return;
+            }
+            Error::NoCommon { .. } => 3,
+            Error::BadTag => 5,
+            Error::BadHostSignature | Error::HostKeyRefused | Error::HostKeySwapped => 9,
+            Error::AuthRefused { .. } => 14,
+            Error::Crypto(_) | Error::Rng | Error::RekeyTimeout => 11,
+            Error::Malformed(_) | Error::Unexpected { .. } | Error::Limit(_) => 2,
+        };
+        self.disconnect(reason, "");
+    }
+
+    fn step(&mut self) -> Result<Option<Found>, Error> {
+        loop {
+            if let Some(channel) = self.connection.announce() {
+                return Ok(Some(Found::Opened(channel)));
+            }
+            self.transport.rekey_if_due()?;
+            let range = match self.transport.step()? {
+                None => return Ok(None),
+                Some(transport::Step::Handled) => continue,
+                Some(transport::Step::Identified) => {
+                    self.phase = Phase::KeyExchange;
+                    return Ok(Some(Found::Identified));
+                }
+                Some(transport::Step::HostKey) => return Ok(Some(Found::HostKey)),
+                Some(transport::Step::NewKeys { first }) => {
+                    if first {
+                        self.phase = Phase::Authentication;
+                        self.auth.start(&mut self.transport)?;
+                    }
+                    return Ok(Some(Found::NewKeys { first }));
+                }
+                Some(transport::Step::Payload(range)) => range,
+            };
+            if let Some(found) = self.handle_payload(range)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Which layer a message is for depends on how far the connection has come: nothing of the
+    /// connection layer before authentication (RFC 4252 section 6).
+    fn handle_payload(&mut self, range: core::ops::Range<usize>) -> Result<Option<Found>, Error> {
+        let number = self.transport.inbound.slice(range.clone())[0];
+        if number == msg::EXT_INFO {
+            let payload = self.transport.inbound.slice(range);
+            self.auth.handle_ext_info(payload)?;
+            return Ok(None);
+        }
+        match self.phase {
+            Phase::Authentication => {
+                let payload = self.transport.inbound.slice(range).to_vec();
+                Ok(match self.auth.handle(&payload, &mut self.transport)? {
+                    auth::Step::Handled => None,
+                    auth::Step::Banner(text) => Some(Found::Banner(text)),
+                    auth::Step::Success { key } => {
+                        self.phase = Phase::Connected;
+                        Some(Found::Authenticated { key })
+                    }
+                })
+            }
+            // Answers to authentication that come late are to be ignored (RFC 4252 section 5.3).
+            Phase::Connected if (50..80).contains(&number) => Ok(None),
+            Phase::Connected if number == msg::SERVICE_ACCEPT => Err(Error::Unexpected {
+                message: number,
+                during: "the connection",
+            }),
+            Phase::Connected => {
+                let step = self.connection.handle(range, &mut self.transport)?;
+                if let connection::Step::ForwardRefused { forward } = step {
+                    self.connection
+                        .refuse_orphans(forward, &mut self.transport)?;
+                }
+                self.found(step)
+            }
+            _ => Err(Error::Unexpected {
+                message: number,
+                during: "the key exchange",
+            }),
+        }
+    }
+
+    fn found(&mut self, step: connection::Step) -> Result<Option<Found>, Error> {
+        Ok(match step {
+            connection::Step::Handled => None,
+            // What still comes for a channel that we closed is dropped.
+            connection::Step::Data { channel, ref range }
+                if self.connection.ended_by_us(channel) =>
+            {
+                let n = range.len();
+                self.connection.taken(channel, n, &mut self.transport)?;
+                None
+            }
+            connection::Step::Eof { channel } if self.connection.ended_by_us(channel) => None,
+            step => Some(Found::Connection(step)),
+        })
+    }
+
+    fn event(&mut self, found: Found) -> Result<Event<'_>, Error> {
+        use connection::Step;
+        Ok(match found {
+            Found::Identified => {
+                Event::Identified(self.transport.ident().map_or("", Ident::software))
+            }
+            Found::HostKey => {
+                let blob = self.transport.host_key();
+                Event::HostKey {
+                    key_type: hostkey::key_type(blob)?,
+                    blob,
+                }
+            }
+            Found::NewKeys { first } => {
+                let negotiated = self
+                    .transport
+                    .negotiated()
+                    .ok_or(Error::Malformed("key exchange"))?;
+                Event::KeysExchanged { first, negotiated }
+            }
+            Found::Banner(text) => Event::Banner(text),
+            Found::Authenticated { key } => Event::Authenticated { key },
+            Found::Opened(channel) => {
+                let described = self.connection.described(channel);
+                let (forward, originator, originator_port) =
+                    described.ok_or(Error::Malformed("channel number"))?;
+                Event::ChannelOpened {
+                    channel,
+                    forward,
+                    originator,
+                    originator_port,
+                }
+            }
+            Found::Connection(step) => match step {
+                Step::ForwardConfirmed { forward, port } => {
+                    Event::ForwardConfirmed { forward, port }
+                }
+                Step::ForwardRefused { forward } => Event::ForwardRefused { forward },
+                Step::ForwardCancelled { forward, done } => {
+                    Event::ForwardCancelled { forward, done }
+                }
+                Step::Data { channel, range } => Event::ChannelData {
+                    channel,
+                    data: self.transport.inbound.slice(range),
+                },
+                Step::Eof { channel } => Event::ChannelEof { channel },
+                Step::Closed { channel } => Event::ChannelClosed { channel },
+                Step::Handled | Step::KeepaliveAnswered => Event::KeepaliveAnswered,
+            },
+        })
+    }
+}
+
+/// An event whose bytes are still to be borrowed.
+enum Found {
+    Identified,
+    HostKey,
+    NewKeys { first: bool },
+    Banner(String),
+    Authenticated { key: usize },
+    Opened(ChannelId),
+    Connection(connection::Step),
+}

@@ -1,0 +1,543 @@
+//! Global requests in order and the channel table (RFC 4254).
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::Error;
+use crate::channel::{Channel, ChannelId, Opening};
+use crate::forward::{Belongs, ForwardId, Forwards};
+use crate::limits::{
+    ADDRESS, CHANNEL_PACKET, CHANNEL_WINDOW, CHANNELS, GLOBAL_REQUESTS, KEEPALIVES, PING,
+};
+use crate::message::{self as msg, printable};
+use crate::transport::Transport;
+use crate::wire::{Put, Reader};
+
+/// Why a channel is refused (RFC 4254 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Refusal {
+    /// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED`: not asked for.
+    Prohibited = 1,
+    /// `SSH_OPEN_CONNECT_FAILED`: the target cannot be reached.
+    ConnectFailed = 2,
+    /// `SSH_OPEN_UNKNOWN_CHANNEL_TYPE`.
+    UnknownType = 3,
+    /// `SSH_OPEN_RESOURCE_SHORTAGE`: too many channels.
+    ResourceShortage = 4,
+}
+
+/// A request of ours that wants a reply. Replies carry no name and come in the order of the
+/// requests (RFC 4254 section 4).
+#[derive(Clone, Copy)]
+enum Asked {
+    Forward(ForwardId),
+    Cancel(ForwardId),
+    Keepalive,
+}
+
+/// What the connection layer made of a message.
+pub(crate) enum Step {
+    Handled,
+    ForwardConfirmed {
+        forward: ForwardId,
+        port: u16,
+    },
+    ForwardRefused {
+        forward: ForwardId,
+    },
+    ForwardCancelled {
+        forward: ForwardId,
+        done: bool,
+    },
+    KeepaliveAnswered,
+    Data {
+        channel: ChannelId,
+        range: Range<usize>,
+    },
+    Eof {
+        channel: ChannelId,
+    },
+    Closed {
+        channel: ChannelId,
+    },
+}
+
+/// Header of `SSH_MSG_CHANNEL_DATA` up to the data: number, channel, length.
+const DATA_HEADER: usize = 9;
+
+pub(crate) struct Connection {
+    forwards: Forwards,
+    asked: VecDeque<Asked>,
+    channels: [Option<Channel>; CHANNELS],
+}
+
+impl Connection {
+    pub(crate) fn new() -> Connection {
+        Connection {
+            forwards: Forwards::new(),
+            asked: VecDeque::with_capacity(GLOBAL_REQUESTS),
+            channels: [const { None }; CHANNELS],
+        }
+    }
+
+    fn ask(
+        &mut self,
+        asked: Asked,
+        payload: &[u8],
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        if self.asked.len() >= GLOBAL_REQUESTS {
+            return Err(Error::Limit("unanswered requests"));
+        }
+        transport.send(payload)?;
+        self.asked.push_back(asked);
+        Ok(())
+    }
+
+    pub(crate) fn request_forward(
+        &mut self,
+        id: ForwardId,
+        bind: &str,
+        port: u16,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        let payload = self.forwards.request(id, bind, port)?;
+        self.ask(Asked::Forward(id), &payload, transport)
+    }
+
+    pub(crate) fn cancel_forward(
+        &mut self,
+        id: ForwardId,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        match self.forwards.cancel(id) {
+            Some(payload) => self.ask(Asked::Cancel(id), &payload, transport),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn keepalive(&mut self, transport: &mut Transport) -> Result<(), Error> {
+        let waiting = self
+            .asked
+            .iter()
+            .filter(|a| matches!(a, Asked::Keepalive))
+            .count();
+        if waiting >= KEEPALIVES {
+            return Ok(());
+        }
+        let mut payload = Vec::new();
+        payload.put_u8(msg::GLOBAL_REQUEST);
+        payload.put_string(b"keepalive@openssh.com");
+        payload.put_boolean(true);
+        self.ask(Asked::Keepalive, &payload, transport)
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        range: Range<usize>,
+        transport: &mut Transport,
+    ) -> Result<Step, Error> {
+        let payload = transport.inbound.slice(range.clone());
+        let mut reader = Reader::new(&payload[1..]);
+        match payload[0] {
+            msg::GLOBAL_REQUEST => {
+                reader.string()?;
+                // Nothing that a server can ask is known here (RFC 4254 section 4).
+                if reader.boolean()? {
+                    transport.send(&[msg::REQUEST_FAILURE])?;
+                }
+                Ok(Step::Handled)
+            }
+            msg::REQUEST_SUCCESS => self.answered(Some(reader.rest())),
+            msg::REQUEST_FAILURE => self.answered(None),
+            msg::CHANNEL_OPEN => self.handle_open(range, transport),
+            msg::CHANNEL_WINDOW_ADJUST => {
+                let (_, channel) = self.channel(&mut reader)?;
+                channel.granted(reader.u32()?)?;
+                Ok(Step::Handled)
+            }
+            msg::CHANNEL_DATA => {
+                let (id, channel) = self.channel(&mut reader)?;
+                let data = reader.string()?;
+                reader.finish()?;
+                channel.received(data.len())?;
+                Ok(Step::Data {
+                    channel: id,
+                    range: range.end - data.len()..range.end,
+                })
+            }
+            msg::CHANNEL_EXTENDED_DATA => self.handle_extended_data(range, transport),
+            msg::CHANNEL_EOF => {
+                let (id, channel) = self.channel(&mut reader)?;
+                if channel.opening != Opening::Open || channel.eof_in {
+                    return Err(Error::Malformed("order of channel ends"));
+                }
+                channel.eof_in = true;
+                Ok(Step::Eof { channel: id })
+            }
+            msg::CHANNEL_CLOSE => self.handle_close(range, transport),
+            msg::CHANNEL_REQUEST => {
+                let remote = self.channel(&mut reader)?.1.remote;
+                reader.string()?;
+                if reader.boolean()? {
+                    transport.send(&with_channel(msg::CHANNEL_FAILURE, remote))?;
+                }
+                Ok(Step::Handled)
+            }
+            msg::PING => {
+                let data = reader.string()?;
+                if data.len() <= PING {
+                    let mut pong = Vec::with_capacity(5 + data.len());
+                    pong.put_u8(msg::PONG);
+                    pong.put_string(data);
+                    transport.send(&pong)?;
+                }
+                Ok(Step::Handled)
+            }
+            // Answers to what this client never asks.
+            message @ (msg::CHANNEL_OPEN_CONFIRMATION
+            | msg::CHANNEL_OPEN_FAILURE
+            | msg::CHANNEL_SUCCESS
+            | msg::CHANNEL_FAILURE) => Err(Error::Unexpected {
+                message,
+                during: "the connection",
+            }),
+            _ => {
+                transport.unimplemented()?;
+                Ok(Step::Handled)
+            }
+        }
+    }
+
+    fn answered(&mut self, success: Option<&[u8]>) -> Result<Step, Error> {
+        let asked = self
+            .asked
+            .pop_front()
+            .ok_or(Error::Malformed("order of replies"))?;
+        match (asked, success) {
+            // Any answer proves life: OpenSSH says failure, others success.
+            (Asked::Keepalive, _) => Ok(Step::KeepaliveAnswered),
+            (Asked::Forward(id), Some(reply)) => {
+                let port = self.forwards.confirmed(id, reply)?;
+                self.settle_waiting(id, Opening::Announce);
+                Ok(Step::ForwardConfirmed { forward: id, port })
+            }
+            (Asked::Forward(id), None) => {
+                self.forwards.remove(id);
+                Ok(Step::ForwardRefused { forward: id })
+            }
+            (Asked::Cancel(id), Some(_)) => {
+                self.forwards.remove(id);
+                Ok(Step::ForwardCancelled {
+                    forward: id,
+                    done: true,
+                })
+            }
+            (Asked::Cancel(id), None) => {
+                self.forwards.kept(id);
+                Ok(Step::ForwardCancelled {
+                    forward: id,
+                    done: false,
+                })
+            }
+        }
+    }
+
+    fn settle_waiting(&mut self, id: ForwardId, to: Opening) {
+        let waiting = |c: &&mut Channel| c.forward == id && c.opening == Opening::AwaitingForward;
+        for channel in self.channels.iter_mut().flatten().filter(waiting) {
+            channel.opening = to;
+        }
+    }
+
+    /// `SSH_MSG_CHANNEL_OPEN` (RFC 4254 sections 5.1 and 7.2): only `forwarded-tcpip`, and only
+    /// for a forward of ours.
+    fn handle_open(
+        &mut self,
+        range: Range<usize>,
+        transport: &mut Transport,
+    ) -> Result<Step, Error> {
+        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+        let kind = reader.string()?;
+        let remote = reader.u32()?;
+        let (window, packet) = (reader.u32()?, reader.u32()?);
+        if kind != b"forwarded-tcpip" {
+            return refuse(remote, Refusal::UnknownType, "not supported", transport);
+        }
+        let address = reader.string()?;
+        let port = reader.u32()?;
+        let originator = reader.string()?;
+        let originator_port = reader.u32()?;
+        reader.finish()?;
+        let belongs = if address.len() > ADDRESS || originator.len() > ADDRESS || packet == 0 {
+            Belongs::No
+        } else {
+            self.forwards.owner_of(address, port)
+        };
+        let (forward, opening) = match belongs {
+            Belongs::Now(id) => (id, Opening::Announce),
+            Belongs::Later(id) => (id, Opening::AwaitingForward),
+            Belongs::No => return refuse(remote, Refusal::Prohibited, "not requested", transport),
+        };
+        let Some(slot) = self.channels.iter_mut().find(|slot| slot.is_none()) else {
+            return refuse(
+                remote,
+                Refusal::ResourceShortage,
+                "too many connections",
+                transport,
+            );
+        };
+        let mut channel = Channel::new(remote, forward, window, packet);
+        channel.opening = opening;
+        channel.originator = printable(originator);
+        channel.originator_port = originator_port;
+        *slot = Some(channel);
+        Ok(Step::Handled)
+    }
+
+    /// Data that is not the stream's own has no place in a forward: it is dropped, and its
+    /// window granted again.
+    fn handle_extended_data(
+        &mut self,
+        range: Range<usize>,
+        transport: &mut Transport,
+    ) -> Result<Step, Error> {
+        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+        let (id, channel) = self.channel(&mut reader)?;
+        reader.u32()?;
+        let n = reader.string()?.len();
+        channel.received(n)?;
+        self.taken(id, n, transport)?;
+        Ok(Step::Handled)
+    }
+
+    fn handle_close(
+        &mut self,
+        range: Range<usize>,
+        transport: &mut Transport,
+    ) -> Result<Step, Error> {
+        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+        let (id, channel) = self.channel(&mut reader)?;
+        let (remote, answered, opening) = (channel.remote, channel.close_out, channel.opening);
+        if matches!(
+            opening,
+            Opening::AwaitingForward | Opening::Announce | Opening::AwaitingCaller
+        ) {
+            return Err(Error::Malformed("close of a channel that is not open"));
+        }
+        if !answered {
+            transport.send(&with_channel(msg::CHANNEL_CLOSE, remote))?;
+        }
+        self.channels[id.index()] = None;
+        Ok(Step::Closed { channel: id })
+    }
+
+    /// The channel that a message names.
+    fn channel(&mut self, reader: &mut Reader<'_>) -> Result<(ChannelId, &mut Channel), Error> {
+        let number = reader.u32()? as usize;
+        let channel = self.channels.get_mut(number).and_then(Option::as_mut);
+        let channel = channel.ok_or(Error::Malformed("channel number"))?;
+        Ok((ChannelId(number as u8), channel))
+    }
+
+    fn get(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.channels.get_mut(id.index()).and_then(Option::as_mut)
+    }
+
+    /// The next inbound open for the caller to judge.
+    pub(crate) fn announce(&mut self) -> Option<ChannelId> {
+        let due = |c: &Option<Channel>| c.as_ref().is_some_and(|c| c.opening == Opening::Announce);
+        let index = self.channels.iter().position(due)?;
+        self.channels[index].as_mut()?.opening = Opening::AwaitingCaller;
+        Some(ChannelId(index as u8))
+    }
+
+    /// Forward, originator and the originator's port of a channel.
+    pub(crate) fn described(&self, id: ChannelId) -> Option<(ForwardId, &str, u32)> {
+        let channel = self.channels.get(id.index())?.as_ref()?;
+        Some((
+            channel.forward,
+            &channel.originator,
+            channel.originator_port,
+        ))
+    }
+
+    /// An inbound open whose forward was refused after all is refused too.
+    pub(crate) fn refuse_orphans(
+        &mut self,
+        forward: ForwardId,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        for slot in &mut self.channels {
+            if let Some(channel) = slot
+                && channel.forward == forward
+                && channel.opening == Opening::AwaitingForward
+            {
+                refuse(
+                    channel.remote,
+                    Refusal::Prohibited,
+                    "not requested",
+                    transport,
+                )?;
+                *slot = None;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn accept(&mut self, id: ChannelId, transport: &mut Transport) -> Result<(), Error> {
+        let Some(channel) = self
+            .get(id)
+            .filter(|c| c.opening == Opening::AwaitingCaller)
+        else {
+            return Ok(());
+        };
+        channel.opening = Opening::Open;
+        let mut payload = Vec::with_capacity(17);
+        payload.put_u8(msg::CHANNEL_OPEN_CONFIRMATION);
+        payload.put_u32(channel.remote);
+        payload.put_u32(u32::from(id.0));
+        payload.put_u32(CHANNEL_WINDOW);
+        payload.put_u32(CHANNEL_PACKET);
+        transport.send(&payload)
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        id: ChannelId,
+        refusal: Refusal,
+        text: &str,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        let Some(channel) = self
+            .get(id)
+            .filter(|c| c.opening == Opening::AwaitingCaller)
+        else {
+            return Ok(());
+        };
+        let remote = channel.remote;
+        self.channels[id.index()] = None;
+        refuse(remote, refusal, text, transport).map(|_| ())
+    }
+
+    pub(crate) fn taken(
+        &mut self,
+        id: ChannelId,
+        n: usize,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        let Some(channel) = self.get(id) else {
+            return Ok(());
+        };
+        let remote = channel.remote;
+        let Some(grant) = channel.taken(n) else {
+            return Ok(());
+        };
+        let mut payload = with_channel(msg::CHANNEL_WINDOW_ADJUST, remote);
+        payload.put_u32(grant);
+        transport.send(&payload)
+    }
+
+    /// Where the next data packet of a channel is built; `None` while it may not be sent.
+    pub(crate) fn data_space<'t>(
+        &mut self,
+        id: ChannelId,
+        transport: &'t mut Transport,
+    ) -> Result<Option<&'t mut [u8]>, Error> {
+        if !transport.may_send() || !transport.outbound.takes_data() {
+            return Ok(None);
+        }
+        let Some(channel) = self.get(id) else {
+            return Ok(None);
+        };
+        let space = channel.may_send();
+        if space == 0 {
+            return Ok(None);
+        }
+        let mut header = with_channel(msg::CHANNEL_DATA, channel.remote);
+        header.put_u32(0);
+        transport.outbound.data_space(&header, space).map(Some)
+    }
+
+    /// True while [`Connection::data_space`] would give room.
+    pub(crate) fn takes_data(&self, id: ChannelId, transport: &Transport) -> bool {
+        transport.may_send()
+            && transport.outbound.takes_data()
+            && self
+                .channels
+                .get(id.index())
+                .and_then(Option::as_ref)
+                .is_some_and(|c| c.may_send() > 0)
+    }
+
+    pub(crate) fn data_filled(
+        &mut self,
+        id: ChannelId,
+        n: usize,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        if let Some(channel) = self.get(id) {
+            channel.sent(n);
+        }
+        transport
+            .outbound
+            .commit_data(DATA_HEADER, n, &mut *transport.rng)
+    }
+
+    pub(crate) fn eof(&mut self, id: ChannelId, transport: &mut Transport) -> Result<(), Error> {
+        match self
+            .get(id)
+            .filter(|c| c.opening == Opening::Open && !c.eof_out && !c.close_out)
+        {
+            Some(channel) => {
+                channel.eof_out = true;
+                transport.send(&with_channel(msg::CHANNEL_EOF, channel.remote))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: ChannelId, transport: &mut Transport) -> Result<(), Error> {
+        match self
+            .get(id)
+            .filter(|c| c.opening == Opening::Open && !c.close_out)
+        {
+            Some(channel) => {
+                channel.close_out = true;
+                transport.send(&with_channel(msg::CHANNEL_CLOSE, channel.remote))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// True when the peer may still send on the channel.
+    pub(crate) fn ended_by_us(&self, id: ChannelId) -> bool {
+        self.channels
+            .get(id.index())
+            .and_then(Option::as_ref)
+            .is_none_or(|c| c.close_out)
+    }
+}
+
+fn with_channel(message: u8, remote: u32) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(16);
+    payload.put_u8(message);
+    payload.put_u32(remote);
+    payload
+}
+
+fn refuse(
+    remote: u32,
+    refusal: Refusal,
+    text: &str,
+    transport: &mut Transport,
+) -> Result<Step, Error> {
+    let mut payload = with_channel(msg::CHANNEL_OPEN_FAILURE, remote);
+    payload.put_u32(refusal as u32);
+    payload.put_string(text.as_bytes());
+    payload.put_string(b"");
+    transport.send(&payload)?;
+    Ok(Step::Handled)
+}

@@ -1,0 +1,86 @@
+//! What ends a connection.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Why the client gave the connection up. Every variant is final: the connection is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Bytes that do not parse; the text names the field.
+    Malformed(&'static str),
+    /// A message that has no place where it came (RFC 4253 section 7.1, strict key exchange).
+    Unexpected {
+        /// Message number (RFC 4250 section 4.1).
+        message: u8,
+        /// What the client was doing.
+        during: &'static str,
+    },
+    /// A stated cap was passed; the text names it.
+    Limit(&'static str),
+    /// No algorithm in common (RFC 4253 section 7.1).
+    NoCommon {
+        /// Kind of algorithm.
+        what: &'static str,
+        /// The server's list, cut and escaped for a log.
+        theirs: String,
+    },
+    /// The server's signature over the exchange hash does not verify.
+    BadHostSignature,
+    /// A packet failed its authentication tag.
+    BadTag,
+    /// A cryptographic operation failed; the text names it.
+    Crypto(&'static str),
+    /// The random source gave nothing.
+    Rng,
+    /// `SSH_MSG_DISCONNECT` (RFC 4253 section 11.1).
+    Disconnected {
+        /// Reason code (RFC 4250 section 4.2).
+        reason: u32,
+        /// The server's text, cut and escaped for a log.
+        text: String,
+    },
+    /// No key was accepted (RFC 4252 section 5.1).
+    AuthRefused {
+        /// Methods the server would go on with, cut and escaped for a log.
+        methods: String,
+    },
+    /// The caller refused the host key.
+    HostKeyRefused,
+    /// The server showed another host key when the keys were renewed.
+    HostKeySwapped,
+    /// A key exchange on the living connection did not end in time.
+    RekeyTimeout,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Malformed(what) => write!(f, "malformed {what} from the server"),
+            Error::Unexpected { message, during } => {
+                write!(f, "unexpected message {message} during {during}")
+            }
+            Error::Limit(what) => write!(f, "the server passed the limit on {what}"),
+            Error::NoCommon { what, theirs } => {
+                write!(f, "no common {what}; the server offers {theirs}")
+            }
+            Error::BadHostSignature => f.write_str("the server's host key signature is wrong"),
+            Error::BadTag => f.write_str("a packet was corrupted on the way"),
+            Error::Crypto(what) => write!(f, "{what} failed"),
+            Error::Rng => f.write_str("no random bytes from the kernel"),
+            Error::Disconnected { reason, text } => {
+                write!(f, "the server disconnected: {text} (reason {reason})")
+            }
+            Error::AuthRefused { methods } => {
+                write!(
+                    f,
+                    "the server accepts none of the keys; it would take: {methods}"
+                )
+            }
+            Error::HostKeyRefused => f.write_str("the host key was refused"),
+            Error::HostKeySwapped => {
+                f.write_str("the server changed its host key in mid-connection")
+            }
+            Error::RekeyTimeout => f.write_str("the server did not finish renewing the keys"),
+        }
+    }
+}

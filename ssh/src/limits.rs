@@ -1,0 +1,60 @@
+//! Every cap of the client in one place. Bytes unless the name says otherwise.
+
+/// Longest identification line, CR LF included (RFC 4253 section 4.2).
+pub const IDENT_LINE: usize = 255;
+/// Lines a server may send before its identification line.
+pub const PRE_IDENT_LINES: usize = 64;
+/// Bytes a server may send before its identification line.
+pub const PRE_IDENT_BYTES: usize = 16 * 1024;
+/// Largest `packet_length` taken or sent (RFC 4253 section 6.1 asks for 35000 in all).
+pub const PACKET_LENGTH: usize = 35_000;
+/// Room for packets read and not yet handled; a full buffer stops the reading.
+pub const INBOUND_BUFFER: usize = 64 * 1024;
+/// Room for sealed packets not yet written.
+pub const OUTBOUND_BUFFER: usize = 80 * 1024;
+/// Unwritten bytes from which on no channel data is added. It also bounds how long a small
+/// request waits behind a bulk transfer.
+pub const OUTBOUND_HIGH: usize = 32 * 1024;
+/// Room that must be free for answers before another packet is handled.
+pub const CONTROL_RESERVE: usize = 4 * 1024;
+/// Control messages that wait for the end of a key exchange; more ends the connection.
+pub const HELD_MESSAGES: usize = 8 * 1024;
+
+/// Channels open at once; more are refused with `SSH_OPEN_RESOURCE_SHORTAGE`.
+pub const CHANNELS: usize = 32;
+/// Window of a channel: what the peer may send before the target has taken it.
+pub const CHANNEL_WINDOW: u32 = 128 * 1024;
+/// Largest data packet taken and sent (RFC 4254 section 5.1).
+pub const CHANNEL_PACKET: u32 = 32 * 1024;
+/// Forwards on one connection.
+pub const FORWARDS: usize = 16;
+/// Global requests of ours that wait for a reply; more are refused to the caller.
+pub const GLOBAL_REQUESTS: usize = 40;
+/// Keepalives without a reply; further ones are not sent until one comes.
+pub const KEEPALIVES: usize = 8;
+
+/// User keys tried (sshd's MaxAuthTries is 6).
+pub const USER_KEYS: usize = 4;
+/// Authentication attempts on one connection.
+pub const AUTH_ATTEMPTS: usize = 6;
+/// Banners shown before or during authentication (RFC 4252 section 5.4); more end the connection.
+pub const BANNERS: usize = 16;
+/// Longest text of a server that is kept for an error or a log.
+pub const PEER_TEXT: usize = 256;
+/// Longest address in a channel open; a longer one is refused.
+pub const ADDRESS: usize = 255;
+/// Payload of a `ping@openssh.com` that is answered; a longer one is not.
+pub const PING: usize = 1024;
+
+/// Packets under one key (RFC 4344 section 3.1 allows 2^31).
+pub const REKEY_PACKETS: u64 = 1 << 31;
+/// Milliseconds a key exchange may take once the connection is up.
+pub const REKEY_DEADLINE_MS: u64 = 60_000;
+/// Longest `name-list` read; the longest seen in practice is under 1 KiB.
+pub const NAME_LIST: usize = 8 * 1024;
+/// Longest host key blob taken; RSA of 8192 bits needs 1,050.
+pub const HOST_KEY_BLOB: usize = 2048;
+/// Longest host key signature blob taken; RSA of 8192 bits needs 1,044.
+pub const SIGNATURE_BLOB: usize = 2048;
+/// Longest private key text read.
+pub const KEY_TEXT: usize = 32 * 1024;

@@ -1,0 +1,297 @@
+//! Framing in place: packets opened where they were read and sealed where they were built
+//! (RFC 4253 section 6).
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::cipher::{Opener, Sealer};
+use crate::limits::{
+    CONTROL_RESERVE, INBOUND_BUFFER, OUTBOUND_BUFFER, OUTBOUND_HIGH, PACKET_LENGTH,
+};
+use crate::{Error, Rng};
+
+/// `uint32 packet_length`.
+const LENGTH_FIELD: usize = 4;
+/// `packet_length` and `padding_length`, which come before the payload.
+pub(crate) const HEADER: usize = 5;
+/// Padding is at least this long (RFC 4253 section 6).
+const MIN_PADDING: usize = 4;
+
+/// What was read from the network and not yet handed on.
+///
+/// One fixed buffer of [`INBOUND_BUFFER`] bytes. When it is full, [`Inbound::space`] is empty
+/// and the caller stops reading.
+pub(crate) struct Inbound {
+    buf: Box<[u8]>,
+    start: usize,
+    end: usize,
+    opener: Opener,
+    sequence: u32,
+    /// Bytes and packets since the last change of keys, for RFC 4344's limits.
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+}
+
+impl Inbound {
+    pub(crate) fn new() -> Inbound {
+        Inbound {
+            buf: vec![0; INBOUND_BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            opener: Opener::Plain,
+            sequence: 0,
+            bytes: 0,
+            packets: 0,
+        }
+    }
+
+    /// Where the caller may read to.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.buf.len() - self.end < self.buf.len() / 4 && self.start > 0 {
+            self.buf.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.buf[self.end..]
+    }
+
+    /// The caller read `n` bytes into [`Inbound::space`].
+    pub(crate) fn filled(&mut self, n: usize) {
+        self.end = (self.end + n).min(self.buf.len());
+    }
+
+    /// Bytes that are not a packet: the identification exchange.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.buf[self.start..self.end]
+    }
+
+    pub(crate) fn consume_raw(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.end);
+    }
+
+    /// Sequence number of the packet that [`Inbound::next`] gave last.
+    pub(crate) fn last_sequence(&self) -> u32 {
+        self.sequence.wrapping_sub(1)
+    }
+
+    /// True when no packet came before the one given last since the connection began.
+    pub(crate) fn last_was_first(&self) -> bool {
+        self.sequence == 1
+    }
+
+    /// New keys from the next packet on. `reset` starts the sequence at 0 (strict key exchange).
+    pub(crate) fn set_opener(&mut self, opener: Opener, reset: bool) {
+        self.opener = opener;
+        self.bytes = 0;
+        self.packets = 0;
+        if reset {
+            self.sequence = 0;
+        }
+    }
+
+    /// The payload of the next whole packet, as a range for [`Inbound::slice`]. It stays
+    /// readable until the next call that takes `&mut self`.
+    pub(crate) fn next(&mut self) -> Result<Option<Range<usize>>, Error> {
+        let have = self.end - self.start;
+        let Some(first) = self.buf[self.start..self.end].first_chunk::<LENGTH_FIELD>() else {
+            return Ok(None);
+        };
+        let length = self.opener.length(self.sequence, *first) as usize;
+        let covered = length + LENGTH_FIELD - self.opener.aad_len();
+        if !(1 + 1 + MIN_PADDING..=PACKET_LENGTH).contains(&length)
+            || !covered.is_multiple_of(self.opener.block())
+        {
+            return Err(Error::Malformed("packet length"));
+        }
+        let whole = LENGTH_FIELD + length + self.opener.tag_len();
+        if have < whole {
+            return Ok(None);
+        }
+        let packet = &mut self.buf[self.start..self.start + whole];
+        self.opener.open(self.sequence, packet)?;
+        let padding = usize::from(packet[LENGTH_FIELD]);
+        if padding < MIN_PADDING || padding + 2 > length {
+            return Err(Error::Malformed("padding length"));
+        }
+        let payload = self.start + HEADER..self.start + LENGTH_FIELD + length - padding;
+        self.start += whole;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.bytes += whole as u64;
+        self.packets += 1;
+        Ok(Some(payload))
+    }
+
+    pub(crate) fn slice(&self, range: Range<usize>) -> &[u8] {
+        &self.buf[range]
+    }
+}
+
+/// What is to be written to the network.
+///
+/// One fixed buffer of [`OUTBOUND_BUFFER`] bytes: channel data stops at [`OUTBOUND_HIGH`], the
+/// rest is kept for control messages.
+pub(crate) struct Outbound {
+    buf: Vec<u8>,
+    sent: usize,
+    /// Where the packet under construction begins, while there is one.
+    packet: usize,
+    open: bool,
+    sealer: Sealer,
+    sequence: u32,
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+}
+
+impl Outbound {
+    pub(crate) fn new() -> Outbound {
+        Outbound {
+            buf: Vec::with_capacity(OUTBOUND_BUFFER),
+            sent: 0,
+            packet: 0,
+            open: false,
+            sealer: Sealer::Plain,
+            sequence: 0,
+            bytes: 0,
+            packets: 0,
+        }
+    }
+
+    /// Sealed and not yet written; a packet under construction is not part of it.
+    pub(crate) fn pending(&self) -> &[u8] {
+        let end = if self.open {
+            self.packet
+        } else {
+            self.buf.len()
+        };
+        &self.buf[self.sent..end]
+    }
+
+    pub(crate) fn written(&mut self, n: usize) {
+        self.abandon();
+        self.sent = (self.sent + n).min(self.buf.len());
+        if self.sent == self.buf.len() {
+            self.buf.clear();
+            self.sent = 0;
+        }
+    }
+
+    fn abandon(&mut self) {
+        if self.open {
+            self.buf.truncate(self.packet);
+            self.open = false;
+        }
+    }
+
+    fn room(&self) -> usize {
+        OUTBOUND_BUFFER - (self.buf.len() - self.sent)
+    }
+
+    /// False when a peer that asks without reading the answers has filled the reserve; the
+    /// client then takes no further packet until the output drains.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.room() >= CONTROL_RESERVE
+    }
+
+    /// True while channel data may be added.
+    pub(crate) fn takes_data(&self) -> bool {
+        self.buf.len() - self.sent < OUTBOUND_HIGH
+    }
+
+    pub(crate) fn set_sealer(&mut self, sealer: Sealer, reset: bool) {
+        self.sealer = sealer;
+        self.bytes = 0;
+        self.packets = 0;
+        if reset {
+            self.sequence = 0;
+        }
+    }
+
+    /// Bytes outside of packets: the identification line.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Starts a packet whose payload will not pass `payload` bytes; the payload is then appended
+    /// to the vector given back, and [`Outbound::finish`] seals it.
+    pub(crate) fn begin(&mut self, payload: usize) -> Result<&mut Vec<u8>, Error> {
+        // Block size, tag and header never add more than this.
+        const OVERHEAD: usize = HEADER + 32 + 16;
+        let needed = payload + OVERHEAD;
+        self.abandon();
+        if self.room() < needed {
+            return Err(Error::Limit("unsent control messages"));
+        }
+        if self.buf.capacity() - self.buf.len() < needed {
+            self.buf.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.packet = self.buf.len();
+        self.open = true;
+        self.buf.extend_from_slice(&[0; HEADER]);
+        Ok(&mut self.buf)
+    }
+
+    /// Pads and seals the packet begun last (RFC 4253 section 6).
+    pub(crate) fn finish(&mut self, rng: &mut dyn Rng) -> Result<(), Error> {
+        let block = self.sealer.block();
+        let payload = self.buf.len() - self.packet - HEADER;
+        let covered = self.buf.len() - self.packet - self.sealer.aad_len();
+        let mut padding = block - covered % block;
+        if padding < MIN_PADDING {
+            padding += block;
+        }
+        let length = 1 + payload + padding;
+        self.buf.resize(self.buf.len() + padding, 0);
+        // Padding under encryption hides nothing that zeros would show; in the clear it must be
+        // random (RFC 4253 section 6).
+        let at = self.buf.len() - padding;
+        if matches!(self.sealer, Sealer::Plain) {
+            rng.fill(&mut self.buf[at..])?;
+        }
+        let packet = &mut self.buf[self.packet..];
+        packet[..LENGTH_FIELD].copy_from_slice(&(length as u32).to_be_bytes());
+        packet[LENGTH_FIELD] = padding as u8;
+        let mut tag = [0; 16];
+        let tag_len = self.sealer.tag_len();
+        self.sealer
+            .seal(self.sequence, packet, &mut tag[..tag_len])?;
+        self.buf.extend_from_slice(&tag[..tag_len]);
+        self.open = false;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.bytes += (self.buf.len() - self.packet) as u64;
+        self.packets += 1;
+        Ok(())
+    }
+
+    /// Starts a data packet in place: `header` is the message up to the data, `space` zeroed
+    /// bytes follow it for the caller to fill. [`Outbound::commit_data`] ends it.
+    pub(crate) fn data_space(&mut self, header: &[u8], space: usize) -> Result<&mut [u8], Error> {
+        self.begin(header.len() + space)?.extend_from_slice(header);
+        let at = self.buf.len();
+        self.buf.resize(at + space, 0);
+        Ok(&mut self.buf[at..])
+    }
+
+    /// Keeps `n` bytes of data behind a header of `header` bytes whose last field is the data's
+    /// length, and seals; with 0 the packet is taken back.
+    pub(crate) fn commit_data(
+        &mut self,
+        header: usize,
+        n: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<(), Error> {
+        if !self.open || n == 0 {
+            self.abandon();
+            return Ok(());
+        }
+        let data = self.packet + HEADER + header;
+        self.buf.truncate(data + n);
+        self.buf[data - 4..data].copy_from_slice(&(n as u32).to_be_bytes());
+        self.finish(rng)
+    }
+}

@@ -1,0 +1,357 @@
+//! The user's private keys: their forms, their public halves and their signatures.
+
+mod openssh;
+mod text;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crypto_bigint::{Encoding, Integer, NonZero, U2048, U4096};
+use ring::rand::SystemRandom;
+use ring::rsa::{self, KeyPairComponents, PublicKeyComponents};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
+};
+use zeroize::Zeroizing;
+
+use crate::wire::{Put, magnitude};
+use crate::{Error, hostkey};
+
+/// Why a private key cannot be used. The text of each is one line for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// The key needs a passphrase.
+    Encrypted,
+    /// No private key in a known form; the text says what was found.
+    UnknownFormat(&'static str),
+    /// A private key of a type that is not supported.
+    UnsupportedType(String),
+    /// The key's parts do not parse or do not fit together; the text names the part.
+    Corrupt(&'static str),
+    /// An RSA key of fewer than 2048 bits.
+    TooSmall {
+        /// Bits of the modulus.
+        bits: usize,
+    },
+    /// An RSA key of more than 4096 bits.
+    TooLarge {
+        /// Bits of the modulus.
+        bits: usize,
+    },
+    /// The signature could not be made.
+    Signing,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::Encrypted => {
+                f.write_str("the key is protected by a passphrase; remove it with ssh-keygen -p")
+            }
+            KeyError::UnknownFormat(found) => {
+                write!(f, "not a private key in a known format ({found})")
+            }
+            KeyError::UnsupportedType(name) => {
+                write!(f, "keys of type {} are not supported", name.escape_debug())
+            }
+            KeyError::Corrupt(what) => write!(f, "the key is damaged ({what})"),
+            KeyError::TooSmall { bits } => {
+                write!(f, "the RSA key has {bits} bits; at least 2048 are needed")
+            }
+            KeyError::TooLarge { bits } => {
+                write!(f, "the RSA key has {bits} bits; at most 4096 are supported")
+            }
+            KeyError::Signing => f.write_str("signing with the key failed"),
+        }
+    }
+}
+
+impl core::error::Error for KeyError {}
+
+/// For the field readers, which key files share with messages.
+impl From<Error> for KeyError {
+    fn from(error: Error) -> Self {
+        KeyError::Corrupt(match error {
+            Error::Malformed(what) => what,
+            _ => "a field that cannot be read",
+        })
+    }
+}
+
+/// A private key that can sign, with its public half.
+pub struct UserKey {
+    signer: Signer,
+    key_type: &'static str,
+    public: Vec<u8>,
+    comment: String,
+}
+
+enum Signer {
+    Rsa(Box<rsa::KeyPair>),
+    Ed25519(Box<Ed25519KeyPair>),
+    Ecdsa(Box<EcdsaKeyPair>),
+}
+
+impl fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserKey({} {})", self.key_type, self.fingerprint())
+    }
+}
+
+impl UserKey {
+    /// An RSA key of 2048 to 4096 bits from big-endian numbers, in any order of p and q.
+    /// The values for the Chinese remainder theorem are computed here.
+    pub fn rsa(n: &[u8], e: &[u8], d: &[u8], p: &[u8], q: &[u8]) -> Result<UserKey, KeyError> {
+        let (n, e) = (magnitude(n), magnitude(e));
+        let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
+        if bits < 2048 {
+            return Err(KeyError::TooSmall { bits });
+        }
+        if bits > 4096 {
+            return Err(KeyError::TooLarge { bits });
+        }
+        // RFC 8017 allows smaller exponents; the signer takes 65537 and up.
+        if e.len() < 3 {
+            return Err(KeyError::UnsupportedType(String::from(
+                "ssh-rsa with a public exponent below 65537",
+            )));
+        }
+        let crt = Crt::compute(d, p, q).ok_or(KeyError::Corrupt("RSA primes"))?;
+        let pair = rsa::KeyPair::from_components(&KeyPairComponents {
+            public_key: PublicKeyComponents { n, e },
+            d: magnitude(d),
+            p: magnitude(&*crt.p),
+            q: magnitude(&*crt.q),
+            dP: magnitude(&*crt.d_p),
+            dQ: magnitude(&*crt.d_q),
+            qInv: magnitude(&*crt.q_inv),
+        })
+        .map_err(|_| KeyError::Corrupt("RSA numbers"))?;
+
+        let mut public = Vec::new();
+        public.put_string(b"ssh-rsa");
+        public.put_mpint(e);
+        public.put_mpint(n);
+        let key = UserKey {
+            signer: Signer::Rsa(Box::new(pair)),
+            key_type: "ssh-rsa",
+            public,
+            comment: String::new(),
+        };
+        // The private exponent is checked by signing only; a damaged one is to be told
+        // before the program goes to the background.
+        key.sign("rsa-sha2-256", b"")
+            .map_err(|_| KeyError::Corrupt("RSA private exponent"))?;
+        Ok(key)
+    }
+
+    /// An Ed25519 key from its seed; `public` must belong to it (RFC 8032 section 5.1.5).
+    pub fn ed25519(seed: &[u8; 32], public: &[u8; 32]) -> Result<UserKey, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public)
+            .map_err(|_| KeyError::Corrupt("Ed25519 public key"))?;
+        let mut blob = Vec::new();
+        blob.put_string(b"ssh-ed25519");
+        blob.put_string(public);
+        Ok(UserKey {
+            signer: Signer::Ed25519(Box::new(pair)),
+            key_type: "ssh-ed25519",
+            public: blob,
+            comment: String::new(),
+        })
+    }
+
+    /// An ECDSA key on `curve` (`nistp256` or `nistp384`) from its big-endian scalar and
+    /// its uncompressed point, which must belong together (RFC 5656 section 3.1).
+    pub fn ecdsa(curve: &str, d: &[u8], q_point: &[u8]) -> Result<UserKey, KeyError> {
+        let (key_type, algorithm, size) = match curve {
+            "nistp256" => ("ecdsa-sha2-nistp256", &ECDSA_P256_SHA256_FIXED_SIGNING, 32),
+            "nistp384" => ("ecdsa-sha2-nistp384", &ECDSA_P384_SHA384_FIXED_SIGNING, 48),
+            other => {
+                let mut name = String::from("ecdsa-sha2-");
+                name.push_str(other);
+                return Err(KeyError::UnsupportedType(name));
+            }
+        };
+        let mut scalar = Zeroizing::new([0u8; 48]);
+        right_aligned(d, &mut scalar[..size]).ok_or(KeyError::Corrupt("ECDSA scalar"))?;
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            algorithm,
+            &scalar[..size],
+            q_point,
+            &SystemRandom::new(),
+        )
+        .map_err(|_| KeyError::Corrupt("ECDSA numbers"))?;
+        let mut public = Vec::new();
+        public.put_string(key_type.as_bytes());
+        public.put_string(&key_type.as_bytes()["ecdsa-sha2-".len()..]);
+        public.put_string(q_point);
+        Ok(UserKey {
+            signer: Signer::Ecdsa(Box::new(pair)),
+            key_type,
+            public,
+            comment: String::new(),
+        })
+    }
+
+    /// Reads an unencrypted key file: OpenSSH's own form (OpenSSH's `PROTOCOL.key`) or PEM
+    /// with PKCS#1 (RFC 8017), PKCS#8 (RFC 5958) or SEC1 (RFC 5915). Text before the key
+    /// is skipped. The caller wipes `text`.
+    pub fn from_text(text: &str) -> Result<UserKey, KeyError> {
+        text::parse(text)
+    }
+
+    /// The public key blob.
+    pub fn public_blob(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The name of the key's type, `ssh-rsa` for every RSA key.
+    pub fn key_type(&self) -> &'static str {
+        self.key_type
+    }
+
+    /// The comment from the file; empty unless it is in OpenSSH's form.
+    pub fn comment(&self) -> &str {
+        &self.comment
+    }
+
+    /// The public key's fingerprint, as `ssh-keygen -l` prints it.
+    pub fn fingerprint(&self) -> String {
+        hostkey::fingerprint(&self.public)
+    }
+
+    /// Signature algorithms to try, in order; never empty and never SHA-1.
+    ///
+    /// `server_sig_algs` is the server's list (RFC 8308 section 3.1) if it sent one. For
+    /// RSA the choice is made from it. Without it, SHA-256 is first, since servers that
+    /// know only one of both know that one. Keys with one algorithm are tried always.
+    pub fn algorithms(&self, server_sig_algs: Option<&str>) -> &'static [&'static str] {
+        match self.key_type {
+            "ssh-rsa" => {}
+            "ssh-ed25519" => return &["ssh-ed25519"],
+            "ecdsa-sha2-nistp256" => return &["ecdsa-sha2-nistp256"],
+            _ => return &["ecdsa-sha2-nistp384"],
+        }
+        let lists =
+            |name| server_sig_algs.is_some_and(|l| crate::wire::names(l).any(|n| n == name));
+        match (lists("rsa-sha2-512"), lists("rsa-sha2-256")) {
+            (true, true) => &["rsa-sha2-512", "rsa-sha2-256"],
+            (true, false) => &["rsa-sha2-512"],
+            (false, true) => &["rsa-sha2-256"],
+            (false, false) => &["rsa-sha2-256", "rsa-sha2-512"],
+        }
+    }
+
+    /// Signs `message` and returns the signature blob: the algorithm's name and the value
+    /// (RFC 8332 section 3, RFC 8709 section 6, RFC 5656 section 3.1.2).
+    ///
+    /// Fails with [`KeyError::UnsupportedType`] when the key cannot sign with `algorithm`.
+    pub fn sign(&self, algorithm: &str, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let rng = SystemRandom::new();
+        let mut blob = Vec::new();
+        blob.put_string(algorithm.as_bytes());
+        match &self.signer {
+            Signer::Rsa(pair) => {
+                let encoding: &dyn ring::signature::RsaEncoding = match algorithm {
+                    "rsa-sha2-512" => &RSA_PKCS1_SHA512,
+                    "rsa-sha2-256" => &RSA_PKCS1_SHA256,
+                    other => return Err(KeyError::UnsupportedType(String::from(other))),
+                };
+                let mut value = vec![0; pair.public().modulus_len()];
+                pair.sign(encoding, &rng, message, &mut value)
+                    .map_err(|_| KeyError::Signing)?;
+                blob.put_string(&value);
+            }
+            _ if algorithm != self.key_type => {
+                return Err(KeyError::UnsupportedType(String::from(algorithm)));
+            }
+            Signer::Ed25519(pair) => blob.put_string(pair.sign(message).as_ref()),
+            Signer::Ecdsa(pair) => {
+                let value = pair.sign(&rng, message).map_err(|_| KeyError::Signing)?;
+                let (r, s) = value.as_ref().split_at(value.as_ref().len() / 2);
+                let mut numbers = Vec::new();
+                numbers.put_mpint(r);
+                numbers.put_mpint(s);
+                blob.put_string(&numbers);
+            }
+        }
+        Ok(blob)
+    }
+}
+
+/// The public key that belongs to an Ed25519 seed.
+fn ed25519_public(seed: &[u8; 32]) -> Option<[u8; 32]> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+    pair.public_key().as_ref().try_into().ok()
+}
+
+/// Copies the magnitude of `number` to the end of `out`; none when it does not fit.
+fn right_aligned(number: &[u8], out: &mut [u8]) -> Option<()> {
+    let number = magnitude(number);
+    let start = out.len().checked_sub(number.len())?;
+    out[..start].fill(0);
+    out[start..].copy_from_slice(number);
+    Some(())
+}
+
+/// RSA primes with p > q and the values that follow from them (RFC 8017 section 3.2).
+struct Crt {
+    p: Zeroizing<[u8; 256]>,
+    q: Zeroizing<[u8; 256]>,
+    d_p: Zeroizing<[u8; 512]>,
+    d_q: Zeroizing<[u8; 512]>,
+    q_inv: Zeroizing<[u8; 256]>,
+}
+
+impl Crt {
+    /// None when the numbers cannot be those of an RSA key.
+    fn compute(d: &[u8], p: &[u8], q: &[u8]) -> Option<Crt> {
+        let (larger, smaller) =
+            if (magnitude(p).len(), magnitude(p)) >= (magnitude(q).len(), magnitude(q)) {
+                (p, q)
+            } else {
+                (q, p)
+            };
+        let mut wide = Zeroizing::new([0u8; 512]);
+        right_aligned(d, wide.as_mut_slice())?;
+        let d = Zeroizing::new(U4096::from_be_slice(wide.as_slice()));
+        let d_mod_less_one = |prime: &[u8]| {
+            let mut wide = Zeroizing::new([0u8; 512]);
+            right_aligned(prime, wide.as_mut_slice())?;
+            let less_one =
+                Zeroizing::new(U4096::from_be_slice(wide.as_slice()).wrapping_sub(&U4096::ONE));
+            let modulus = Option::<NonZero<U4096>>::from(NonZero::new(*less_one))?;
+            let remainder = Zeroizing::new(d.rem(&modulus));
+            Some(Zeroizing::new(remainder.to_be_bytes()))
+        };
+        let d_p = d_mod_less_one(larger)?;
+        let d_q = d_mod_less_one(smaller)?;
+
+        let mut p = Zeroizing::new([0u8; 256]);
+        right_aligned(larger, p.as_mut_slice())?;
+        let mut q = Zeroizing::new([0u8; 256]);
+        right_aligned(smaller, q.as_mut_slice())?;
+        let p_number = Zeroizing::new(U2048::from_be_slice(p.as_slice()));
+        let q_number = Zeroizing::new(U2048::from_be_slice(q.as_slice()));
+        // The inversion panics on an even modulus, which no prime of a key is.
+        if !bool::from(p_number.is_odd()) {
+            return None;
+        }
+        let (inverse, exists) = q_number.inv_odd_mod(&p_number);
+        let inverse = Zeroizing::new(inverse);
+        if !bool::from(exists) {
+            return None;
+        }
+        Some(Crt {
+            p,
+            q,
+            d_p,
+            d_q,
+            q_inv: Zeroizing::new(inverse.to_be_bytes()),
+        })
+    }
+}

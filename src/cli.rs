@@ -1,0 +1,222 @@
+//! The command line: flags as in ssh(1) and dbclient(1), subcommands, and the configuration
+//! file that goes with them.
+
+mod flags;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use reachback_core::config::{Config, StrictHostKeyChecking};
+use reachback_core::destination::Destination;
+use reachback_core::keyword::LogLevel;
+
+pub use flags::{help, version};
+pub use options::Options;
+
+use crate::exit::Exit;
+use crate::keys;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Keep a tunnel up.
+    Run(Box<Settings>),
+    /// What a custom script asks for: check its argument, then keep a tunnel up.
+    Invoke(Box<Invocation>),
+    /// Print the authorized_keys lines of these private keys, or of the default ones.
+    Pubkey {
+        /// Private key files.
+        identity_files: Vec<PathBuf>,
+    },
+    /// Print [`help`].
+    Help,
+    /// Print [`version`].
+    Version,
+}
+
+/// One tunnel to keep up: command line and configuration file together.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server.
+    pub destination: Destination,
+    /// Every keyword's value; the command line's goes before the file's.
+    pub config: Config,
+    /// `-f`: go to the background once everything local was checked.
+    pub background: bool,
+    /// How many `-v`.
+    pub verbosity: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-y` or `StrictHostKeyChecking accept-new`: pin an unknown host key.
+    pub accept_new: bool,
+}
+
+impl Settings {
+    /// The server's port: the destination's, else `-p` or `Port`, else 22.
+    pub fn port(&self) -> u16 {
+        self.destination.port.unwrap_or_else(|| self.config.port())
+    }
+
+    /// The identity files named, absolute, `~` expanded; empty when none is.
+    pub fn identity_files(&self) -> Vec<PathBuf> {
+        identity_files(&self.config)
+    }
+
+    /// The known_hosts file, absolute.
+    pub fn known_hosts_file(&self) -> PathBuf {
+        keys::absolute(self.config.known_hosts_file())
+    }
+
+    /// How much to log: `-q`, else `-v`, else `LogLevel`.
+    pub fn log_level(&self) -> LogLevel {
+        match (self.quiet, self.verbosity) {
+            (true, _) => LogLevel::Quiet,
+            (_, 0) => self.config.log_level(),
+            (_, 1) => LogLevel::Debug1,
+            (_, 2) => LogLevel::Debug2,
+            _ => LogLevel::Debug3,
+        }
+    }
+}
+
+fn identity_files(config: &Config) -> Vec<PathBuf> {
+    let files = config.identity_files().iter();
+    files.map(|file| keys::absolute(file)).collect()
+}
+
+fn settings(options: Options, destination: Destination, config: Config) -> Result<Settings, Exit> {
+    if config.forwards().is_empty() {
+        return Err(Exit::usage(format!(
+            "nothing to forward: {destination}: name a forward with -R [bind:]port:host:hostport"
+        )));
+    }
+    let accept_new = config.strict_host_key_checking() == StrictHostKeyChecking::AcceptNew;
+    Ok(Settings {
+        destination,
+        config,
+        background: options.background,
+        verbosity: options.verbosity,
+        quiet: options.quiet,
+        accept_new,
+    })
+}
+
+/// What a custom script passed on. Its argument comes from OCPP, and so from anywhere.
+#[derive(Debug)]
+pub struct Invocation {
+    words: Vec<String>,
+    options: Options,
+}
+
+impl Invocation {
+    /// The parameter for the log: the script's words with a space between them.
+    pub fn parameter(&self) -> String {
+        self.words.join(" ")
+    }
+
+    /// The destination, when there is exactly one word and it is one in the strict grammar of
+    /// the scripts ([`Destination::parse_script`]).
+    pub fn destination(&self) -> Option<Destination> {
+        match self.words.as_slice() {
+            [word] => Destination::parse_script(word).ok(),
+            _ => None,
+        }
+    }
+
+    /// The settings for a destination that [`Invocation::destination`] gave. Always in the
+    /// background.
+    ///
+    /// # Errors
+    /// As [`parse`], about the configuration file and the forwards.
+    pub fn settings(self, destination: Destination) -> Result<Settings, Exit> {
+        let mut options = self.options;
+        options.background = true;
+        let config = options.read_config(&destination.host)?;
+        settings(options, destination, config)
+    }
+
+    /// How much to log of what the invocation itself has to say, before the configuration
+    /// file is read: always at least info, for these lines are what an operator looks for.
+    pub fn log_level(&self) -> LogLevel {
+        match self.options.verbosity {
+            0 => LogLevel::Info,
+            _ => LogLevel::Debug1,
+        }
+    }
+}
+
+/// Reads the command line, the program's name not among `arguments`, and the configuration
+/// file it names. Nothing is started.
+///
+/// # Errors
+/// [`crate::exit::USAGE`] for the command line; [`crate::exit::NO_INPUT`],
+/// [`crate::exit::NO_PERMISSION`] and [`crate::exit::CONFIG`] for the configuration file.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Exit> {
+    let mut arguments = arguments.into_iter().peekable();
+    let subcommand = arguments.peek().and_then(|first| first.to_str());
+    let subcommand = match subcommand {
+        Some("invoke") => Some("invoke"),
+        Some("pubkey") => Some("pubkey"),
+        _ => None,
+    };
+    if subcommand.is_some() {
+        arguments.next();
+    }
+    let (options, words) = Options::parse(arguments)?;
+    if options.help {
+        return Ok(Command::Help);
+    }
+    if options.version {
+        return Ok(Command::Version);
+    }
+    match subcommand {
+        Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
+        Some(_) => pubkey(&options, &words),
+        None => run(options, &words),
+    }
+}
+
+fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
+    if let Some(word) = words.first() {
+        return Err(Exit::usage(format!(
+            "unexpected argument: {}: name the key file with -i",
+            crate::logging::escaped(word)
+        )));
+    }
+    Ok(Command::Pubkey {
+        identity_files: identity_files(&options.config),
+    })
+}
+
+fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
+    let text = match words {
+        [] => {
+            return Err(Exit::usage(
+                "no destination: give user@host[:port]; see reachback --help",
+            ));
+        }
+        [text] => text,
+        [_, second, ..] => {
+            return Err(Exit::usage(format!(
+                "unexpected argument: {}: one destination and no remote command",
+                crate::logging::escaped(second)
+            )));
+        }
+    };
+    let bad = |error: reachback_core::destination::DestinationError| {
+        let shown = crate::logging::escaped(text);
+        Exit::usage(format!("bad destination: {shown}: {error}"))
+    };
+    // The file may name the user, and which of its blocks hold depends on the host: so the
+    // host is read first, with a user that stands in.
+    let host = Destination::parse_with_default(text, Some("user"))
+        .map_err(bad)?
+        .host;
+    let config = options.read_config(&host)?;
+    let destination = Destination::parse_with_default(text, config.user()).map_err(bad)?;
+    let settings = settings(options, destination, config)?;
+    Ok(Command::Run(Box::new(settings)))
+}

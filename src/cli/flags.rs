@@ -1,0 +1,114 @@
+//! One record per flag: it gives parsing and help.
+
+use std::fmt::Write;
+
+use reachback_core::keyword::KEYWORDS;
+
+/// What a flag does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Forward,
+    Identity,
+    AcceptNew,
+    Port,
+    Option,
+    File,
+    Background,
+    Verbose,
+    Quiet,
+    /// Taken because ssh has it; this program is always so.
+    Nothing,
+    Help,
+    Version,
+}
+
+/// One flag.
+pub struct Flag {
+    pub short: char,
+    pub long: Option<&'static str>,
+    /// Name of the argument; empty for a flag without one.
+    pub argument: &'static str,
+    pub action: Action,
+    pub help: &'static str,
+}
+
+const fn flag(short: char, argument: &'static str, action: Action, help: &'static str) -> Flag {
+    Flag {
+        short,
+        long: None,
+        argument,
+        action,
+        help,
+    }
+}
+
+/// Every flag, in the order of the help.
+#[rustfmt::skip]
+pub static FLAGS: [Flag; 13] = [
+    flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here (up to 16)"),
+    flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
+    flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
+    flag('p', "port", Action::Port, "port of the server (22)"),
+    flag('f', "", Action::Background, "go to the background when everything local is in order"),
+    flag('o', "Key=Value", Action::Option, "a keyword as in ssh_config(5); see below"),
+    flag('F', "file", Action::File, "configuration file instead of /etc/reachback/config; none for no file"),
+    flag('v', "", Action::Verbose, "log more (up to three times)"),
+    flag('q', "", Action::Quiet, "log nothing"),
+    flag('N', "", Action::Nothing, "no remote command (always so)"),
+    // -n and -T as well: one line of help for the three would hide them from a search.
+    flag('n', "", Action::Nothing, "nothing from standard input (always so)"),
+    flag('T', "", Action::Nothing, "no terminal (always so)"),
+    Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
+];
+
+/// `-h` and `--help`; apart, so that the table above is what a person needs to know.
+pub static HELP: Flag = Flag {
+    short: 'h',
+    long: Some("help"),
+    argument: "",
+    action: Action::Help,
+    help: "print this",
+};
+
+/// Every flag, the help's own last.
+pub fn all() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().chain([&HELP])
+}
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = String::from(
+        "Keeps SSH reverse forwards to a server up.\n\
+         \n\
+         reachback [flags] user@host[:port]\n\
+         reachback invoke [flags] -- user@host[:port]   what the custom scripts call\n\
+         reachback pubkey -i keyfile                    print the authorized_keys line\n\
+         \n\
+         Flags:\n",
+    );
+    for flag in all() {
+        let long = flag.long.map(|long| format!(", --{long}"));
+        let left = format!(
+            "-{}{} {}",
+            flag.short,
+            long.unwrap_or_default(),
+            flag.argument
+        );
+        let _ = writeln!(text, "  {left:<29} {}", flag.help);
+    }
+    text.push_str("\nKeywords of -o and of the configuration file (default):\n");
+    for keyword in &KEYWORDS {
+        let _ = write!(text, "  {:<22} {}", keyword.name, keyword.help);
+        if !keyword.default.is_empty() {
+            let _ = write!(text, " ({})", keyword.default);
+        }
+        text.push('\n');
+    }
+    text.push_str("\nExit codes are those of sysexits(3). Network trouble never ends it.\n");
+    text
+}
+
+/// The version's number.
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

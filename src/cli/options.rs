@@ -1,0 +1,201 @@
+//! From words to option values.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lexopt::Arg;
+use reachback_core::config::{Config, ConfigErrorKind};
+use reachback_core::forward::ForwardSpec;
+
+use super::flags::{self, Action, Flag};
+use crate::exit::{self, Exit};
+use crate::logging::escaped;
+use crate::sys::file;
+
+/// Read when `-F` names no other file; need not exist.
+const DEFAULT_CONFIG_FILE: &str = "/etc/reachback/config";
+
+/// Largest configuration file, bytes.
+const CONFIG_BYTES: usize = 64 * 1024;
+
+/// What the flags say; the configuration file is not read yet.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keywords from `-o` and from the flags that stand for one.
+    pub config: Config,
+    /// `-F`.
+    pub file: Option<PathBuf>,
+    /// `-f`.
+    pub background: bool,
+    /// How many `-v`.
+    pub verbosity: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-h`.
+    pub help: bool,
+    /// `-V`.
+    pub version: bool,
+}
+
+impl Options {
+    /// Reads flags and collects the other words, in getopt's way: flags before or after them,
+    /// clusters (`-yNf`), attached values (`-p22`), `--` as the end of the flags. A word that
+    /// is not UTF-8 keeps replacement characters where it is not.
+    pub(super) fn parse(
+        arguments: impl Iterator<Item = OsString>,
+    ) -> Result<(Self, Vec<String>), Exit> {
+        let mut options = Options::default();
+        let mut words = Vec::new();
+        let mut parser = lexopt::Parser::from_args(arguments);
+        while let Some(argument) = parser.next().map_err(usage)? {
+            let found = match &argument {
+                Arg::Value(word) => {
+                    words.push(word.to_string_lossy().into_owned());
+                    continue;
+                }
+                Arg::Short(short) => flags::all().find(|flag| flag.short == *short),
+                Arg::Long(long) => flags::all().find(|flag| flag.long == Some(long)),
+            };
+            let Some(flag) = found else {
+                let shown = match &argument {
+                    Arg::Short(short) => format!("-{short}"),
+                    Arg::Long(long) => format!("--{long}"),
+                    Arg::Value(_) => continue,
+                };
+                return Err(Exit::usage(format!(
+                    "unknown flag: {}: see reachback --help",
+                    escaped(shown)
+                )));
+            };
+            let value = if flag.argument.is_empty() {
+                String::new()
+            } else {
+                value(&mut parser, flag)?
+            };
+            options.apply(flag, &value)?;
+        }
+        Ok((options, words))
+    }
+
+    fn apply(&mut self, flag: &Flag, value: &str) -> Result<(), Exit> {
+        let short = flag.short;
+        let bad = |error: &dyn std::fmt::Display| {
+            Exit::usage(format!("bad -{short}: {}: {error}", escaped(value)))
+        };
+        match flag.action {
+            Action::Forward => {
+                let forward = ForwardSpec::parse(value).map_err(|error| bad(&error))?;
+                self.config
+                    .add_forward(forward)
+                    .map_err(|error| bad(&error))?;
+            }
+            Action::Identity => self
+                .config
+                .add_identity_file(value)
+                .map_err(|error| bad(&error))?,
+            Action::AcceptNew => self
+                .config
+                .apply("StrictHostKeyChecking", "accept-new")
+                .map_err(|error| bad(&error))?,
+            Action::Port => self
+                .config
+                .apply("Port", value)
+                .map_err(|error| bad(&error))?,
+            Action::Option => self.config.parse_option(value).map_err(|error| {
+                // `no` is refused with its reason, which is the answer to the next question.
+                match error.kind {
+                    ConfigErrorKind::CheckingOff => {
+                        Exit::usage(format!("refused -o: {}: {error}", escaped(value)))
+                    }
+                    _ => bad(&error),
+                }
+            })?,
+            Action::File => self.file = Some(value.into()),
+            Action::Background => self.background = true,
+            Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
+            Action::Quiet => self.quiet = true,
+            Action::Nothing => {}
+            Action::Help => self.help = true,
+            Action::Version => self.version = true,
+        }
+        Ok(())
+    }
+
+    /// The keywords of the command line and then those of the file for this host.
+    ///
+    /// # Errors
+    /// [`exit::NO_INPUT`] and [`exit::NO_PERMISSION`] for a file that cannot be read (a default
+    /// file need not exist), [`exit::CONFIG`] for one that is wrong.
+    pub fn read_config(&self, host: &str) -> Result<Config, Exit> {
+        let mut config = self.config.clone();
+        let path = match &self.file {
+            Some(path) if path == Path::new("none") => return Ok(config),
+            Some(path) => path.as_path(),
+            None => Path::new(DEFAULT_CONFIG_FILE),
+        };
+        let bytes = match file::read_bounded(path, CONFIG_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if self.file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(config);
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        // file:line:column, as compilers write it: editors and people find the place.
+        let wrong = |line: u32, column: u32, why: &dyn std::fmt::Display| {
+            let place = format!("{}:{line}:{column}", path.display());
+            Exit::new(exit::CONFIG, format!("bad configuration: {place}: {why}"))
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = valid.matches('\n').count() + 1;
+            let column = valid
+                .rsplit('\n')
+                .next()
+                .map_or(0, |last| last.chars().count())
+                + 1;
+            wrong(line as u32, column as u32, &"not UTF-8; rewrite it")
+        })?;
+        config.parse_file(text, host).map_err(|error| {
+            let (line, column) = error.position.map_or((1, 1), |at| (at.line, at.column));
+            wrong(line, column, &error.kind)
+        })?;
+        Ok(config)
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Exit {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        io::ErrorKind::FileTooLarge => exit::CONFIG,
+        _ => exit::NO_INPUT,
+    };
+    let path = path.display();
+    let reason = file::reason(error);
+    Exit::new(
+        code,
+        format!("cannot read the configuration: {path}: {reason}; name another with -F"),
+    )
+}
+
+fn value(parser: &mut lexopt::Parser, flag: &Flag) -> Result<String, Exit> {
+    let missing = |_| {
+        let Flag {
+            short, argument, ..
+        } = flag;
+        Exit::usage(format!("nothing after: -{short}: give {argument}"))
+    };
+    parser
+        .value()
+        .map_err(missing)?
+        .into_string()
+        .map_err(|value| {
+            let shown = escaped(value.to_string_lossy()).to_string();
+            Exit::usage(format!("not UTF-8: {shown}: rewrite it"))
+        })
+}
+
+fn usage(error: lexopt::Error) -> Exit {
+    let shown = escaped(error).to_string();
+    Exit::usage(format!("bad command line: {shown}: see reachback --help"))
+}

@@ -1,0 +1,189 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::exit::{CONFIG, NO_INPUT, USAGE};
+use reachback_core::forward::ForwardSpec;
+use std::path::Path;
+
+fn parsed(line: &str) -> Result<Command, Exit> {
+    parse(line.split(' ').map(OsString::from))
+}
+
+/// Without the machine's own configuration file.
+fn run_settings(line: &str) -> Settings {
+    match parsed(&format!("-F none {line}")).unwrap() {
+        Command::Run(settings) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(line: &str) -> Exit {
+    parsed(&format!("-F none {line}")).unwrap_err()
+}
+
+fn with_file<T>(name: &str, text: &[u8], act: impl FnOnce(&Path) -> T) -> T {
+    let path = std::env::temp_dir().join(format!("reachback-cli-{name}-{}", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let result = act(&path);
+    std::fs::remove_file(path).unwrap();
+    result
+}
+
+#[test]
+fn the_scripts_line_is_understood() {
+    let line = "invoke -R 1111:localhost:22 -y -N -f -i /home/charge/.ssh/id_rsa -F none -- me@hub.example";
+    let Command::Invoke(invocation) = parsed(line).unwrap() else {
+        panic!("no invocation");
+    };
+    assert_eq!(invocation.parameter(), "me@hub.example");
+    let destination = invocation.destination().unwrap();
+    let settings = invocation.settings(destination).unwrap();
+    assert!(settings.background && settings.accept_new);
+    assert_eq!(settings.destination.to_string(), "me@hub.example");
+    let forward = ForwardSpec::parse("1111:localhost:22").unwrap();
+    assert_eq!(settings.config.forwards(), [forward]);
+    assert_eq!(
+        settings.identity_files(),
+        [Path::new("/home/charge/.ssh/id_rsa")]
+    );
+}
+
+#[test]
+fn an_invocation_takes_exactly_one_word_that_is_a_destination() {
+    let destination = |words: &[&str]| {
+        let line = ["invoke", "-R", "1:h:1", "-F", "none", "--"];
+        let line = line.iter().chain(words).map(OsString::from);
+        match parse(line).unwrap() {
+            Command::Invoke(invocation) => invocation.destination(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(destination(&["me@1.2.3.4"]).is_some());
+    for words in [
+        &[][..],
+        &[""],
+        &["me@1.2.3.4", "x"],
+        &["me@1.2.3.4. -R 0:h:1"],
+        &["-Rx"],
+        &["--help"],
+        &["me@hub.example\n"],
+    ] {
+        assert!(destination(words).is_none(), "{words:?}");
+    }
+}
+
+#[test]
+fn an_invocation_is_in_the_background_without_the_flag_too() {
+    let Command::Invoke(invocation) = parsed("invoke -F none -R 1:h:1 -- me@hub.example").unwrap()
+    else {
+        panic!("no invocation");
+    };
+    let destination = invocation.destination().unwrap();
+    assert!(invocation.settings(destination).unwrap().background);
+}
+
+#[test]
+fn flags_may_follow_the_destination_and_stand_in_clusters() {
+    let settings = run_settings("me@hub:2200 -R 1:h:2 -yNfnT -p22 -vv -R3:h:4");
+    assert!(settings.background && settings.accept_new && !settings.quiet);
+    assert_eq!(settings.port(), 2200);
+    assert_eq!(settings.config.port(), 22);
+    assert_eq!(settings.config.forwards().len(), 2);
+    assert_eq!(settings.log_level(), LogLevel::Debug2);
+}
+
+#[test]
+fn checking_is_strict_unless_asked_otherwise_and_never_off() {
+    assert!(!run_settings("-R 1:h:2 me@hub").accept_new);
+    assert!(run_settings("-R 1:h:2 -o StrictHostKeyChecking=accept-new me@hub").accept_new);
+    let refusal = refused("-R 1:h:2 -o StrictHostKeyChecking=no me@hub");
+    assert_eq!(refusal.code, USAGE);
+}
+
+#[test]
+fn every_wrong_word_gets_one_line_and_the_usage_code() {
+    for line in [
+        "-R 1:h:2",
+        "-R 1:h:2 hub",
+        "-R 1:h:2 me@hub uptime",
+        "-R 1:h:2 me@hub -x",
+        "-R 1:h:2 me@hub --no-such",
+        "-R 1:h:2 me@hub -p",
+        "-R 1:h:2 me@hub -p 0",
+        "-R 1:h:2 me@hub -y=1",
+        "-R x me@hub",
+        "-R 1:h:2 -o NoSuchKey=1 me@hub",
+        "-R 1:h:2 -o Port=x me@hub",
+        "me@hub",
+        "-R 1:h:2 me@hu\u{1b}b",
+    ] {
+        let exit = refused(line);
+        assert_eq!(exit.code, USAGE, "{line}: {exit}");
+        assert!(!exit.message.contains(char::is_control), "{line}: {exit}");
+        assert!(!exit.message.is_empty());
+    }
+}
+
+#[test]
+fn seventeen_forwards_and_five_keys_are_too_many() {
+    let forwards: String = (1..=17).map(|port| format!("-R {port}:h:1 ")).collect();
+    assert_eq!(refused(&format!("{forwards}me@hub")).code, USAGE);
+    let keys: String = (1..=5).map(|key| format!("-i /k{key} ")).collect();
+    assert_eq!(refused(&format!("{keys}-R 1:h:2 me@hub")).code, USAGE);
+}
+
+#[test]
+fn the_command_line_goes_before_the_file_and_the_file_may_name_the_user() {
+    let text = b"Port 2222\nServerAliveInterval 10\nHost hub\nUser you\nHost other\nUser him\n";
+    with_file("order", text, |path| {
+        let path = path.display();
+        let line = format!("-p 2200 -F {path} -R 1:h:2 hub");
+        let Command::Run(settings) = parsed(&line).unwrap() else {
+            panic!("no run");
+        };
+        assert_eq!(settings.destination.user, "you");
+        assert_eq!(settings.port(), 2200);
+        assert_eq!(settings.config.server_alive_interval().as_secs(), 10);
+    });
+}
+
+#[test]
+fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
+    let missing = parsed("-F /nonexistent/x -R 1:h:2 me@hub").unwrap_err();
+    assert_eq!(missing.code, NO_INPUT);
+    assert!(missing.message.contains("/nonexistent/x"), "{missing}");
+    for text in [&b"# fine\n  NoSuchKey 1\n"[..], b"# fine\n  \xff\n"] {
+        with_file("wrong", text, |path| {
+            let line = format!("-F {} -R 1:h:2 me@hub", path.display());
+            let wrong = parsed(&line).unwrap_err();
+            assert_eq!(wrong.code, CONFIG);
+            let place = format!("{}:2:3: ", path.display());
+            assert!(wrong.message.contains(&place), "{wrong}");
+        });
+    }
+}
+
+#[test]
+fn pubkey_takes_keys_and_nothing_else() {
+    let Command::Pubkey { identity_files } = parsed("pubkey -i /a -i /b").unwrap() else {
+        panic!("no pubkey");
+    };
+    assert_eq!(identity_files, [Path::new("/a"), Path::new("/b")]);
+    assert_eq!(parsed("pubkey /a").unwrap_err().code, USAGE);
+}
+
+#[test]
+fn help_names_every_flag_and_keyword_and_needs_no_destination() {
+    assert!(matches!(parsed("--help").unwrap(), Command::Help));
+    assert!(matches!(parsed("-V").unwrap(), Command::Version));
+    let help = help();
+    for flag in flags::all() {
+        assert!(
+            help.contains(&format!("  -{}", flag.short)),
+            "{}",
+            flag.short
+        );
+    }
+    for keyword in &reachback_core::keyword::KEYWORDS {
+        assert!(help.contains(keyword.name), "{}", keyword.name);
+    }
+}

@@ -1,0 +1,31 @@
+//! Subcommands that start no tunnel.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+use crate::keys;
+
+/// Prints the authorized_keys line of each private key.
+///
+/// # Errors
+/// Those of [`keys::load_all`], and [`crate::exit::OS`] when `out` takes nothing.
+pub fn pubkey(identity_files: &[PathBuf], out: &mut impl Write) -> Result<(), Exit> {
+    for key in keys::load_all(identity_files)? {
+        writeln!(out, "{}", keys::authorized_keys_line(&key))
+            .map_err(|error| Exit::os("cannot print the public key", error))?;
+    }
+    out.flush()
+        .map_err(|error| Exit::os("cannot print the public key", error))
+}
+
+/// Prints a text that was asked for.
+///
+/// # Errors
+/// [`crate::exit::OS`] when standard output takes nothing.
+pub fn print(text: &str) -> Result<(), Exit> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Exit::os("cannot print", error))
+}

@@ -1,0 +1,146 @@
+//! Identity files: Dropbear's, OpenSSH's and PEM private keys.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use reachback_core::dropbear_key::{self, DropbearKey};
+use reachback_ssh::userkey::UserKey;
+
+use crate::exit::{self, Exit};
+use crate::sys::{file, host};
+
+/// Largest identity file read, bytes. An RSA key of 8192 bits in PEM has about 6400.
+const KEY_FILE_BYTES: usize = 64 * 1024;
+
+/// Tried in this order when no identity file is named: dbclient(1)'s and then ssh(1)'s.
+const DEFAULT_NAMES: [&str; 4] = ["id_dropbear", "id_rsa", "id_ecdsa", "id_ed25519"];
+
+/// The private keys of these files, in their order. Without files, those of the default files
+/// in `~/.ssh` that exist and can be used; a default that cannot is only warned about while
+/// another one can.
+///
+/// # Errors
+/// For a named file, those of [`load`]. Without any identity, [`exit::USAGE`].
+pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
+    if !paths.is_empty() {
+        return paths.iter().map(|path| load(path)).collect();
+    }
+    let home = host::home_directory()
+        .ok_or_else(|| Exit::usage("no identity: no home directory: name a key file with -i"))?;
+    let directory = home.join(".ssh");
+    let mut keys = Vec::new();
+    let mut first_failure = None;
+    for name in DEFAULT_NAMES {
+        let path = directory.join(name);
+        if !path.exists() {
+            continue;
+        }
+        match load(&path) {
+            Ok(key) => keys.push(key),
+            Err(failure) => {
+                log::warn!("{failure}");
+                first_failure.get_or_insert(failure);
+            }
+        }
+    }
+    if keys.is_empty() {
+        return Err(first_failure.unwrap_or_else(|| {
+            Exit::usage(format!(
+                "no identity: {}: none of {} is there; name a key file with -i",
+                directory.display(),
+                DEFAULT_NAMES.join(", ")
+            ))
+        }));
+    }
+    Ok(keys)
+}
+
+/// The private key of one file. A file that others may read is warned about and used, as
+/// Dropbear does: the controllers' files are so.
+///
+/// # Errors
+/// [`exit::NO_INPUT`] for a file that is missing or not regular, [`exit::NO_PERMISSION`] for
+/// one that may not be read, [`exit::DATA`] for one that holds no usable private key.
+pub fn load(path: &Path) -> Result<UserKey, Exit> {
+    let opened = file::open_regular(path).map_err(|error| unreadable(path, &error))?;
+    let mode = opened
+        .metadata()
+        .map_or(0, |data| data.permissions().mode());
+    let bytes =
+        file::read_open(opened, KEY_FILE_BYTES).map_err(|error| unreadable(path, &error))?;
+    if mode & 0o077 != 0 {
+        log::warn!(
+            "key file {}: others may read it (mode {:04o}); chmod 600 it",
+            path.display(),
+            mode & 0o7777
+        );
+    }
+    decode(&bytes).map_err(|reason| {
+        Exit::new(
+            exit::DATA,
+            format!("cannot use the key: {}: {reason}", path.display()),
+        )
+    })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Exit {
+    let (code, advice) = match error.kind() {
+        io::ErrorKind::PermissionDenied => (exit::NO_PERMISSION, "check its owner and mode"),
+        io::ErrorKind::FileTooLarge => (exit::DATA, "this is no private key"),
+        _ => (exit::NO_INPUT, "name another with -i"),
+    };
+    Exit::new(
+        code,
+        format!(
+            "cannot read the key: {}: {}; {advice}",
+            path.display(),
+            file::reason(error)
+        ),
+    )
+}
+
+fn decode(bytes: &[u8]) -> Result<UserKey, String> {
+    if dropbear_key::looks_like(bytes) {
+        let parts = DropbearKey::decode(bytes).map_err(|error| error.to_string())?;
+        let key = match parts {
+            DropbearKey::Rsa { e, n, d, p, q } => UserKey::rsa(n, e, d, p, q),
+            DropbearKey::Ed25519 { seed, public } => UserKey::ed25519(seed, public),
+            DropbearKey::Ecdsa { curve, point, d } => UserKey::ecdsa(curve, d, point),
+        };
+        return key.map_err(|error| error.to_string());
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "it is neither a Dropbear, an OpenSSH nor a PEM private key".to_owned())?;
+    if is_public_line(text) {
+        return Err("it is a public key; name the private key file beside it".to_owned());
+    }
+    UserKey::from_text(text).map_err(|error| error.to_string())
+}
+
+fn is_public_line(text: &str) -> bool {
+    ["ssh-", "ecdsa-sha2-", "sk-"]
+        .iter()
+        .any(|start| text.trim_start().starts_with(start))
+}
+
+/// The authorized_keys line of a key (sshd(8)): type, base64, comment. A key without comment
+/// gets `user@host` of this machine, as dropbearkey(1) writes it.
+pub fn authorized_keys_line(key: &UserKey) -> String {
+    let blob = reachback_ssh::hostkey::blob_to_base64(key.public_blob());
+    let comment = match key.comment() {
+        "" => host::user_at_host(),
+        comment => crate::logging::escaped(comment).to_string(),
+    };
+    format!("{} {blob} {comment}", key.key_type())
+}
+
+/// `path` made absolute, so that it means the same after the daemon changed its directory.
+pub fn absolute(path: &str) -> PathBuf {
+    let path = host::expand_tilde(path);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

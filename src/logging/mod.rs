@@ -1,0 +1,176 @@
+//! The `log` facade's other end: standard error or syslog.
+//!
+//! Lines of the target [`NOTICE`] at level info have syslog's severity notice. Control
+//! characters in a message are escaped, so that nobody far away can write log lines.
+
+mod escape;
+mod syslog_socket;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use log::{Level, LevelFilter, Metadata, Record};
+use reachback_core::keyword::LogLevel;
+use reachback_core::time::Instant;
+
+pub use escape::escaped;
+use syslog_socket::SyslogSocket;
+
+use crate::sys::clock;
+
+/// Target for lines that matter more than info and are no warning:
+/// `log::info!(target: logging::NOTICE, ...)`.
+pub const NOTICE: &str = "notice";
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard error, one line each: `reachback: message`.
+    Stderr,
+    /// The datagram socket of syslogd at this path.
+    Syslog(PathBuf),
+}
+
+impl Target {
+    /// Syslog at `$REACHBACK_SYSLOG`, else at `/dev/log`.
+    pub fn syslog() -> Self {
+        let path = std::env::var_os("REACHBACK_SYSLOG")
+            .filter(|path| !path.is_empty())
+            .unwrap_or_else(|| "/dev/log".into());
+        // The daemon's working directory is another one than the caller's.
+        Target::Syslog(std::path::absolute(&path).unwrap_or_else(|_| path.into()))
+    }
+
+    /// Syslog in the background or when standard error is closed, standard error otherwise.
+    ///
+    /// The standard library opens closed descriptors on `/dev/null` before `main`, so that
+    /// is what a closed one looks like.
+    pub fn choose(background: bool) -> Self {
+        if background || stderr_is_null() {
+            Target::syslog()
+        } else {
+            Target::Stderr
+        }
+    }
+}
+
+fn stderr_is_null() -> bool {
+    use nix::sys::stat::{fstat, stat};
+    match (fstat(std::io::stderr()), stat("/dev/null")) {
+        (Ok(stderr), Ok(null)) => stderr.st_rdev == null.st_rdev && stderr.st_rdev != 0,
+        (stderr, _) => stderr.is_err(),
+    }
+}
+
+/// Which lines pass for ssh_config(5)'s `LogLevel`. Its QUIET and FATAL differ only in
+/// lines that end the program; those go to standard error and are no log lines here.
+pub fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Quiet | LogLevel::Fatal => LevelFilter::Off,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Info | LogLevel::Verbose => LevelFilter::Info,
+        LogLevel::Debug1 => LevelFilter::Debug,
+        LogLevel::Debug2 | LogLevel::Debug3 => LevelFilter::Trace,
+    }
+}
+
+enum Sink {
+    Closed,
+    Stderr,
+    Syslog(SyslogSocket),
+}
+
+struct Logger {
+    // Never contended: the program has one thread. A lock that is taken means a line
+    // logged while logging, which is dropped.
+    sink: Mutex<Sink>,
+}
+
+static LOGGER: Logger = Logger {
+    sink: Mutex::new(Sink::Closed),
+};
+
+/// Sends log lines of at most `level` to `target` from now on. May be called again, and has
+/// to be after a fork: the process number in each syslog line is taken here. Lines that
+/// still wait for syslogd are moved to the new target if that is syslog too.
+pub fn init(target: Target, level: LevelFilter) {
+    // Fails from the second call on, when the logger is set already.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+    if let Ok(mut sink) = LOGGER.sink.try_lock() {
+        *sink = match (target, std::mem::replace(&mut *sink, Sink::Closed)) {
+            (Target::Stderr, _) => Sink::Stderr,
+            (Target::Syslog(path), Sink::Syslog(old)) => Sink::Syslog(old.reopened(path)),
+            (Target::Syslog(path), _) => Sink::Syslog(SyslogSocket::new(path)),
+        };
+    }
+}
+
+/// Sends what waits for a syslogd that was missing or full, if it is back. Cheap when nothing
+/// waits; to be called about once a second while [`flush_wanted`].
+pub fn flush_due(now: Instant) {
+    if let Ok(mut sink) = LOGGER.sink.try_lock()
+        && let Sink::Syslog(socket) = &mut *sink
+    {
+        socket.flush(now);
+    }
+}
+
+/// Whether lines wait for syslogd.
+pub fn flush_wanted() -> bool {
+    LOGGER
+        .sink
+        .try_lock()
+        .is_ok_and(|sink| matches!(&*sink, Sink::Syslog(socket) if socket.waiting()))
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // The libraries' own lines are for their authors.
+        metadata.level() <= log::max_level()
+            && (metadata.target() == NOTICE
+                || metadata.target().starts_with("reachback")
+                || metadata.level() <= Level::Warn)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let Ok(mut sink) = self.sink.try_lock() else {
+            return;
+        };
+        match &mut *sink {
+            Sink::Closed => {}
+            Sink::Stderr => {
+                let line = format!("reachback: {}\n", escaped(record.args()));
+                // One write, so that lines of several processes stay whole. A terminal that
+                // went away is no reason to end.
+                let _ = std::io::stderr().write_all(line.as_bytes());
+            }
+            Sink::Syslog(socket) => {
+                let notice = record.target() == NOTICE;
+                socket.send(record.level(), notice, record.args(), clock::now());
+            }
+        }
+    }
+
+    fn flush(&self) {
+        flush_due(clock::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_levels_of_ssh_config_let_through_what_their_names_say() {
+        assert_eq!(filter(LogLevel::Quiet), LevelFilter::Off);
+        assert_eq!(filter(LogLevel::Error), LevelFilter::Error);
+        assert_eq!(filter(LogLevel::Info), LevelFilter::Info);
+        assert_eq!(filter(LogLevel::Debug1), LevelFilter::Debug);
+        assert_eq!(filter(LogLevel::Debug3), LevelFilter::Trace);
+    }
+}

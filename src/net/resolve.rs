@@ -1,0 +1,233 @@
+//! Names to addresses without waiting and without threads.
+//!
+//! Literal addresses and hosts(5) answer at once. Otherwise A and AAAA are asked for side by
+//! side, each on a socket of its own that the caller's poll watches. resolv.conf(5) is read
+//! afresh by each resolution.
+
+mod message;
+mod query;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mio::{Registry, Token};
+use reachback_core::dial::AddressFamily;
+use reachback_core::time::Instant;
+
+use message::{ADDRESSES, Record};
+use query::{Outcome, Query};
+use system::ResolvConf;
+
+pub use system::Paths;
+
+/// How long the other kind of address is waited for when one kind is known. Longer than
+/// RFC 8305 section 3 suggests: its 50 ms would make a slow mobile link choose the family by
+/// chance, and a reconnect is in no hurry.
+const OTHER_KIND: Duration = Duration::from_secs(2);
+
+/// Why a name has no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolveError {
+    name: String,
+    servers: String,
+    why: String,
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot resolve {}: {}", self.name, self.why)?;
+        if !self.servers.is_empty() {
+            write!(f, " (asked {})", self.servers)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ResolveError {}
+
+/// One name on its way to its addresses. Dropping it closes its sockets.
+pub struct Resolution {
+    name: String,
+    family: AddressFamily,
+    tokens: [Token; 2],
+    conf: ResolvConf,
+    candidates: VecDeque<String>,
+    queries: Vec<Query>,
+    give_up_other_at: Option<Instant>,
+    why: String,
+    result: Option<Result<Vec<IpAddr>, ResolveError>>,
+}
+
+impl Resolution {
+    /// Begins, with the machine's own files. `tokens` are used for at most two sockets.
+    pub fn start(
+        name: &str,
+        family: AddressFamily,
+        registry: &Registry,
+        tokens: [Token; 2],
+        now: Instant,
+    ) -> Self {
+        Self::start_with(&Paths::default(), name, family, registry, tokens, now)
+    }
+
+    /// Begins with these files.
+    pub fn start_with(
+        paths: &Paths,
+        name: &str,
+        family: AddressFamily,
+        registry: &Registry,
+        tokens: [Token; 2],
+        now: Instant,
+    ) -> Self {
+        let mut resolution = Resolution {
+            name: name.to_owned(),
+            family,
+            tokens,
+            conf: ResolvConf::load(paths),
+            candidates: VecDeque::new(),
+            queries: Vec::new(),
+            give_up_other_at: None,
+            why: String::new(),
+            result: None,
+        };
+        let literal = name.trim_start_matches('[').trim_end_matches(']');
+        let (known, source) = match literal.parse::<IpAddr>() {
+            Ok(address) => (vec![address], "it is an address"),
+            Err(_) => (
+                system::hosts_addresses(paths, name),
+                "the hosts file knows it",
+            ),
+        };
+        if known.is_empty() {
+            resolution.candidates = resolution.conf.candidates(name).into();
+            resolution.ask_next_candidate(registry, now);
+        } else {
+            resolution.finish_with_known(known, source);
+        }
+        resolution
+    }
+
+    fn finish_with_known(&mut self, mut known: Vec<IpAddr>, source: &str) {
+        known.retain(|address| self.family.admits(address));
+        known.truncate(ADDRESSES);
+        self.result = Some(if known.is_empty() {
+            Err(ResolveError {
+                name: self.name.clone(),
+                servers: String::new(),
+                why: format!("{source}, but not of the family that AddressFamily asks for"),
+            })
+        } else {
+            Ok(known)
+        });
+    }
+
+    /// One of the two tokens is ready. Other tokens are ignored.
+    pub fn handle_ready(&mut self, token: Token, now: Instant, registry: &Registry) {
+        for query in &mut self.queries {
+            if query.token() == token {
+                query.handle_ready(&self.conf, registry, now);
+            }
+        }
+        self.conclude(now, registry);
+    }
+
+    /// To be called when [`Resolution::poll_timeout`] is due; earlier calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant, registry: &Registry) {
+        for query in &mut self.queries {
+            query.handle_timeout(&self.conf, registry, now);
+        }
+        self.conclude(now, registry);
+    }
+
+    /// When [`Resolution::handle_timeout`] is due at the latest; `None` from the result on.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let queries = self.queries.iter().filter_map(Query::poll_timeout);
+        queries.chain(self.give_up_other_at).min()
+    }
+
+    /// The addresses, 1 to 8, IPv6 first, or why there are none. Given out once.
+    pub fn result(&mut self) -> Option<Result<Vec<IpAddr>, ResolveError>> {
+        self.result.take()
+    }
+
+    /// Asks for the next full name, and goes on while names end at once. The loop is bounded
+    /// by the search list.
+    fn ask_next_candidate(&mut self, registry: &Registry, now: Instant) {
+        self.give_up_other_at = None;
+        self.queries.clear();
+        let Some(name) = self.candidates.pop_front() else {
+            let servers: Vec<String> = self.conf.servers.iter().map(ToString::to_string).collect();
+            self.result = Some(Err(ResolveError {
+                name: self.name.clone(),
+                servers: servers.join(", "),
+                why: std::mem::take(&mut self.why),
+            }));
+            return;
+        };
+        let records: &[Record] = match self.family {
+            AddressFamily::Any => &[Record::Aaaa, Record::A],
+            AddressFamily::V4 => &[Record::A],
+            AddressFamily::V6 => &[Record::Aaaa],
+        };
+        for (record, token) in records.iter().zip(self.tokens) {
+            let query = Query::start(&name, *record, token, &self.conf, registry, now);
+            self.queries.push(query);
+        }
+        self.conclude(now, registry);
+    }
+
+    fn conclude(&mut self, now: Instant, registry: &Registry) {
+        if self.queries.is_empty() {
+            return;
+        }
+        let all_ended = self.queries.iter().all(|query| query.outcome().is_some());
+        let found = self.addresses();
+        if !found.is_empty() {
+            let give_up_at = *self.give_up_other_at.get_or_insert(now + OTHER_KIND);
+            if all_ended || now >= give_up_at {
+                self.give_up_other_at = None;
+                self.queries.clear();
+                self.result = Some(Ok(found));
+            }
+        } else if all_ended {
+            self.why = self.reason();
+            self.ask_next_candidate(registry, now);
+        }
+    }
+
+    /// At most 8, and of each family at most half of them while the other has that many.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let mut lists = self
+            .queries
+            .iter()
+            .filter_map(|query| match query.outcome() {
+                Some(Outcome::Addresses(list)) => Some(list.as_slice()),
+                _ => None,
+            });
+        let first = lists.next().unwrap_or_default();
+        let second = lists.next().unwrap_or_default();
+        let of_first = first.len().min(ADDRESSES - second.len().min(ADDRESSES / 2));
+        let chosen = first.iter().take(of_first).chain(second);
+        chosen.take(ADDRESSES).copied().collect()
+    }
+
+    /// The most telling of the outcomes: a failed server before a name that does not exist.
+    fn reason(&self) -> String {
+        let outcomes = || self.queries.iter().filter_map(Query::outcome);
+        for outcome in outcomes() {
+            if let Outcome::Failed(why) = outcome {
+                return why.clone();
+            }
+        }
+        if outcomes().any(|outcome| *outcome == Outcome::NoSuchName) {
+            "there is no such name".to_owned()
+        } else {
+            "it has no address".to_owned()
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One connection that is up: moves bytes between socket, client and relays, and turns what the
+//! client says into happenings for the watchdog.
+
+use std::io::{self, Read, Write};
+
+use log::{debug, info};
+use mio::net::TcpStream;
+use mio::{Registry, Token};
+use reachback_core::dial::AddressFamily;
+use reachback_core::failure::Failure;
+use reachback_core::time::Instant;
+use reachback_core::watchdog::{Happening, Watchdog};
+use reachback_ssh::{Client, Error, Event, ForwardId, Phase};
+
+use crate::logging::escaped;
+use crate::relay::Relays;
+use crate::trust::Trust;
+use crate::tunnel::Settings;
+
+/// Reads of the socket in one turn, each of at most one inbound buffer.
+const READS_PER_TURN: usize = 4;
+/// `SSH_DISCONNECT_BY_APPLICATION` (RFC 4250 section 4.2.2).
+const BY_APPLICATION: u32 = 11;
+
+/// Why a connection is over: the class for the watchdog, the words for the log.
+#[derive(Debug)]
+pub struct Ended {
+    /// For the watchdog.
+    pub failure: Failure,
+    /// For the technician.
+    pub reason: String,
+}
+
+impl Ended {
+    fn new(failure: Failure, reason: impl Into<String>) -> Ended {
+        Ended {
+            failure,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A TCP connection, the SSH client on it, and the relays of its channels.
+pub struct Session {
+    stream: TcpStream,
+    client: Client,
+    relays: Relays,
+    readable: bool,
+    writable: bool,
+    /// Logged in: the client forgets its phase when it ends.
+    connected: bool,
+}
+
+impl Session {
+    /// A session on a connected and registered socket.
+    pub fn new(
+        stream: TcpStream,
+        client: Client,
+        first_token: usize,
+        family: AddressFamily,
+    ) -> Session {
+        Session {
+            stream,
+            client,
+            relays: Relays::new(first_token, family),
+            readable: true,
+            writable: true,
+            connected: false,
+        }
+    }
+
+    /// The server's socket is ready.
+    pub fn handle_server_ready(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
+    /// A relay's socket is ready.
+    pub fn handle_relay_ready(
+        &mut self,
+        token: Token,
+        readable: bool,
+        writable: bool,
+        registry: &Registry,
+        now: Instant,
+    ) {
+        self.relays
+            .handle_ready(token, readable, writable, registry, now);
+    }
+
+    /// The earliest deadline of the client and the relays.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let client = self.client.poll_timeout().map(Instant);
+        client.into_iter().chain(self.relays.poll_timeout()).min()
+    }
+
+    /// True when no connection is being served.
+    pub fn is_idle(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    /// Asks the server to listen.
+    pub fn request_forward(&mut self, index: u8, settings: &Settings) -> Result<(), Ended> {
+        match settings.forwards.get(usize::from(index)) {
+            Some(spec) => {
+                let requested =
+                    self.client
+                        .request_forward(ForwardId(index), spec.bind.wire(), spec.port);
+                requested.map_err(|error| self.ended(error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes every listener back.
+    pub fn cancel_forwards(&mut self, count: u8) -> Result<(), Ended> {
+        for index in 0..count {
+            let cancelled = self.client.cancel_forward(ForwardId(index));
+            cancelled.map_err(|error| self.ended(error))?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a sign of life.
+    pub fn probe(&mut self) -> Result<(), Ended> {
+        let asked = self.client.keepalive();
+        asked.map_err(|error| self.ended(error))
+    }
+
+    /// Says goodbye and lets go of every socket. What the kernel does not take at once is lost:
+    /// nothing is waited for here.
+    pub fn end(&mut self, registry: &Registry) {
+        self.client.disconnect(BY_APPLICATION, "");
+        self.writable = true;
+        let _ = self.flush();
+        self.relays.clear(registry);
+        let _ = registry.deregister(&mut self.stream);
+    }
+
+    /// One turn: everything that can go on without waiting, within a budget. True when there is
+    /// more to do at once.
+    pub fn drive(
+        &mut self,
+        settings: &Settings,
+        trust: &Trust,
+        watchdog: &mut Watchdog,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<bool, Ended> {
+        let due = self.client.handle_timeout(now.0);
+        due.map_err(|error| self.ended(error))?;
+        self.flush()?;
+        self.handle_events(settings, trust, watchdog, registry, now)?;
+        for _ in 0..READS_PER_TURN {
+            if !self.readable || !self.read(watchdog, now)? {
+                break;
+            }
+            self.handle_events(settings, trust, watchdog, registry, now)?;
+        }
+        let moved = self.relays.drive(&mut self.client, registry, now);
+        moved.map_err(|error| self.ended(error))?;
+        let blocked = self.client.waits_for_output();
+        self.flush()?;
+        let released = blocked && !self.client.waits_for_output();
+        let readable = self.readable && !self.client.input_space().is_empty();
+        Ok(released || readable || self.relays.has_work(&self.client))
+    }
+
+    /// One read; false when there was nothing, or no room for it.
+    fn read(&mut self, watchdog: &mut Watchdog, now: Instant) -> Result<bool, Ended> {
+        let space = self.client.input_space();
+        if space.is_empty() {
+            return Ok(false);
+        }
+        match self.stream.read(space) {
+            Ok(0) => Err(self.closed()),
+            Ok(n) => {
+                self.client.handle_input(n, now.0);
+                watchdog.handle(now, Happening::Inbound);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(Ended::new(Failure::Lost, error.to_string())),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Ended> {
+        while self.writable && !self.client.poll_output().is_empty() {
+            match self.stream.write(self.client.poll_output()) {
+                Ok(n) => self.client.handle_written(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Ended::new(Failure::Lost, error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_events(
+        &mut self,
+        settings: &Settings,
+        trust: &Trust,
+        watchdog: &mut Watchdog,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        loop {
+            let outcome = self.handle_event(settings, trust, watchdog, registry, now);
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Stop::Ended(ended)) => return Err(ended),
+                Err(Stop::Ssh(error)) => return Err(self.ended(error)),
+            }
+        }
+    }
+
+    /// One event of the client; false when there is none.
+    fn handle_event(
+        &mut self,
+        settings: &Settings,
+        trust: &Trust,
+        watchdog: &mut Watchdog,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<bool, Stop> {
+        let Some(event) = self.client.poll_event()? else {
+            return Ok(false);
+        };
+        match event {
+            Event::Identified(software) => {
+                debug!("the server is {software}");
+                watchdog.handle(now, Happening::Identified);
+            }
+            Event::HostKey { key_type, blob } => {
+                trust.judge(key_type, blob)?;
+                self.client.accept_host_key()?;
+            }
+            Event::KeysExchanged { first, negotiated } => {
+                let (kex, cipher) = (negotiated.kex.name(), negotiated.cipher_c2s.name());
+                debug!(
+                    "keys exchanged: {kex}, {}, {cipher}",
+                    negotiated.host_key.name()
+                );
+                if first {
+                    watchdog.handle(now, Happening::KeysExchanged);
+                }
+            }
+            Event::Banner(text) => info!("the server says: {text}"),
+            Event::Authenticated { key } => {
+                if let Some(key) = settings.keys.get(key) {
+                    let user = &settings.user;
+                    info!(
+                        "authenticated as {user} with {} {}",
+                        key.key_type(),
+                        key.fingerprint()
+                    );
+                }
+                self.connected = true;
+                watchdog.handle(now, Happening::Authenticated);
+            }
+            Event::ForwardConfirmed {
+                forward: ForwardId(index),
+                port,
+            } => {
+                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                    info!(
+                        "forward confirmed: server port {port} to {}:{}",
+                        spec.host, spec.host_port
+                    );
+                }
+                watchdog.handle(now, Happening::ForwardConfirmed { index, port });
+            }
+            Event::ForwardRefused {
+                forward: ForwardId(index),
+            } => {
+                watchdog.handle(now, Happening::ForwardRefused { index });
+            }
+            Event::ForwardCancelled { .. } | Event::KeepaliveAnswered => {}
+            Event::ChannelOpened {
+                channel,
+                forward,
+                originator,
+                originator_port,
+            } => {
+                let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
+                    return Ok(true);
+                };
+                debug!(
+                    "connection from {originator} port {originator_port} to {}:{}",
+                    spec.host, spec.host_port
+                );
+                self.relays
+                    .open(channel, spec, &mut self.client, registry, now)?;
+            }
+            Event::ChannelData { channel, data } => {
+                let taken = self.relays.data(channel, data);
+                self.client.channel_taken(channel, taken)?;
+            }
+            Event::ChannelEof { channel } => self.relays.peer_eof(channel),
+            Event::ChannelClosed { channel } => self.relays.peer_closed(channel, now),
+        }
+        Ok(true)
+    }
+
+    /// The server closed the connection; what that means depends on how far it had come.
+    fn closed(&self) -> Ended {
+        match self.client.phase() {
+            Phase::Identification => Ended::new(
+                Failure::GoneAway,
+                "the server closed the connection before it identified itself",
+            ),
+            Phase::KeyExchange => Ended::new(
+                Failure::GoneAway,
+                "the server closed the connection during the key exchange",
+            ),
+            Phase::Authentication => Ended::new(
+                Failure::GoneAway,
+                "the server closed the connection during authentication",
+            ),
+            Phase::Connected | Phase::Ended => {
+                Ended::new(Failure::ServerClosed, "the server closed the connection")
+            }
+        }
+    }
+
+    fn ended(&self, error: Error) -> Ended {
+        let failure = match (&error, self.connected) {
+            (Error::AuthRefused { .. }, _) => Failure::AuthRefused,
+            (Error::HostKeySwapped | Error::BadHostSignature, _) => Failure::HostKeyChanged,
+            (Error::Disconnected { .. }, false) => Failure::GoneAway,
+            (Error::Disconnected { .. }, true) => Failure::ServerClosed,
+            (Error::Crypto(_) | Error::Rng, _) => Failure::Local,
+            _ => Failure::Protocol,
+        };
+        Ended::new(failure, escaped(error).to_string())
+    }
+}
+
+/// What stops the handling of events.
+enum Stop {
+    Ended(Ended),
+    Ssh(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Ssh(error)
+    }
+}
+
+impl From<Ended> for Stop {
+    fn from(ended: Ended) -> Stop {
+        Stop::Ended(ended)
+    }
+}

@@ -1,0 +1,54 @@
+//! Who and where this process is.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use nix::unistd::{Uid, User};
+
+/// The user's home directory: `$HOME` when it is set and not empty, else passwd(5).
+pub fn home_directory() -> Option<PathBuf> {
+    std::env::var_os("HOME")
+        .filter(|home| !home.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(User::from_uid(Uid::effective()).ok()??.dir))
+}
+
+/// The machine's name as gethostname(2) gives it, `localhost` when it has none.
+pub fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .map(OsString::into_string)
+        .and_then(Result::ok)
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// `user@host` of this process, for comments.
+pub fn user_at_host() -> String {
+    let user = User::from_uid(Uid::effective()).ok().flatten();
+    let user = user.map_or_else(|| Uid::effective().to_string(), |user| user.name);
+    format!("{user}@{}", host_name())
+}
+
+/// `path` with a leading `~/` replaced by the home directory, as ssh_config(5) does.
+/// Left alone when the home directory is not known.
+pub fn expand_tilde(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), home_directory()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_leading_tilde_and_slash_is_the_home_directory() {
+        assert_eq!(expand_tilde("/etc/~/x"), PathBuf::from("/etc/~/x"));
+        assert_eq!(expand_tilde("~other/x"), PathBuf::from("~other/x"));
+        if let Some(home) = home_directory() {
+            assert_eq!(expand_tilde("~/x"), home.join("x"));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The kernel's side: clock, signals, background, socket options, random bytes, files.
+//!
+//! All `unsafe` of the program is below this module.
+
+pub mod clock;
+pub mod daemon;
+pub mod file;
+pub mod host;
+pub mod random;
+pub mod signals;
+pub mod sockopt;

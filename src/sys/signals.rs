@@ -1,0 +1,102 @@
+//! Signals as something the loop waits for (signalfd(2)), never as handlers.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::exit::Exit;
+
+/// What a person or the init system asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `SIGTERM` or `SIGINT`: end cleanly.
+    Stop,
+    /// `SIGHUP` or `SIGUSR1`: connect anew now.
+    Reconnect,
+}
+
+/// The blocked signals and the descriptor they arrive on.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Blocks the four signals and opens the descriptor, non-blocking and closed on exec.
+    /// Call it after the fork. `SIGPIPE` is ignored: a write to a closed socket is an error
+    /// value of that write.
+    ///
+    /// # Errors
+    /// [`crate::exit::OS`] when the kernel refuses.
+    pub fn new() -> Result<Self, Exit> {
+        Self::open().map_err(|error| Exit::os("cannot wait for signals", error))
+    }
+
+    fn open() -> nix::Result<Self> {
+        let mut mask = SigSet::empty();
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        // SAFETY: SIG_IGN installs no handler, so no code runs in signal context.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+        let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals { fd })
+    }
+
+    /// The next request that is waiting, `None` when there is none. Read until `None`:
+    /// readiness is edge-triggered.
+    pub fn next(&mut self) -> Option<Request> {
+        let info = self.fd.read_signal().ok()??;
+        match Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()? {
+            Signal::SIGHUP | Signal::SIGUSR1 => Some(Request::Reconnect),
+            _ => Some(Request::Stop),
+        }
+    }
+}
+
+impl AsRawFd for Signals {
+    /// To be watched for reading through [`mio::unix::SourceFd`].
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use mio::unix::SourceFd;
+    use mio::{Interest, Token};
+    use nix::sys::signal::raise;
+    use std::time::Duration;
+
+    #[test]
+    fn signals_wake_the_loop_and_are_read_in_it() {
+        let mut signals = Signals::new().unwrap();
+        let mut poll = mio::Poll::new().unwrap();
+        poll.registry()
+            .register(
+                &mut SourceFd(&signals.as_raw_fd()),
+                Token(7),
+                Interest::READABLE,
+            )
+            .unwrap();
+        assert_eq!(signals.next(), None);
+        raise(Signal::SIGHUP).unwrap();
+        let mut events = mio::Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::from_secs(5)))
+            .unwrap();
+        assert!(events.iter().any(|event| event.token() == Token(7)));
+        assert_eq!(signals.next(), Some(Request::Reconnect));
+        raise(Signal::SIGTERM).unwrap();
+        assert_eq!(signals.next(), Some(Request::Stop));
+        assert_eq!(signals.next(), None);
+    }
+}

@@ -1,0 +1,400 @@
+//! One tunnel: carries out the watchdog's actions with resolver, dialler and session.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{debug, error, info, warn};
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use reachback_core::dial::AddressFamily;
+use reachback_core::failure::{Class, Failure};
+use reachback_core::forward::ForwardSpec;
+use reachback_core::time::Instant;
+use reachback_core::watchdog::{Action, ExitReason, Happening, Policy, Watchdog};
+use reachback_ssh::algorithms::Offer;
+use reachback_ssh::userkey::UserKey;
+use reachback_ssh::{Client, Config, Rekey};
+
+use crate::net::connect::{self, Dial};
+use crate::net::resolve::Resolution;
+use crate::relay::{RELAYS, TOKENS_PER_RELAY};
+use crate::session::{Ended, Session};
+use crate::sys::{random::KernelRandom, sockopt};
+use crate::trust::Trust;
+
+/// Tokens of one tunnel, from its first one on: two for the resolver, those of the dialler, one
+/// for the server's socket, then the relays'.
+const RESOLVE: usize = 0;
+const DIAL: usize = 2;
+const SERVER: usize = DIAL + connect::TOKENS;
+const RELAY: usize = SERVER + 1;
+
+/// What a tunnel is made with; nothing of it changes while it lives.
+pub struct Settings {
+    /// Name to log in with.
+    pub user: String,
+    /// Server name or address.
+    pub host: String,
+    /// Server port.
+    pub port: u16,
+    /// What to listen for, in the order of their numbers.
+    pub forwards: Vec<ForwardSpec>,
+    /// Identities, in the order to try.
+    pub keys: Rc<[UserKey]>,
+    /// `AddressFamily`.
+    pub family: AddressFamily,
+    /// `RekeyLimit`.
+    pub rekey: Rekey,
+    /// `TCP_USER_TIMEOUT` of the connection.
+    pub user_timeout: Duration,
+}
+
+/// Where the connection is.
+enum Link {
+    Down,
+    Resolving(Box<Resolution>),
+    Dialling(Box<Dial>),
+    Up(Box<Session>),
+}
+
+/// A destination, its watchdog, and the connection while there is one.
+pub struct Tunnel {
+    settings: Settings,
+    trust: Trust,
+    watchdog: Watchdog,
+    link: Link,
+    first_token: usize,
+    /// In words, why the last attempt or connection ended.
+    reason: String,
+    /// What the log already knows of each forward that waits, so that it is told once.
+    waiting_told: u32,
+    ending: bool,
+    finished: bool,
+}
+
+impl Tunnel {
+    /// A tunnel that begins its first attempt at its first turn.
+    pub fn new(
+        settings: Settings,
+        trust: Trust,
+        policy: Policy,
+        seed: u64,
+        first_token: usize,
+        now: Instant,
+    ) -> Tunnel {
+        let forwards = settings.forwards.len();
+        Tunnel {
+            settings,
+            trust,
+            watchdog: Watchdog::new(policy, forwards, seed, now),
+            link: Link::Down,
+            first_token,
+            reason: String::new(),
+            waiting_told: 0,
+            ending: false,
+            finished: false,
+        }
+    }
+
+    /// True once the tunnel has ended for good.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Why the tunnel ended.
+    pub fn exit_reason(&self) -> ExitReason {
+        self.watchdog.exit_reason()
+    }
+
+    /// The caller wants the tunnel to end, with manners.
+    pub fn stop(&mut self, now: Instant) {
+        self.watchdog.handle(now, Happening::Stop);
+    }
+
+    /// The caller wants a new connection at once.
+    pub fn reconnect(&mut self, now: Instant) {
+        self.watchdog.handle(now, Happening::ReconnectNow);
+    }
+
+    /// One of this tunnel's sockets is ready.
+    pub fn handle_ready(&mut self, event: &Event, registry: &Registry, now: Instant) {
+        let token = event.token();
+        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+        let place = token.0 - self.first_token;
+        match &mut self.link {
+            Link::Resolving(resolution) if place < DIAL => {
+                resolution.handle_ready(token, now, registry)
+            }
+            Link::Dialling(dial) if (DIAL..SERVER).contains(&place) => {
+                dial.handle_ready(token, now)
+            }
+            Link::Up(session) if place == SERVER => session.handle_server_ready(readable, writable),
+            Link::Up(session) if place >= RELAY => {
+                session.handle_relay_ready(token, readable, writable, registry, now);
+            }
+            // Left over from a socket that is closed already.
+            _ => {}
+        }
+    }
+
+    /// When the next turn is due at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let link = match &self.link {
+            Link::Down => None,
+            Link::Resolving(resolution) => resolution.poll_timeout(),
+            Link::Dialling(dial) => dial.poll_timeout(),
+            Link::Up(session) => session.poll_timeout(),
+        };
+        let watchdog = self.watchdog.poll_timeout().map(|(at, _)| at);
+        link.into_iter().chain(watchdog).min()
+    }
+
+    /// One turn: what is due is done, bytes are moved within a budget, the watchdog's actions
+    /// are carried out. True when there is more to do at once.
+    pub fn drive(&mut self, registry: &Registry, now: Instant) -> bool {
+        self.watchdog.handle_timeout(now);
+        self.perform_all(registry, now);
+        let more = match self.advance(registry, now) {
+            Ok(more) => more,
+            Err(ended) => {
+                self.failed(ended, registry, now);
+                false
+            }
+        };
+        self.perform_all(registry, now);
+        more && !self.finished
+    }
+
+    fn advance(&mut self, registry: &Registry, now: Instant) -> Result<bool, Ended> {
+        match &mut self.link {
+            Link::Down => Ok(false),
+            Link::Resolving(resolution) => {
+                resolution.handle_timeout(now, registry);
+                match resolution.result() {
+                    None => Ok(false),
+                    Some(Ok(addresses)) => {
+                        self.dial(&addresses, registry, now);
+                        Ok(true)
+                    }
+                    Some(Err(error)) => Err(Ended {
+                        failure: Failure::Resolve,
+                        reason: error.to_string(),
+                    }),
+                }
+            }
+            Link::Dialling(dial) => {
+                dial.handle_timeout(now);
+                match dial.result() {
+                    None => Ok(false),
+                    Some(Ok((stream, address))) => self
+                        .connected(stream, address, registry, now)
+                        .map(|()| true),
+                    Some(Err(error)) => Err(Ended {
+                        failure: Failure::Unreachable,
+                        reason: error.to_string(),
+                    }),
+                }
+            }
+            Link::Up(session) => {
+                let more = session.drive(
+                    &self.settings,
+                    &self.trust,
+                    &mut self.watchdog,
+                    registry,
+                    now,
+                )?;
+                if self.ending && session.is_idle() {
+                    self.finish(registry, now);
+                }
+                Ok(more)
+            }
+        }
+    }
+
+    fn perform_all(&mut self, registry: &Registry, now: Instant) {
+        while let Some(action) = self.watchdog.poll_action() {
+            if let Err(ended) = self.perform(action, registry, now) {
+                self.failed(ended, registry, now);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action, registry: &Registry, now: Instant) -> Result<(), Ended> {
+        let Settings {
+            user,
+            host,
+            port,
+            family,
+            ..
+        } = &self.settings;
+        match action {
+            Action::Resolve => {
+                let tokens = [
+                    Token(self.first_token + RESOLVE),
+                    Token(self.first_token + RESOLVE + 1),
+                ];
+                debug!("looking up {host}");
+                let resolution = Resolution::start(host, *family, registry, tokens, now);
+                self.link = Link::Resolving(Box::new(resolution));
+            }
+            Action::Abandon(failure) => {
+                self.reason = failure.to_string();
+                self.close(registry);
+            }
+            Action::RequestForward { index } => {
+                if let Link::Up(session) = &mut self.link {
+                    session.request_forward(index, &self.settings)?;
+                }
+            }
+            Action::Probe => {
+                if let Link::Up(session) = &mut self.link {
+                    session.probe()?;
+                }
+            }
+            Action::Wait { until, why } => self.say_wait(until.since(now), why),
+            Action::TunnelUp => {
+                self.waiting_told = 0;
+                info!("tunnel up: {user}@{host} port {port}");
+            }
+            Action::ForwardWaits { index, until } => {
+                self.say_forward_waits(index, until.since(now))
+            }
+            Action::Disconnect => {
+                self.ending = true;
+                match &mut self.link {
+                    Link::Up(session) => {
+                        session.cancel_forwards(self.settings.forwards.len() as u8)?
+                    }
+                    _ => self.finish(registry, now),
+                }
+            }
+            Action::Exit => self.finish(registry, now),
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, addresses: &[IpAddr], registry: &Registry, now: Instant) {
+        self.watchdog.handle(now, Happening::Resolved);
+        let Settings {
+            host, port, family, ..
+        } = &self.settings;
+        for address in addresses {
+            info!("connecting to {host} port {port} ({address})");
+        }
+        let first = self.first_token + DIAL;
+        let dial = Dial::start(addresses, *port, registry, first, now, *family);
+        self.link = Link::Dialling(Box::new(dial));
+    }
+
+    fn connected(
+        &mut self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        let local = |error: &dyn std::fmt::Display| Ended {
+            failure: Failure::Local,
+            reason: error.to_string(),
+        };
+        let token = Token(self.first_token + SERVER);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry
+            .register(&mut stream, token, interest)
+            .map_err(|error| local(&error))?;
+        sockopt::prepare_tunnel(&stream, self.settings.user_timeout)
+            .map_err(|error| local(&error))?;
+        let Settings {
+            user,
+            host,
+            port,
+            keys,
+            rekey,
+            family,
+            ..
+        } = &self.settings;
+        info!("connected to {host} port {port} ({})", address.ip());
+        let mut offer = Offer::default();
+        let pinned = self.trust.pinned_types();
+        offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
+        let config = Config {
+            user: user.clone(),
+            keys: Rc::clone(keys),
+            offer,
+            rekey: *rekey,
+        };
+        let client = Client::new(config, Box::new(KernelRandom::new()), now.0)
+            .map_err(|error| local(&error))?;
+        let session = Session::new(stream, client, self.first_token + RELAY, *family);
+        self.link = Link::Up(Box::new(session));
+        self.watchdog.handle(now, Happening::Connected);
+        Ok(())
+    }
+
+    fn failed(&mut self, ended: Ended, registry: &Registry, now: Instant) {
+        self.close(registry);
+        if matches!(ended.failure.class(), Class::HostKey) {
+            error!("{}", ended.reason);
+        }
+        if ended.failure == Failure::AuthRefused {
+            let Settings { user, host, .. } = &self.settings;
+            error!(
+                "authentication refused for {user}@{host}: {}: add the line that `reachback pubkey` prints \
+                 to the authorized_keys of {user} on the server",
+                ended.reason
+            );
+        }
+        self.reason = ended.reason;
+        self.watchdog.handle(now, Happening::Failed(ended.failure));
+    }
+
+    fn close(&mut self, registry: &Registry) {
+        if let Link::Up(mut session) = std::mem::replace(&mut self.link, Link::Down) {
+            session.end(registry);
+        }
+    }
+
+    fn finish(&mut self, registry: &Registry, now: Instant) {
+        if self.finished {
+            return;
+        }
+        self.close(registry);
+        self.finished = true;
+        debug!("ended at {} ms", now.0);
+    }
+
+    fn say_wait(&mut self, wait: Duration, why: Failure) {
+        self.waiting_told = 0;
+        let reason = if self.reason.is_empty() {
+            why.to_string()
+        } else {
+            std::mem::take(&mut self.reason)
+        };
+        warn!(
+            "connection lost: {reason}; next attempt in {} s",
+            wait.as_millis().div_ceil(1000)
+        );
+    }
+
+    fn say_forward_waits(&mut self, index: u8, wait: Duration) {
+        let Some(spec) = self.settings.forwards.get(usize::from(index)) else {
+            return;
+        };
+        let (port, seconds) = (spec.port, wait.as_millis().div_ceil(1000));
+        warn!(
+            "forward refused: server port {port} is taken or not permitted; waiting for port, next try in {seconds} s"
+        );
+        let bit = 1 << index;
+        if self.waiting_told & bit == 0 {
+            self.waiting_told |= bit;
+            warn!(
+                "an old session may still hold server port {port}: \
+                 `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
+                 AllowTcpForwarding and PermitListen must allow the port"
+            );
+        }
+    }
+}

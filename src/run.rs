@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use log::{error, info};
-use reachback_core::config::Config;
 use reachback_core::watchdog::{ExitReason, Policy};
 use reachback_ssh::Rekey;
 
@@ -118,7 +117,7 @@ fn app(
     let port = settings.port();
     let config = &settings.config;
     let limit = config.rekey_limit();
-    let policy = policy(config);
+    let policy = Policy::from(config);
     let trust = Trust {
         known,
         host: settings.destination.host.as_str().to_owned(),
@@ -146,16 +145,6 @@ fn app(
         app::TUNNEL_TOKENS,
         now,
     ))
-}
-
-fn policy(config: &Config) -> Policy {
-    Policy {
-        alive_interval: config.server_alive_interval(),
-        alive_count_max: config.server_alive_count_max(),
-        connect_timeout: config.connect_timeout(),
-        exit_on_forward_failure: config.exit_on_forward_failure(),
-        ..Policy::default()
-    }
 }
 
 /// The kernel's own limit on unacknowledged data, behind the watchdog's: it only acts where the

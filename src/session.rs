@@ -188,7 +188,8 @@ impl Session {
         }
     }
 
-    fn flush(&mut self) -> Result<(), Ended> {
+    /// Writes what the kernel takes at once.
+    pub fn flush(&mut self) -> Result<(), Ended> {
         while self.writable && !self.client.poll_output().is_empty() {
             match self.stream.write(self.client.poll_output()) {
                 Ok(n) => self.client.handle_written(n),

@@ -155,16 +155,23 @@ impl Tunnel {
     /// One turn: what is due is done, bytes are moved within a budget, the watchdog's actions
     /// are carried out. True when there is more to do at once.
     pub fn drive(&mut self, registry: &Registry, now: Instant) -> bool {
-        self.watchdog.handle_timeout(now);
         self.perform_all(registry, now);
-        let more = match self.advance(registry, now) {
+        let mut more = match self.advance(registry, now) {
             Ok(more) => more,
             Err(ended) => {
                 self.failed(ended, registry, now);
                 false
             }
         };
-        self.perform_all(registry, now);
+        // Only now: bytes that lay in the socket are life, however late this turn is.
+        self.watchdog.handle_timeout(now);
+        more |= self.perform_all(registry, now);
+        if let Link::Up(session) = &mut self.link
+            && let Err(ended) = session.flush()
+        {
+            self.failed(ended, registry, now);
+            more |= self.perform_all(registry, now);
+        }
         more && !self.finished
     }
 
@@ -214,12 +221,16 @@ impl Tunnel {
         }
     }
 
-    fn perform_all(&mut self, registry: &Registry, now: Instant) {
+    /// Carries out what the watchdog wants; true when that was anything.
+    fn perform_all(&mut self, registry: &Registry, now: Instant) -> bool {
+        let mut any = false;
         while let Some(action) = self.watchdog.poll_action() {
+            any = true;
             if let Err(ended) = self.perform(action, registry, now) {
                 self.failed(ended, registry, now);
             }
         }
+        any
     }
 
     fn perform(&mut self, action: Action, registry: &Registry, now: Instant) -> Result<(), Ended> {

@@ -116,8 +116,7 @@ impl Destination {
     ///   its end: `u@1.2.3.4. -R 0:h:1` passed) and several lines (grep needs only one to match);
     /// - a user name that starts with `-` (an option) or has more than 32 bytes;
     /// - `u@1.2.3.4.` and `u@1.2.3.4.5`, which no resolver takes for an address or a name, and
-    ///   `u@1.2.3.4.` followed by text that makes no name (`..`, `@`, a label that starts with `-`)
-    ///   or no port;
+    ///   `u@1.2.3.4.` followed by text that makes no name (`..`, `@`, a label that starts with `-`);
     /// - labels over 63 bytes and arguments over 255 bytes.
     ///
     /// Octets may have leading zeros, as before; they are decimal (`010.0.0.1` is `10.0.0.1`).

@@ -96,8 +96,7 @@ impl Dialler {
             return;
         }
         self.failed[index] = true;
-        let none_under_way = self.failed[..self.started].iter().all(|&f| f);
-        if index + 1 == self.started || none_under_way {
+        if index + 1 == self.started {
             self.next_at = Some(Instant::default());
         }
     }
@@ -205,6 +204,16 @@ mod tests {
         );
         dialler.handle_failed(1);
         assert_eq!(dialler.poll(Instant(1003)).unwrap().index, 2);
+    }
+
+    #[test]
+    fn a_failure_of_the_last_one_counts_while_an_earlier_one_is_under_way() {
+        let mut dialler = Dialler::new(&list(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
+        dialler.poll(Instant(0)).unwrap();
+        dialler.poll(Instant(250)).unwrap();
+        dialler.handle_failed(1);
+        assert_eq!(dialler.poll(Instant(251)).unwrap().index, 2);
+        assert!(!dialler.exhausted());
     }
 
     #[test]

@@ -47,7 +47,7 @@ enum Phase {
     /// An attempt up to authentication.
     Attempt { stage: Stage, deadline: Instant },
     /// Authenticated.
-    Up { since: Instant, announced: bool },
+    Up { since: Instant },
     /// Between attempts.
     Waiting {
         since: Instant,
@@ -156,7 +156,7 @@ impl Watchdog {
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Attempt { stage, .. } => State::Connecting(stage),
-            Phase::Up { since, .. } => State::Up {
+            Phase::Up { since } => State::Up {
                 since,
                 confirmed: self.forwards.confirmed() as u8,
                 forwards: self.forwards.states().len() as u8,
@@ -217,12 +217,8 @@ impl Watchdog {
         if !matches!(self.phase, Phase::Attempt { .. }) {
             return;
         }
-        self.phase = Phase::Up {
-            since: now,
-            announced: false,
-        };
+        self.phase = Phase::Up { since: now };
         self.liveness.start(now);
-        self.forwards.reset();
         for index in 0..self.forwards.states().len() {
             self.request(now, index);
         }
@@ -250,13 +246,10 @@ impl Watchdog {
         }
     }
 
-    /// Says once per connection that every forward is confirmed.
+    /// Says that every forward is confirmed, if that is so. Called after authentication and each
+    /// confirmation, and no confirmation is taken twice, it says so once per connection.
     fn announce(&mut self) {
-        if let Phase::Up { announced, .. } = &mut self.phase
-            && !*announced
-            && self.forwards.all_confirmed()
-        {
-            *announced = true;
+        if self.forwards.all_confirmed() {
             self.agenda.tunnel_up();
         }
     }
@@ -290,7 +283,7 @@ impl Watchdog {
     }
 
     fn wait(&mut self, now: Instant, why: Failure) {
-        if let Phase::Up { since, .. } = self.phase
+        if let Phase::Up { since } = self.phase
             && now.since(since) >= self.policy.stable_after
         {
             self.backoff.reset();
@@ -298,12 +291,12 @@ impl Watchdog {
         let rng = self.random();
         let delay = self.backoff.next(why.class(), rng);
         self.forwards.reset();
-        self.wait_until(now, now, now + delay, why);
+        self.wait_until(now, now + delay, why);
     }
 
     /// Waits, never shorter than the gap between attempts allows.
-    fn wait_until(&mut self, now: Instant, since: Instant, until: Instant, why: Failure) {
-        let until = until.max(now).max(self.began + ATTEMPT_GAP);
+    fn wait_until(&mut self, since: Instant, until: Instant, why: Failure) {
+        let until = until.max(self.began + ATTEMPT_GAP);
         self.phase = Phase::Waiting { since, until, why };
         self.agenda.wait(until, why);
     }
@@ -313,7 +306,7 @@ impl Watchdog {
             Phase::Waiting { since, until, why } => {
                 let floor = since + backoff::range(why.class()).floor;
                 if floor.max(now).max(self.began + ATTEMPT_GAP) < until {
-                    self.wait_until(now, since, floor, why);
+                    self.wait_until(since, floor, why);
                     self.handle_timeout(now);
                 }
             }
@@ -330,9 +323,9 @@ impl Watchdog {
             Phase::Attempt { .. } | Phase::Up { .. } => {
                 self.agenda.abandon(Failure::Asked);
                 self.forwards.reset();
-                self.wait_until(now, now, now, Failure::Asked);
+                self.wait_until(now, now, Failure::Asked);
             }
-            Phase::Waiting { since, why, .. } => self.wait_until(now, since, now, why),
+            Phase::Waiting { since, why, .. } => self.wait_until(since, now, why),
             _ => return,
         }
         self.handle_timeout(now);

@@ -175,6 +175,10 @@ fn errors_name_line_and_column_even_in_blocks_of_other_hosts() {
             "line 1, column 14: stray double quote",
         ),
         (
+            "IdentityFile \"/a\"b\n",
+            "line 1, column 14: stray double quote",
+        ),
+        (
             "IdentityFile /a\"b\"\n",
             "line 1, column 16: stray double quote",
         ),

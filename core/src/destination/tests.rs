@@ -94,6 +94,7 @@ fn each_error_names_the_part_that_is_wrong() {
         ("u@host:0", E::Port),
         ("u@host:65536", E::Port),
         ("u@host:+22", E::Port),
+        ("u@host:000022", E::Port),
         ("u@host:22 -R x", E::Port),
         ("u@host^22:33", E::Port),
     ] {
@@ -167,6 +168,19 @@ fn what_the_old_test_let_through_by_mistake_is_refused() {
         );
         assert!(Destination::parse_script(injected).is_err(), "{injected:?}");
     }
+}
+
+#[test]
+fn a_script_argument_has_at_most_255_bytes() {
+    let label = "a".repeat(60);
+    let host = format!("{label}.{label}.{label}.{label}.example");
+    let user = |bytes: usize| format!("{}@{host}", "u".repeat(bytes - host.len() - 1));
+    assert!(Destination::parse_script(&user(255)).is_ok());
+    assert!(Destination::parse_script(&user(256)).is_err());
+    assert!(
+        Destination::parse(&user(256)).is_ok(),
+        "it is the script's bound"
+    );
 }
 
 #[test]

@@ -472,3 +472,24 @@ fn what_is_not_carried_out_in_time_is_taken_back() {
     let actions = bench.actions();
     assert!(matches!(actions[..], [Action::Wait { .. }]), "{actions:?}");
 }
+
+#[test]
+fn a_stop_takes_back_what_was_not_carried_out() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.reach(Stage::Authentication);
+    bench.dog.handle(bench.now, Happening::Authenticated);
+    bench.dog.handle(bench.now, Happening::Stop);
+    assert_eq!(bench.actions(), [Action::Disconnect]);
+}
+
+#[test]
+fn a_link_never_makes_a_wait_longer() {
+    let mut bench = Bench::new();
+    bench.on(Happening::Failed(Failure::AuthRefused));
+    bench.on(Happening::ReconnectNow);
+    let (wait, _) = bench.waiting();
+    assert_eq!(wait, ATTEMPT_GAP);
+    assert_eq!(bench.on(Happening::LinkUp), []);
+    assert_eq!(bench.waiting().0, wait);
+}

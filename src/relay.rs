@@ -1,65 +1,22 @@
-//! Channels and their targets: bytes between the server and local services, with half-close
-//! both ways and nothing kept but what a target did not take.
+//! The connections being served: one relay for each channel.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
-use std::time::Duration;
+mod bridge;
 
-use log::{debug, info};
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use log::info;
+use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
-use crate::net::resolve::Resolution;
-use crate::sys::sockopt;
+use bridge::Relay;
 
 /// Relays at once: every channel, and as many again whose peer left while the target still
 /// reads. A new connection that finds no place is refused.
 pub const RELAYS: usize = 2 * CHANNELS;
 /// Tokens of one relay: its socket and two for the resolver.
 pub const TOKENS_PER_RELAY: usize = 3;
-/// How long a target may take to accept a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a target may refuse to take the last bytes of a peer that left.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// Packets that one target may send in one turn of the loop.
-const PACKETS_PER_TURN: usize = 2;
-
-/// How far a relay has come.
-enum Stage {
-    /// The target's name is being looked up.
-    Resolving(Box<Resolution>),
-    /// Waiting for the target to accept; `rest` are addresses not yet tried.
-    Connecting {
-        socket: TcpStream,
-        rest: Vec<SocketAddr>,
-    },
-    /// Bytes flow.
-    Open(TcpStream),
-    /// The target is gone; waiting for the peer to close the channel.
-    TargetGone,
-}
-
-struct Relay {
-    /// `None` once both sides of the channel closed.
-    channel: Option<ChannelId>,
-    stage: Stage,
-    name: String,
-    port: u16,
-    readable: bool,
-    writable: bool,
-    /// What the target has not taken; never more than the channel's window.
-    unsent: VecDeque<u8>,
-    peer_ended: bool,
-    target_ended: bool,
-    write_shut: bool,
-    deadline: Option<Instant>,
-}
 
 /// The table of relays of one connection.
 pub struct Relays {
@@ -112,31 +69,8 @@ impl Relays {
                 );
             }
         };
-        let mut relay = Relay {
-            channel: Some(channel),
-            stage: Stage::TargetGone,
-            name: target.host.as_str().to_owned(),
-            port: target.host_port,
-            readable: false,
-            writable: false,
-            unsent: VecDeque::new(),
-            peer_ended: false,
-            target_ended: false,
-            write_shut: false,
-            deadline: Some(now + CONNECT_DEADLINE),
-        };
-        let tokens = self.tokens(index);
-        let outcome = match known_addresses(&relay.name, relay.port) {
-            Some(addresses) => relay.connect(addresses, tokens[0], registry),
-            None => {
-                let resolving = [tokens[1], tokens[2]];
-                let resolution =
-                    Resolution::start(&relay.name, self.family, registry, resolving, now);
-                relay.stage = Stage::Resolving(Box::new(resolution));
-                relay.resolved(tokens[0], registry)
-            }
-        };
-        match outcome {
+        let mut relay = Relay::new(channel, target, now);
+        match relay.start(self.tokens(index), self.family, registry, now) {
             Ok(()) => self.table[index] = Some(relay),
             Err(error) => relay.refuse(&error, client)?,
         }
@@ -161,54 +95,37 @@ impl Relays {
         let Some(Some(relay)) = self.table.get_mut(place / TOKENS_PER_RELAY) else {
             return;
         };
-        if place.is_multiple_of(TOKENS_PER_RELAY) {
-            relay.readable |= readable;
-            relay.writable |= writable;
-        } else if let Stage::Resolving(resolution) = &mut relay.stage {
-            resolution.handle_ready(token, now, registry);
-        }
+        let own = place.is_multiple_of(TOKENS_PER_RELAY);
+        relay.handle_ready((token, own), (readable, writable), registry, now);
     }
 
     /// The earliest deadline of a relay.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = |relay: &Relay| match &relay.stage {
-            Stage::Resolving(resolution) => resolution
-                .poll_timeout()
-                .into_iter()
-                .chain(relay.deadline)
-                .min(),
-            _ => relay.deadline,
-        };
-        self.table.iter().flatten().filter_map(due).min()
+        self.table
+            .iter()
+            .flatten()
+            .filter_map(Relay::poll_timeout)
+            .min()
     }
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
     /// Gives the bytes that the target took.
     pub fn data(&mut self, channel: ChannelId, data: &[u8]) -> usize {
-        let Some(relay) = self.of(channel) else {
-            return data.len();
-        };
-        let mut taken = 0;
-        if relay.unsent.is_empty() {
-            taken = relay.write(data);
-        }
-        relay.unsent.extend(&data[taken..]);
-        taken
+        self.of(channel)
+            .map_or(data.len(), |relay| relay.data(data))
     }
 
     /// The peer will send no more.
     pub fn peer_eof(&mut self, channel: ChannelId) {
         if let Some(relay) = self.of(channel) {
-            relay.peer_ended = true;
+            relay.peer_eof();
         }
     }
 
     /// The channel is closed both ways; the target still gets what it has not taken yet.
     pub fn peer_closed(&mut self, channel: ChannelId, now: Instant) {
         if let Some(relay) = self.of(channel) {
-            relay.channel = None;
-            relay.peer_ended = true;
-            relay.deadline = Some(now + DRAIN_DEADLINE);
+            relay.peer_closed(now);
         }
     }
 
@@ -216,7 +133,7 @@ impl Relays {
         self.table
             .iter_mut()
             .flatten()
-            .find(|relay| relay.channel == Some(channel))
+            .find(|relay| relay.serves(channel))
     }
 
     /// One turn for every relay.
@@ -257,292 +174,4 @@ impl Relays {
             relay.finish(registry);
         }
     }
-}
-
-impl Relay {
-    /// Begins to connect to the first address that allows it.
-    fn connect(
-        &mut self,
-        addresses: Vec<SocketAddr>,
-        token: Token,
-        registry: &Registry,
-    ) -> io::Result<()> {
-        let mut rest = addresses.into_iter();
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        while let Some(address) = rest.next() {
-            match TcpStream::connect(address) {
-                Ok(mut socket) => {
-                    registry.register(
-                        &mut socket,
-                        token,
-                        Interest::READABLE | Interest::WRITABLE,
-                    )?;
-                    self.readable = false;
-                    self.writable = false;
-                    self.stage = Stage::Connecting {
-                        socket,
-                        rest: rest.collect(),
-                    };
-                    return Ok(());
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    fn resolved(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
-        let Stage::Resolving(resolution) = &mut self.stage else {
-            return Ok(());
-        };
-        match resolution.result() {
-            None => Ok(()),
-            Some(Ok(addresses)) => {
-                let addresses = addresses
-                    .iter()
-                    .map(|ip| SocketAddr::new(*ip, self.port))
-                    .collect();
-                self.connect(addresses, token, registry)
-            }
-            Some(Err(error)) => Err(io::Error::other(error.to_string())),
-        }
-    }
-
-    fn drive(
-        &mut self,
-        token: Token,
-        client: &mut Client,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<bool, Error> {
-        if self.channel.is_none() && !matches!(self.stage, Stage::Open(_)) {
-            return Ok(false);
-        }
-        let late = self.deadline.is_some_and(|at| now >= at);
-        match &mut self.stage {
-            Stage::Resolving(resolution) => {
-                resolution.handle_timeout(now, registry);
-                let outcome = if late {
-                    Err(io::ErrorKind::TimedOut.into())
-                } else {
-                    self.resolved(token, registry)
-                };
-                match outcome {
-                    Ok(()) => Ok(true),
-                    Err(error) => self.refuse(&error, client).map(|()| false),
-                }
-            }
-            Stage::Connecting { .. } => self.drive_connecting(late, token, client, registry),
-            Stage::Open(_) if late => {
-                debug!(
-                    "{}:{} did not take the last {} bytes",
-                    self.name,
-                    self.port,
-                    self.unsent.len()
-                );
-                Ok(false)
-            }
-            Stage::Open(_) => self.drive_open(client),
-            Stage::TargetGone => {
-                if let Some(channel) = self.channel {
-                    client.channel_close(channel)?;
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    fn drive_connecting(
-        &mut self,
-        late: bool,
-        token: Token,
-        client: &mut Client,
-        registry: &Registry,
-    ) -> Result<bool, Error> {
-        let Stage::Connecting { socket, rest } = &mut self.stage else {
-            return Ok(true);
-        };
-        let outcome = if late {
-            Err(io::ErrorKind::TimedOut.into())
-        } else if !self.writable {
-            return Ok(true);
-        } else {
-            match socket.take_error() {
-                Ok(Some(error)) | Err(error) => Err(error),
-                Ok(None) => socket.peer_addr().map(|_| ()),
-            }
-        };
-        match outcome {
-            Ok(()) => {
-                if let Stage::Connecting { socket, .. } =
-                    std::mem::replace(&mut self.stage, Stage::TargetGone)
-                {
-                    // Small answers of a dashboard must not wait for more.
-                    let _ = sockopt::prepare_target(&socket);
-                    self.stage = Stage::Open(socket);
-                }
-                self.deadline = None;
-                if let Some(channel) = self.channel {
-                    client.accept_channel(channel)?;
-                }
-                self.drive_open(client)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                self.writable = false;
-                Ok(true)
-            }
-            Err(error) => {
-                let rest = std::mem::take(rest);
-                self.finish(registry);
-                match if late {
-                    Err(error)
-                } else {
-                    self.connect(rest, token, registry).map_err(|_| error)
-                } {
-                    Ok(()) => Ok(true),
-                    Err(error) => self.refuse(&error, client).map(|()| false),
-                }
-            }
-        }
-    }
-
-    /// Moves bytes both ways; false when the relay is done with.
-    fn drive_open(&mut self, client: &mut Client) -> Result<bool, Error> {
-        self.flush(client)?;
-        self.read(client)?;
-        let delivered = self.unsent.is_empty() && self.peer_ended;
-        if delivered && !self.write_shut {
-            self.write_shut = true;
-            if let Stage::Open(socket) = &self.stage {
-                let _ = socket.shutdown(Shutdown::Write);
-            }
-        }
-        match self.channel {
-            Some(channel) if delivered && self.target_ended => client.channel_close(channel)?,
-            Some(_) => {}
-            None => return Ok(!delivered),
-        }
-        Ok(true)
-    }
-
-    fn flush(&mut self, client: &mut Client) -> Result<(), Error> {
-        let mut taken = 0;
-        while self.writable && !self.unsent.is_empty() {
-            let unsent = std::mem::take(&mut self.unsent);
-            let n = self.write(unsent.as_slices().0);
-            self.unsent = unsent;
-            self.unsent.drain(..n);
-            taken += n;
-        }
-        if self.unsent.is_empty() {
-            // A relay that once lagged does not keep its ring.
-            self.unsent = VecDeque::new();
-        }
-        if let (1.., Some(channel)) = (taken, self.channel) {
-            client.channel_taken(channel, taken)?;
-        }
-        Ok(())
-    }
-
-    /// Writes to the target; gives what it took. A target that is gone takes everything: there
-    /// is nobody left to wait for.
-    fn write(&mut self, data: &[u8]) -> usize {
-        let mut taken = 0;
-        while self.writable && taken < data.len() {
-            let Stage::Open(socket) = &mut self.stage else {
-                break;
-            };
-            match socket.write(&data[taken..]) {
-                Ok(n) => taken += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    debug!("{}:{} took no more: {error}", self.name, self.port);
-                    self.stage = Stage::TargetGone;
-                }
-            }
-        }
-        if matches!(self.stage, Stage::TargetGone) {
-            data.len()
-        } else {
-            taken
-        }
-    }
-
-    /// Reads from the target straight into packets, as long as the peer's window and the output
-    /// have room.
-    fn read(&mut self, client: &mut Client) -> Result<(), Error> {
-        let (Stage::Open(socket), Some(channel)) = (&mut self.stage, self.channel) else {
-            return Ok(());
-        };
-        for _ in 0..PACKETS_PER_TURN {
-            if !self.readable || self.target_ended {
-                break;
-            }
-            let Some(space) = client.channel_space(channel)? else {
-                break;
-            };
-            let outcome = socket.read(space);
-            client.channel_filled(channel, *outcome.as_ref().unwrap_or(&0))?;
-            match outcome {
-                Ok(0) => {
-                    self.target_ended = true;
-                    client.channel_eof(channel)?;
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    debug!("{}:{} broke off: {error}", self.name, self.port);
-                    self.unsent.clear();
-                    client.channel_close(channel)?;
-                    self.stage = Stage::TargetGone;
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn has_work(&self, client: &Client) -> bool {
-        let readable = self.readable && !self.target_ended;
-        match (&self.stage, self.channel) {
-            (Stage::Open(_), Some(channel)) => readable && client.channel_takes_data(channel),
-            (Stage::Connecting { .. }, _) => self.writable,
-            _ => false,
-        }
-    }
-
-    fn refuse(&mut self, error: &io::Error, client: &mut Client) -> Result<(), Error> {
-        info!(
-            "cannot connect to {}:{}: {error}; the connection from the server is refused",
-            self.name, self.port
-        );
-        match self.channel.take() {
-            Some(channel) => {
-                client.refuse_channel(channel, Refusal::ConnectFailed, "target unreachable")
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn finish(&mut self, registry: &Registry) {
-        if let Stage::Open(socket) | Stage::Connecting { socket, .. } = &mut self.stage {
-            let _ = registry.deregister(socket);
-        }
-    }
-}
-
-/// Addresses that need no look-up: literals, and `localhost`, IPv4 first because that is where
-/// small services listen.
-fn known_addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    if name.eq_ignore_ascii_case("localhost") {
-        let both = [
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ];
-        return Some(both.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
-    }
-    let address: IpAddr = name.parse().ok()?;
-    Some(vec![SocketAddr::new(address, port)])
 }

@@ -1,0 +1,442 @@
+//! One channel and its target.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::time::Duration;
+
+use log::{debug, info};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use reachback_core::dial::AddressFamily;
+use reachback_core::forward::ForwardSpec;
+use reachback_core::time::Instant;
+use reachback_ssh::{ChannelId, Client, Error, Refusal};
+
+use super::TOKENS_PER_RELAY;
+use crate::net::resolve::Resolution;
+use crate::sys::sockopt;
+
+/// How long a target may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a target may refuse to take the last bytes of a peer that left.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Packets that one target may send in one turn of the loop.
+const PACKETS_PER_TURN: usize = 2;
+
+/// How far a relay has come.
+enum Stage {
+    /// The target's name is being looked up.
+    Resolving(Box<Resolution>),
+    /// Waiting for the target to accept; `rest` are addresses not yet tried.
+    Connecting {
+        socket: TcpStream,
+        rest: Vec<SocketAddr>,
+    },
+    /// Bytes flow.
+    Open(TcpStream),
+    /// The target is gone; waiting for the peer to close the channel.
+    TargetGone,
+}
+
+/// A channel, its target, and what the target has not taken yet.
+pub struct Relay {
+    /// `None` once both sides of the channel closed.
+    channel: Option<ChannelId>,
+    stage: Stage,
+    name: String,
+    port: u16,
+    readable: bool,
+    writable: bool,
+    /// What the target has not taken; never more than the channel's window.
+    unsent: VecDeque<u8>,
+    peer_ended: bool,
+    target_ended: bool,
+    write_shut: bool,
+    deadline: Option<Instant>,
+}
+
+impl Relay {
+    /// A relay that has not begun yet.
+    pub fn new(channel: ChannelId, target: &ForwardSpec, now: Instant) -> Relay {
+        Relay {
+            channel: Some(channel),
+            stage: Stage::TargetGone,
+            name: target.host.as_str().to_owned(),
+            port: target.host_port,
+            readable: false,
+            writable: false,
+            unsent: VecDeque::new(),
+            peer_ended: false,
+            target_ended: false,
+            write_shut: false,
+            deadline: Some(now + CONNECT_DEADLINE),
+        }
+    }
+
+    /// Begins to reach the target.
+    ///
+    /// # Errors
+    /// Why it cannot be reached, when that is known at once; [`Relay::refuse`] tells the peer.
+    pub fn start(
+        &mut self,
+        tokens: [Token; TOKENS_PER_RELAY],
+        family: AddressFamily,
+        registry: &Registry,
+        now: Instant,
+    ) -> io::Result<()> {
+        let [socket, resolving @ ..] = tokens;
+        match known_addresses(&self.name, self.port) {
+            Some(addresses) => self.connect(addresses, socket, registry),
+            None => {
+                let resolution = Resolution::start(&self.name, family, registry, resolving, now);
+                self.stage = Stage::Resolving(Box::new(resolution));
+                self.resolved(socket, registry)
+            }
+        }
+    }
+
+    /// Whether this relay serves the channel.
+    pub fn serves(&self, channel: ChannelId) -> bool {
+        self.channel == Some(channel)
+    }
+
+    /// The target's socket, or one of the resolver's, is ready.
+    pub fn handle_ready(
+        &mut self,
+        (token, own): (Token, bool),
+        (readable, writable): (bool, bool),
+        registry: &Registry,
+        now: Instant,
+    ) {
+        if own {
+            self.readable |= readable;
+            self.writable |= writable;
+        } else if let Stage::Resolving(resolution) = &mut self.stage {
+            resolution.handle_ready(token, now, registry);
+        }
+    }
+
+    /// The earliest deadline.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let resolving = match &self.stage {
+            Stage::Resolving(resolution) => resolution.poll_timeout(),
+            _ => None,
+        };
+        resolving.into_iter().chain(self.deadline).min()
+    }
+
+    /// Data of the peer: written to the target at once, and what it does not take is kept.
+    /// Gives the bytes that the target took.
+    pub fn data(&mut self, data: &[u8]) -> usize {
+        let taken = if self.unsent.is_empty() {
+            self.write(data)
+        } else {
+            0
+        };
+        self.unsent.extend(&data[taken..]);
+        taken
+    }
+
+    /// The peer will send no more.
+    pub fn peer_eof(&mut self) {
+        self.peer_ended = true;
+    }
+
+    /// The channel is closed both ways; the target still gets what it has not taken yet.
+    pub fn peer_closed(&mut self, now: Instant) {
+        self.channel = None;
+        self.peer_ended = true;
+        self.deadline = Some(now + DRAIN_DEADLINE);
+    }
+
+    /// Begins to connect to the first address that allows it.
+    fn connect(
+        &mut self,
+        addresses: Vec<SocketAddr>,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let mut rest = addresses.into_iter();
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        while let Some(address) = rest.next() {
+            match TcpStream::connect(address) {
+                Ok(mut socket) => {
+                    registry.register(
+                        &mut socket,
+                        token,
+                        Interest::READABLE | Interest::WRITABLE,
+                    )?;
+                    self.readable = false;
+                    self.writable = false;
+                    self.stage = Stage::Connecting {
+                        socket,
+                        rest: rest.collect(),
+                    };
+                    return Ok(());
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn resolved(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
+        let Stage::Resolving(resolution) = &mut self.stage else {
+            return Ok(());
+        };
+        match resolution.result() {
+            None => Ok(()),
+            Some(Ok(addresses)) => {
+                let addresses = addresses
+                    .iter()
+                    .map(|ip| SocketAddr::new(*ip, self.port))
+                    .collect();
+                self.connect(addresses, token, registry)
+            }
+            Some(Err(error)) => Err(io::Error::other(error.to_string())),
+        }
+    }
+
+    /// One turn; false when the relay is done with.
+    pub fn drive(
+        &mut self,
+        token: Token,
+        client: &mut Client,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        if self.channel.is_none() && !matches!(self.stage, Stage::Open(_)) {
+            return Ok(false);
+        }
+        let late = self.deadline.is_some_and(|at| now >= at);
+        match &mut self.stage {
+            Stage::Resolving(resolution) => {
+                resolution.handle_timeout(now, registry);
+                let outcome = if late {
+                    Err(io::ErrorKind::TimedOut.into())
+                } else {
+                    self.resolved(token, registry)
+                };
+                match outcome {
+                    Ok(()) => Ok(true),
+                    Err(error) => self.refuse(&error, client).map(|()| false),
+                }
+            }
+            Stage::Connecting { .. } => self.drive_connecting(late, token, client, registry),
+            Stage::Open(_) if late => {
+                debug!(
+                    "{}:{} did not take the last {} bytes",
+                    self.name,
+                    self.port,
+                    self.unsent.len()
+                );
+                Ok(false)
+            }
+            Stage::Open(_) => self.drive_open(client),
+            Stage::TargetGone => {
+                if let Some(channel) = self.channel {
+                    client.channel_close(channel)?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn drive_connecting(
+        &mut self,
+        late: bool,
+        token: Token,
+        client: &mut Client,
+        registry: &Registry,
+    ) -> Result<bool, Error> {
+        let Stage::Connecting { socket, rest } = &mut self.stage else {
+            return Ok(true);
+        };
+        let outcome = if late {
+            Err(io::ErrorKind::TimedOut.into())
+        } else if !self.writable {
+            return Ok(true);
+        } else {
+            match socket.take_error() {
+                Ok(Some(error)) | Err(error) => Err(error),
+                Ok(None) => socket.peer_addr().map(|_| ()),
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                if let Stage::Connecting { socket, .. } =
+                    std::mem::replace(&mut self.stage, Stage::TargetGone)
+                {
+                    // Small answers of a dashboard must not wait for more.
+                    let _ = sockopt::prepare_target(&socket);
+                    self.stage = Stage::Open(socket);
+                }
+                self.deadline = None;
+                if let Some(channel) = self.channel {
+                    client.accept_channel(channel)?;
+                }
+                self.drive_open(client)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                self.writable = false;
+                Ok(true)
+            }
+            Err(error) => {
+                let rest = std::mem::take(rest);
+                self.finish(registry);
+                match if late {
+                    Err(error)
+                } else {
+                    self.connect(rest, token, registry).map_err(|_| error)
+                } {
+                    Ok(()) => Ok(true),
+                    Err(error) => self.refuse(&error, client).map(|()| false),
+                }
+            }
+        }
+    }
+
+    /// Moves bytes both ways; false when the relay is done with.
+    fn drive_open(&mut self, client: &mut Client) -> Result<bool, Error> {
+        self.flush(client)?;
+        self.read(client)?;
+        let delivered = self.unsent.is_empty() && self.peer_ended;
+        if delivered && !self.write_shut {
+            self.write_shut = true;
+            if let Stage::Open(socket) = &self.stage {
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+        }
+        match self.channel {
+            Some(channel) if delivered && self.target_ended => client.channel_close(channel)?,
+            Some(_) => {}
+            None => return Ok(!delivered),
+        }
+        Ok(true)
+    }
+
+    fn flush(&mut self, client: &mut Client) -> Result<(), Error> {
+        let mut taken = 0;
+        while self.writable && !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            let n = self.write(unsent.as_slices().0);
+            self.unsent = unsent;
+            self.unsent.drain(..n);
+            taken += n;
+        }
+        if self.unsent.is_empty() {
+            // A relay that once lagged does not keep its ring.
+            self.unsent = VecDeque::new();
+        }
+        if let (1.., Some(channel)) = (taken, self.channel) {
+            client.channel_taken(channel, taken)?;
+        }
+        Ok(())
+    }
+
+    /// Writes to the target; gives what it took. A target that is gone takes everything: there
+    /// is nobody left to wait for.
+    fn write(&mut self, data: &[u8]) -> usize {
+        let mut taken = 0;
+        while self.writable && taken < data.len() {
+            let Stage::Open(socket) = &mut self.stage else {
+                break;
+            };
+            match socket.write(&data[taken..]) {
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    debug!("{}:{} took no more: {error}", self.name, self.port);
+                    self.stage = Stage::TargetGone;
+                }
+            }
+        }
+        if matches!(self.stage, Stage::TargetGone) {
+            data.len()
+        } else {
+            taken
+        }
+    }
+
+    /// Reads from the target straight into packets, as long as the peer's window and the output
+    /// have room.
+    fn read(&mut self, client: &mut Client) -> Result<(), Error> {
+        let (Stage::Open(socket), Some(channel)) = (&mut self.stage, self.channel) else {
+            return Ok(());
+        };
+        for _ in 0..PACKETS_PER_TURN {
+            if !self.readable || self.target_ended {
+                break;
+            }
+            let Some(space) = client.channel_space(channel)? else {
+                break;
+            };
+            let outcome = socket.read(space);
+            client.channel_filled(channel, *outcome.as_ref().unwrap_or(&0))?;
+            match outcome {
+                Ok(0) => {
+                    self.target_ended = true;
+                    client.channel_eof(channel)?;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    debug!("{}:{} broke off: {error}", self.name, self.port);
+                    self.unsent.clear();
+                    client.channel_close(channel)?;
+                    self.stage = Stage::TargetGone;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another turn would move bytes.
+    pub fn has_work(&self, client: &Client) -> bool {
+        let readable = self.readable && !self.target_ended;
+        match (&self.stage, self.channel) {
+            (Stage::Open(_), Some(channel)) => readable && client.channel_takes_data(channel),
+            (Stage::Connecting { .. }, _) => self.writable,
+            _ => false,
+        }
+    }
+
+    /// Tells log and peer that the target cannot be reached.
+    pub fn refuse(&mut self, error: &io::Error, client: &mut Client) -> Result<(), Error> {
+        info!(
+            "cannot connect to {}:{}: {error}; the connection from the server is refused",
+            self.name, self.port
+        );
+        match self.channel.take() {
+            Some(channel) => {
+                client.refuse_channel(channel, Refusal::ConnectFailed, "target unreachable")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of the target's socket.
+    pub fn finish(&mut self, registry: &Registry) {
+        if let Stage::Open(socket) | Stage::Connecting { socket, .. } = &mut self.stage {
+            let _ = registry.deregister(socket);
+        }
+    }
+}
+
+/// Addresses that need no look-up: literals, and `localhost`, IPv4 first because that is where
+/// small services listen.
+fn known_addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    if name.eq_ignore_ascii_case("localhost") {
+        let both = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
+        return Some(both.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
+    }
+    let address: IpAddr = name.parse().ok()?;
+    Some(vec![SocketAddr::new(address, port)])
+}

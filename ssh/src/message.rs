@@ -42,18 +42,15 @@ pub(crate) const PONG: u8 = 193;
 /// printable escaped. What a server sends is never to be trusted with a terminal.
 pub(crate) fn printable(text: &[u8]) -> String {
     let mut out = String::new();
-    for c in String::from_utf8_lossy(text)
-        .chars()
-        .flat_map(char::escape_debug)
-    {
+    for c in String::from_utf8_lossy(text).chars() {
         if out.len() >= PEER_TEXT {
-            out.push('\u{2026}');
+            out.push_str("...");
             break;
         }
         if c.is_ascii_graphic() || c == ' ' {
             out.push(c);
         } else {
-            out.push('?');
+            out.extend(c.escape_default());
         }
     }
     out
@@ -65,4 +62,17 @@ pub(crate) fn disconnected(payload: &[u8]) -> Error {
     let reason = reader.u32().unwrap_or(0);
     let text = printable(reader.string().unwrap_or(b""));
     Error::Disconnected { reason, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_the_server_cannot_steer_a_terminal_or_fill_a_log() {
+        assert_eq!(printable(b"it's \"fine\""), "it's \"fine\"");
+        assert_eq!(printable(b"\x1b[2J\r\nroot:"), "\\u{1b}[2J\\r\\nroot:");
+        assert_eq!(printable("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert!(printable(&[b'a'; 5000]).len() <= PEER_TEXT + 3);
+    }
 }

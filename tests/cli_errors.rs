@@ -1,0 +1,319 @@
+//! What the command line does not take: one clear line, the right exit code
+//! (sysexits(3)), and nothing started.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use support::client::{Call, Ended};
+use support::keys::{self, Format, Key, Kind};
+use support::targets::Target;
+use support::{Scene, is_root, skip, text};
+
+const USAGE: i32 = 64;
+const DATA: i32 = 65;
+const NO_INPUT: i32 = 66;
+const CONFIG: i32 = 78;
+
+/// A scene with a key and a "server" that counts who connects.
+struct Place {
+    scene: Scene,
+    key: Key,
+    server: Target,
+}
+
+fn place() -> Place {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    Place {
+        scene,
+        key,
+        server: Target::stuck(),
+    }
+}
+
+impl Place {
+    fn destination(&self) -> String {
+        format!("someone@127.0.0.1:{}", self.server.address.port())
+    }
+
+    /// A complete call, to which a test adds what is wrong. `-f` shows that
+    /// nothing goes to the background either.
+    fn call(&self) -> Call<'_> {
+        Call::new(&self.scene).args(&["-y", "-N", "-f", &self.destination()])
+    }
+
+    fn with_key(&self) -> Call<'_> {
+        self.call().identity(&self.key)
+    }
+
+    fn complete(&self) -> Call<'_> {
+        self.with_key().args(&["-R", "8022:localhost:22"])
+    }
+
+    /// One line, the code, no process, no connection.
+    fn assert_rejected(&self, ended: &Ended, code: i32, mention: &str) {
+        assert_eq!(ended.code, code, "{mention}: {ended:?}");
+        assert_eq!(ended.stderr.len(), 1, "{mention}: {ended:?}");
+        let line = &ended.stderr[0];
+        assert!(line.starts_with("reachback: "), "{line}");
+        assert!(line.contains(mention), "{line} does not mention {mention}");
+        assert!(
+            line.len() > "reachback: ".len() + mention.len(),
+            "{line} says too little"
+        );
+        assert!(ended.stdout.is_empty(), "{ended:?}");
+        assert_eq!(
+            self.scene.program_processes(),
+            Vec::<i32>::new(),
+            "{mention}"
+        );
+        assert_eq!(self.server.hits(), 0, "{mention}: it connected");
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_a_usage_error() {
+    let place = place();
+    for flag in ["-Z", "--no-such-flag", "-yZ"] {
+        let mention = if flag == "-yZ" { "Z" } else { flag };
+        place.assert_rejected(&place.complete().args(&[flag]).run(), USAGE, mention);
+    }
+}
+
+#[test]
+fn a_missing_or_second_destination_is_a_usage_error() {
+    let place = place();
+    let none = Call::new(&place.scene)
+        .identity(&place.key)
+        .args(&["-R", "1:localhost:22"]);
+    place.assert_rejected(&none.run(), USAGE, "destination");
+    let two = place.complete().args(&["other@127.0.0.1"]);
+    place.assert_rejected(&two.run(), USAGE, "other@127.0.0.1");
+}
+
+#[test]
+fn a_malformed_destination_is_a_usage_error() {
+    let place = place();
+    for bad in [
+        "@127.0.0.1",
+        "user@",
+        "user@127.0.0.1:0",
+        "user@127.0.0.1:65536",
+        "u@h:x",
+        "u@a b",
+    ] {
+        let call = Call::new(&place.scene).identity(&place.key).args(&[
+            "-f",
+            "-R",
+            "8022:localhost:22",
+            "--",
+            bad,
+        ]);
+        place.assert_rejected(&call.run(), USAGE, bad);
+    }
+}
+
+#[test]
+fn a_malformed_forward_is_a_usage_error() {
+    let place = place();
+    for bad in [
+        "8022",
+        "8022:localhost",
+        "localhost:22",
+        "8022:localhost:",
+        "8022:localhost:0",
+        "8022:localhost:65536",
+        "65536:localhost:22",
+        "x:localhost:22",
+        ":::",
+        "8022:local host:22",
+        "8022:[::1:22",
+        "1:2:3:4:5:6",
+    ] {
+        place.assert_rejected(&place.with_key().args(&["-R", bad]).run(), USAGE, bad);
+    }
+    place.assert_rejected(&place.with_key().args(&["-R", ""]).run(), USAGE, "-R");
+}
+
+#[test]
+fn a_seventeenth_forward_is_a_usage_error() {
+    let place = place();
+    let mut call = place.with_key();
+    for port in 9000..9017 {
+        call = call.args(&["-R", &format!("{port}:localhost:22")]);
+    }
+    place.assert_rejected(&call.run(), USAGE, "16");
+}
+
+#[test]
+fn a_fifth_key_is_a_usage_error() {
+    let place = place();
+    let mut call = place.complete();
+    for number in 1..5 {
+        let name = format!("key{number}");
+        call = call.identity(&keys::key(&place.scene, &name, Kind::Ed25519));
+    }
+    place.assert_rejected(&call.run(), USAGE, "4");
+}
+
+#[test]
+fn a_bad_port_is_a_usage_error() {
+    let place = place();
+    for bad in ["0", "65536", "ssh", "-1"] {
+        place.assert_rejected(&place.complete().args(&["-p", bad]).run(), USAGE, bad);
+    }
+}
+
+#[test]
+fn a_flag_without_its_value_is_a_usage_error() {
+    let place = place();
+    for flag in ["-R", "-i", "-p", "-o", "-F"] {
+        place.assert_rejected(&place.complete().args(&[flag]).run(), USAGE, flag);
+    }
+}
+
+#[test]
+fn an_unknown_keyword_or_a_bad_value_after_o_is_a_usage_error() {
+    let place = place();
+    for (option, mention) in [
+        ("NoSuchKeyword=yes", "NoSuchKeyword"),
+        ("ServerAliveInterval=soon", "ServerAliveInterval"),
+        ("LogLevel=LOUD", "LogLevel"),
+        ("RekeyLimit=lots", "RekeyLimit"),
+        ("Port=70000", "Port"),
+        (
+            "PubkeyAcceptedAlgorithms=ssh-rsa",
+            "PubkeyAcceptedAlgorithms",
+        ),
+        ("ServerAliveInterval", "ServerAliveInterval"),
+    ] {
+        place.assert_rejected(&place.complete().option(option).run(), USAGE, mention);
+    }
+}
+
+#[test]
+fn turning_host_key_checking_off_is_refused_with_an_explanation() {
+    let place = place();
+    for value in ["no", "off"] {
+        let ended = place
+            .complete()
+            .option(&format!("StrictHostKeyChecking={value}"))
+            .run();
+        place.assert_rejected(&ended, USAGE, "StrictHostKeyChecking");
+        assert!(ended.stderr[0].contains("accept-new"), "{ended:?}");
+    }
+}
+
+#[test]
+fn no_identity_at_all_is_a_usage_error() {
+    let place = place();
+    let call = place.call().args(&["-R", "8022:localhost:22"]);
+    place.assert_rejected(&call.run(), USAGE, "no identity");
+}
+
+#[test]
+fn a_missing_or_unreadable_key_is_missing_input() {
+    let place = place();
+    let call = || place.call().args(&["-R", "8022:localhost:22"]);
+    let missing = text(&place.scene.path("missing"));
+    place.assert_rejected(&call().args(&["-i", &missing]).run(), NO_INPUT, &missing);
+    let directory = text(&place.scene.path("home"));
+    place.assert_rejected(
+        &call().args(&["-i", &directory]).run(),
+        NO_INPUT,
+        &directory,
+    );
+    if is_root() {
+        return skip("root can read a file without permission (the other cases were run)");
+    }
+    fs::set_permissions(&place.key.private, fs::Permissions::from_mode(0o000)).unwrap();
+    let ended = place.complete().run();
+    assert!(matches!(ended.code, NO_INPUT | 77), "{ended:?}");
+    place.assert_rejected(&ended, ended.code, &place.key.file());
+}
+
+#[test]
+fn a_key_of_an_unknown_type_or_a_broken_one_is_bad_data() {
+    let place = place();
+    let wire = |parts: &[&[u8]]| -> Vec<u8> {
+        let field = |p: &&[u8]| [&(p.len() as u32).to_be_bytes()[..], p].concat();
+        parts.iter().flat_map(field).collect()
+    };
+    let whole = fs::read_to_string(&place.key.private).unwrap();
+    let cut: String = whole.chars().take(whole.len() / 2).collect();
+    let p521 = keys::key(&place.scene, "p521", Kind::EcdsaP521);
+    let files = [
+        place
+            .scene
+            .file("dss", wire(&[b"ssh-dss", &[1; 129], &[2; 21], &[3; 20]])),
+        place.scene.file("cut", cut),
+        place.scene.file("noise", [0x80_u8, 0, 255, 7].repeat(100)),
+        place.scene.file("words", "this is no key\n"),
+        place.scene.file("nothing", ""),
+        place.scene.file("public", &place.key.public),
+        place.scene.file("huge", vec![b'A'; 3_000_000]),
+        p521.private.clone(),
+    ];
+    for file in files {
+        let call = place
+            .call()
+            .args(&["-R", "8022:localhost:22", "-i", &text(&file)]);
+        place.assert_rejected(&call.run(), DATA, &text(&file));
+    }
+}
+
+#[test]
+fn an_encrypted_key_is_bad_data_and_the_line_says_why() {
+    let place = place();
+    for (kind, format) in [
+        (Kind::Ed25519, Format::OpenSsh),
+        (Kind::Rsa, Format::Pem),
+        (Kind::EcdsaP256, Format::Pem),
+    ] {
+        let key = keys::encrypted(&place.scene, &format!("{kind:?}{format:?}"), kind, format);
+        let ended = place
+            .call()
+            .args(&["-R", "8022:localhost:22"])
+            .identity(&key)
+            .run();
+        place.assert_rejected(&ended, DATA, &key.file());
+        assert!(
+            ended.stderr[0].contains("encrypted") || ended.stderr[0].contains("passphrase"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_configuration_file_is_missing_input_and_a_wrong_one_names_the_place() {
+    let place = place();
+    let missing = text(&place.scene.path("missing.conf"));
+    place.assert_rejected(
+        &place.complete().args(&["-F", &missing]).run(),
+        NO_INPUT,
+        &missing,
+    );
+    let wrong = text(
+        &place
+            .scene
+            .file("wrong.conf", "# first\nPort 22\n  NoSuchKeyword yes\n"),
+    );
+    let ended = place.complete().args(&["-F", &wrong]).run();
+    place.assert_rejected(&ended, CONFIG, "NoSuchKeyword");
+    assert!(
+        ended.stderr[0].contains(&format!("{wrong}:3:3")),
+        "file:line:column: {ended:?}"
+    );
+}
+
+#[test]
+fn arguments_cannot_put_control_characters_into_the_message() {
+    let place = place();
+    let ended = place.with_key().args(&["-R", "1\u{1b}[31m\n:x\u{7}"]).run();
+    assert_eq!(ended.code, USAGE, "{ended:?}");
+    assert_eq!(ended.stderr.len(), 1, "{ended:?}");
+    assert!(!ended.stderr[0].contains(char::is_control), "{ended:?}");
+}

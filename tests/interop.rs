@@ -1,0 +1,333 @@
+//! The tunnel with independent SSH servers: OpenSSH with every algorithm that
+//! the client offers, Dropbear, and a server built on thrussh.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::client::Call;
+use support::keys::{self, Format, Kind};
+use support::peers::{Dropbear, Thrussh};
+use support::rig::Setup;
+use support::targets::{self, Target};
+use support::{Scene, free_port, patience, skip};
+
+/// Brings a tunnel up with `setup`, sends bytes both ways, and checks the
+/// server's own word on what was negotiated.
+fn assert_serves(setup: &Setup, negotiated: &str) {
+    let rig = setup.up(Target::echo());
+    rig.assert_echoes(negotiated);
+    let log = &rig.sshd.log;
+    assert!(
+        log.contains(negotiated),
+        "the server did not log '{negotiated}': {:#?}",
+        log.all()
+    );
+    assert_eq!(rig.client.stop(), 0, "{negotiated}");
+}
+
+#[test]
+fn each_key_exchange_of_openssh_carries_a_tunnel() {
+    for name in [
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+        "ecdh-sha2-nistp256",
+    ] {
+        let line = format!("KexAlgorithms {name}");
+        assert_serves(
+            &Setup {
+                server: &[&line],
+                ..Setup::default()
+            },
+            &format!("kex: algorithm: {name}"),
+        );
+    }
+}
+
+#[test]
+fn each_cipher_of_openssh_carries_a_tunnel() {
+    for name in [
+        "chacha20-poly1305@openssh.com",
+        "aes256-gcm@openssh.com",
+        "aes128-gcm@openssh.com",
+    ] {
+        let line = format!("Ciphers {name}");
+        assert_serves(
+            &Setup {
+                server: &[&line],
+                ..Setup::default()
+            },
+            &format!("kex: client->server cipher: {name}"),
+        );
+    }
+}
+
+#[test]
+fn each_host_key_algorithm_of_openssh_carries_a_tunnel() {
+    for (kind, name) in [
+        (Kind::Ed25519, "ssh-ed25519"),
+        (Kind::EcdsaP256, "ecdsa-sha2-nistp256"),
+        (Kind::EcdsaP384, "ecdsa-sha2-nistp384"),
+        (Kind::Rsa, "rsa-sha2-256"),
+        (Kind::Rsa, "rsa-sha2-512"),
+    ] {
+        let line = format!("HostKeyAlgorithms {name}");
+        assert_serves(
+            &Setup {
+                server: &[&line],
+                host_keys: &[kind],
+                ..Setup::default()
+            },
+            &format!("kex: host key algorithm: {name}"),
+        );
+    }
+}
+
+fn assert_key_logs_in(kind: Kind, format: Format) {
+    let setup = Setup {
+        key: (kind, format),
+        ..Setup::default()
+    };
+    let rig = setup.up(Target::echo());
+    rig.assert_echoes(&format!("{kind:?} in {format:?}"));
+    rig.client.wait_for(&format!(
+        "authenticated as {} with *{}",
+        support::user(),
+        rig.key.fingerprint(&rig.scene)
+    ));
+    assert!(
+        rig.sshd.log.contains("Accepted publickey for"),
+        "{:#?}",
+        rig.sshd.log.all()
+    );
+}
+
+#[test]
+fn openssh_key_files_of_each_kind_log_in() {
+    for kind in [Kind::Rsa, Kind::Ed25519, Kind::EcdsaP256] {
+        assert_key_logs_in(kind, Format::OpenSsh);
+    }
+}
+
+#[test]
+fn pem_key_files_of_each_kind_log_in() {
+    for kind in [Kind::Rsa, Kind::EcdsaP256] {
+        assert_key_logs_in(kind, Format::Pem);
+    }
+}
+
+#[test]
+fn dropbear_key_files_of_each_kind_log_in() {
+    if !keys::have_dropbear_tools() {
+        return skip("dropbearkey is not installed");
+    }
+    for kind in [Kind::Rsa, Kind::Ed25519, Kind::EcdsaP256] {
+        assert_key_logs_in(kind, Format::Dropbear);
+    }
+}
+
+#[test]
+fn an_rsa_key_needs_no_sha1() {
+    let setup = Setup {
+        key: (Kind::Rsa, Format::OpenSsh),
+        server: &["PubkeyAcceptedAlgorithms rsa-sha2-256,rsa-sha2-512"],
+        ..Setup::default()
+    };
+    let rig = setup.up(Target::echo());
+    rig.assert_echoes("RSA with SHA-2");
+    assert!(
+        !rig.sshd.log.contains("pkalg ssh-rsa "),
+        "{:#?}",
+        rig.sshd.log.all()
+    );
+}
+
+#[test]
+fn the_first_of_several_keys_that_the_server_knows_logs_in() {
+    let scene = Scene::new();
+    let stranger = keys::key(&scene, "stranger", Kind::Ed25519);
+    let known = keys::key(&scene, "known", Kind::EcdsaP256);
+    let server = support::sshd::builder(&scene).authorize(&known).start();
+    let (target, port) = (Target::http("second key"), free_port());
+    let client = Call::trusting(&scene, &stranger)
+        .identity(&known)
+        .forward(port, target.address)
+        .start(support::user(), server.port);
+    client.wait_up(port);
+    assert_eq!(targets::fetch(port), "second key");
+    client.wait_for(&format!("authenticated as *{}", known.fingerprint(&scene)));
+}
+
+#[test]
+fn a_server_that_wants_two_keys_gets_both() {
+    let scene = Scene::new();
+    let keys = [Kind::Ed25519, Kind::Rsa].map(|kind| keys::key(&scene, kind.name(), kind));
+    let server = support::sshd::builder(&scene)
+        .authorize(&keys[0])
+        .authorize(&keys[1])
+        .config("AuthenticationMethods publickey,publickey")
+        .start();
+    let (target, port) = (Target::http("both"), free_port());
+    let client = Call::trusting(&scene, &keys[0])
+        .identity(&keys[1])
+        .forward(port, target.address)
+        .start(support::user(), server.port);
+    client.wait_up(port);
+    assert_eq!(targets::fetch(port), "both");
+    assert!(
+        server.log.contains("Partial publickey for"),
+        "{:#?}",
+        server.log.all()
+    );
+}
+
+#[test]
+fn a_login_banner_reaches_the_log_without_its_control_characters() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let banner = scene.file("banner", "authorised \u{1b}[31muse\u{7} only\r\n");
+    let line = format!("Banner {}", support::text(&banner));
+    let server = support::sshd::builder(&scene)
+        .authorize(&key)
+        .config(&line)
+        .start();
+    let (target, port) = (Target::http("welcome"), free_port());
+    let client = Call::trusting(&scene, &key)
+        .forward(port, target.address)
+        .start(support::user(), server.port);
+    client.wait_up(port);
+    client.wait_for("authorised *use* only");
+    for line in client.log().all() {
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    assert_eq!(targets::fetch(port), "welcome");
+}
+
+#[test]
+fn a_port_that_the_server_chose_is_told_and_works() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = support::sshd::builder(&scene).authorize(&key).start();
+    let target = Target::http("chosen");
+    let client = Call::trusting(&scene, &key)
+        .forward(0, target.address)
+        .start(support::user(), server.port);
+    let line = client.wait_for("forward confirmed: server port * to ");
+    let port = line
+        .split("server port ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let port: u16 = port.parse().unwrap();
+    assert_ne!(port, 0, "{line}");
+    assert_eq!(targets::fetch(port), "chosen");
+}
+
+#[test]
+fn a_permitted_listen_address_is_asked_for_as_localhost() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let port = free_port();
+    let options = format!("restrict,port-forwarding,permitlisten=\"localhost:{port}\"");
+    let server = support::sshd::builder(&scene)
+        .authorize_with(&options, &key)
+        .start();
+    let target = Target::http("permitted");
+    let client = Call::trusting(&scene, &key)
+        .forward(port, target.address)
+        .start(support::user(), server.port);
+    client.wait_up(port);
+    assert_eq!(targets::fetch(port), "permitted");
+}
+
+#[test]
+fn a_refused_forward_leaves_the_tunnel_up() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let (allowed, refused) = (free_port(), free_port());
+    let permit = format!("PermitListen localhost:{allowed}");
+    let server = support::sshd::builder(&scene)
+        .authorize(&key)
+        .config(&permit)
+        .start();
+    let target = Target::http("allowed");
+    let mut client = Call::trusting(&scene, &key)
+        .forward(refused, target.address)
+        .forward(allowed, target.address)
+        .start(support::user(), server.port);
+    client.wait_for(&format!("forward refused: server port {refused}"));
+    client.wait_for(&format!("forward confirmed: server port {allowed} "));
+    assert_eq!(targets::fetch(allowed), "allowed");
+    assert!(client.process.is_running());
+}
+
+#[test]
+fn dropbear_carries_a_tunnel_both_ways() {
+    for kind in [Kind::Rsa, Kind::Ed25519, Kind::EcdsaP256] {
+        let scene = Scene::new();
+        if !keys::have_dropbear_tools() {
+            return skip("dropbearkey is not installed");
+        }
+        let key = keys::generate(&scene, "key", kind, Format::Dropbear);
+        let server = match Dropbear::start(&scene, &key) {
+            Ok(server) => server,
+            Err(reason) => return skip(&reason),
+        };
+        let (target, port) = (Target::echo(), free_port());
+        let client = Call::trusting(&scene, &key)
+            .forward(port, target.address)
+            .start(Dropbear::USER, server.port);
+        client.wait_up(port);
+        let sent = vec![0x5A; 300_000];
+        assert!(
+            targets::exchange(port, &sent) == sent,
+            "{kind:?}: bytes differ"
+        );
+        server
+            .process
+            .stderr
+            .wait_for("Pubkey auth succeeded for 'root'", patience());
+    }
+}
+
+#[test]
+fn thrussh_carries_a_tunnel_over_the_post_quantum_exchange() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = match Thrussh::start(&scene, &key, &[]) {
+        Ok(server) => server,
+        Err(reason) => return skip(&reason),
+    };
+    let (target, port) = (Target::echo(), free_port());
+    let client = Call::trusting(&scene, &key)
+        .forward(port, target.address)
+        .start("anyone", server.port);
+    client.wait_up(port);
+    server
+        .process
+        .stdout
+        .wait_for("kex mlkem768x25519-sha256", patience());
+    let sent: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
+    for _ in 0..3 {
+        assert!(targets::exchange(port, &sent) == sent, "bytes differ");
+    }
+}
+
+#[test]
+fn openssh_and_the_client_agree_on_strict_key_exchange() {
+    let setup = Setup {
+        server: &["LogLevel DEBUG3", "RekeyLimit 64K"],
+        ..Setup::default()
+    };
+    let rig = setup.up(Target::echo());
+    // Sequence numbers are reset at every new key, so rekeys are part of it.
+    for _ in 0..3 {
+        rig.assert_echoes("strict key exchange");
+    }
+    if !rig.sshd.log.contains("strict KEX ordering") {
+        return skip("this sshd does not know strict key exchange");
+    }
+    assert!(rig.sshd.log.contains("will use strict KEX ordering"));
+    assert!(rig.sshd.log.count("SSH2_MSG_NEWKEYS received") >= 3);
+}

@@ -1,0 +1,180 @@
+//! The program under test.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::keys::Key;
+use super::netns::Netns;
+use super::process::{Lines, Process};
+use super::{Scene, bound, patience, runner, syslog, text};
+
+/// The binary: `REACHBACK_BIN`, or the one that cargo built.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os("REACHBACK_BIN");
+    PathBuf::from(named.unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_reachback"))))
+}
+
+/// The program with its runner in front, in the environment of a scene.
+pub fn command(scene: &Scene) -> Command {
+    let mut words = runner();
+    words.push(text(&program()));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    environment(&mut command, scene);
+    command
+}
+
+/// Points a command's files into the scene.
+pub fn environment(command: &mut Command, scene: &Scene) {
+    command
+        .env("HOME", scene.path("home"))
+        .env("REACHBACK_SYSLOG", syslog::path(scene))
+        .current_dir(scene.path("home"))
+        .stdin(Stdio::null());
+}
+
+/// A shell script that runs the program, runner included: one file that
+/// stands where the packaging scripts expect the binary.
+pub fn wrapper(scene: &Scene) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let mut words = runner();
+    words.push(text(&program()));
+    let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
+    let path = scene.file("reachback", script);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A call of the program being put together.
+pub struct Call<'a> {
+    scene: &'a Scene,
+    args: Vec<String>,
+}
+
+/// What a call that ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code.
+    pub code: i32,
+    /// Lines on stdout.
+    pub stdout: Vec<String>,
+    /// Lines on stderr.
+    pub stderr: Vec<String>,
+}
+
+impl<'a> Call<'a> {
+    /// A call without arguments.
+    pub fn new(scene: &'a Scene) -> Self {
+        Self {
+            scene,
+            args: Vec::new(),
+        }
+    }
+
+    /// The usual call: a key, and unknown host keys accepted and pinned.
+    pub fn trusting(scene: &'a Scene, key: &Key) -> Self {
+        Self::new(scene).args(&["-N", "-y"]).identity(key)
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|a| (*a).to_owned()));
+        self
+    }
+
+    /// Adds `-i`.
+    pub fn identity(self, key: &Key) -> Self {
+        self.args(&["-i", &key.file()])
+    }
+
+    /// Adds `-o`.
+    pub fn option(self, option: &str) -> Self {
+        self.args(&["-o", option])
+    }
+
+    /// Adds `-R port:host:hostport`.
+    pub fn forward(self, port: u16, target: SocketAddr) -> Self {
+        self.args(&["-R", &format!("{port}:{}:{}", target.ip(), target.port())])
+    }
+
+    /// Starts it in the foreground towards `user@127.0.0.1:port`.
+    pub fn start(self, user: &str, port: u16) -> Reachback {
+        let destination = format!("{user}@127.0.0.1:{port}");
+        let scene = self.scene;
+        let args = self.args(&[&destination]).args;
+        Reachback {
+            process: Process::start(command(scene).args(args)),
+        }
+    }
+
+    /// Starts it in the foreground in a network namespace.
+    pub fn start_in(self, netns: &Netns, destination: &str) -> Reachback {
+        let scene = self.scene;
+        let args = self.args(&[destination]).args;
+        let mut command = command(scene);
+        Reachback {
+            process: Process::start(&mut netns.wrap(command.args(args))),
+        }
+    }
+
+    /// Runs it to its end, as it stands.
+    pub fn run(self) -> Ended {
+        let mut process = Process::start(command(self.scene).args(&self.args));
+        let code = process.wait(patience());
+        ended(process, code)
+    }
+}
+
+/// Collects the output of a process that has ended. What it left in the
+/// background may still hold the pipes, so this does not wait for their end.
+pub fn ended(process: Process, code: i32) -> Ended {
+    std::thread::sleep(bound(Duration::from_millis(50)));
+    Ended {
+        code,
+        stdout: process.stdout.all(),
+        stderr: process.stderr.all(),
+    }
+}
+
+/// A running tunnel in the foreground.
+pub struct Reachback {
+    /// The process; its log is on stderr.
+    pub process: Process,
+}
+
+impl Reachback {
+    /// Its log.
+    pub fn log(&self) -> &Lines {
+        &self.process.stderr
+    }
+
+    /// Waits for a log line.
+    pub fn wait_for(&self, pattern: &str) -> String {
+        self.log().wait_for(pattern, patience())
+    }
+
+    /// Waits for a log line after a mark.
+    pub fn wait_after(&self, mark: usize, pattern: &str) -> String {
+        self.log().wait_after(mark, pattern, patience())
+    }
+
+    /// Waits until the tunnel and the forward of `port` are up.
+    pub fn wait_up(&self, port: u16) {
+        self.wait_up_after(0, port);
+    }
+
+    /// The same after a mark.
+    pub fn wait_up_after(&self, mark: usize, port: u16) {
+        self.wait_after(mark, &format!("forward confirmed: server port {port} "));
+        self.wait_after(mark, "tunnel up: ");
+    }
+
+    /// Ends it with SIGTERM and returns its exit code.
+    pub fn stop(mut self) -> i32 {
+        self.process.terminate();
+        self.process.wait(patience())
+    }
+}

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Prints what the ARM binary costs in flash, and fails above the limit.
+#   SIZE_LIMIT   bytes of the stripped binary (default 600000; 800000 with an installed
+#                standard library, which was not compiled for size)
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$top/scripts/lib.sh"
+
+case $(cat "$BUILD/arm/library" 2>/dev/null) in
+installed) limit=800000 ;;
+*) limit=600000 ;;
+esac
+limit=${SIZE_LIMIT:-$limit}
+binary=$BUILD/arm/reachback
+[ -e "$binary" ] || die "$binary is not there: run 'make arm'"
+case $(file -L "$binary") in
+*', stripped'*) ;;
+*) die "$binary is not stripped" ;;
+esac
+
+bytes=$(wc -c <"$binary")
+packed=$(xz -9 -c "$binary" | wc -c)
+say "reachback: $bytes bytes stripped (limit $limit), $packed bytes after xz -9"
+[ "$bytes" -le "$limit" ] || die "$((bytes - limit)) bytes over the limit"

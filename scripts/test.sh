@@ -1,0 +1,99 @@
+#!/bin/sh
+# Runs the checks and tests and ends with a summary.
+#   test.sh quick   what needs the host only
+#   test.sh all     also the ARM binary under qemu-user, its size, and one boot
+# A step that fails does not keep the others from running.
+# shellcheck disable=SC2317  # the functions are called through step
+set -u
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$top/scripts/lib.sh"
+
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$BUILD/target}
+export CARGO_TARGET_DIR
+what=${1:-all}
+case $what in
+quick | all) ;;
+*) die "usage: test.sh [quick|all]" ;;
+esac
+cd "$top" || exit
+
+summary=
+failed=
+started=$(date +%s)
+
+# step NAME COMMAND...: runs one step and notes its outcome and duration.
+step() {
+	name=$1
+	shift
+	printf '\n=== %s\n' "$name"
+	from=$(date +%s)
+	if "$@"; then
+		outcome=ok
+	else
+		outcome=FAILED
+		failed=yes
+	fi
+	summary="$summary$(printf '%-8s%5d s  %s' "$outcome" $(($(date +%s) - from)) "$name")
+"
+	[ "$outcome" = ok ]
+}
+
+finish() {
+	printf '\n=== Summary (%s, %d s)\n%s' "$what" $(($(date +%s) - started)) "$summary"
+	if [ -n "$failed" ]; then
+		printf 'NOT ALL PASSED\n'
+		exit 1
+	fi
+	printf 'ALL PASSED\n'
+	exit 0
+}
+
+formatting() {
+	# The peer is no member of the workspace, and its Cargo.toml names a path that is
+	# only there once it was prepared.
+	cargo fmt --all --check &&
+		rustfmt --check --edition 2024 tests/peers/thrussh-server/src/*.rs
+}
+
+pure_crates() {
+	cargo test --locked --no-fail-fast --workspace --exclude reachback && cargo test --locked -p reachback --bins
+}
+
+thrussh_peer() {
+	tests/peers/thrussh-server/prepare.sh &&
+		cargo build --locked --manifest-path tests/peers/thrussh-server/Cargo.toml
+}
+
+integration_host() {
+	cargo build --locked --bin reachback &&
+		REACHBACK_BIN=$CARGO_TARGET_DIR/debug/reachback cargo test --locked --no-fail-fast -p reachback --test '*'
+}
+
+integration_arm() {
+	REACHBACK_BIN=$BUILD/arm/reachback REACHBACK_RUNNER=qemu-arm \
+		cargo test --locked --no-fail-fast -p reachback --test '*'
+}
+
+if [ "$what" = quick ]; then
+	step "setup" scripts/setup.sh host || finish
+else
+	step "setup" scripts/setup.sh || finish
+fi
+step "formatting" formatting
+step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "shellcheck" scripts/lint-shell.sh
+if step "thrussh server, a test peer" thrussh_peer; then
+	export REACHBACK_THRUSSH_SERVER="$CARGO_TARGET_DIR/debug/thrussh-server"
+fi
+step "unit and property tests" pure_crates
+step "integration tests, host binary" integration_host
+if [ "$what" = all ]; then
+	if step "ARM build" scripts/build-arm.sh; then
+		step "size" scripts/size.sh
+		step "integration tests, ARM binary under qemu-arm" integration_arm
+		step "one boot of the controller" python3 tests/arm/test_boot.py
+	fi
+fi
+finish

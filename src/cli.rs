@@ -3,21 +3,27 @@
 
 mod flags;
 mod options;
+mod orders;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reachback_core::config::{Config, StrictHostKeyChecking};
 use reachback_core::destination::Destination;
+use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::LogLevel;
 
 pub use flags::{help, version};
 pub use options::Options;
 
+use crate::call::{Order, Place, What};
 use crate::exit::Exit;
 use crate::keys;
+use crate::owner;
+use crate::status::View;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -31,6 +37,10 @@ pub enum Command {
         /// Private key files.
         identity_files: Vec<PathBuf>,
     },
+    /// Show what tunnels are doing.
+    Status(View),
+    /// Ask a running tunnel for something.
+    Order(Order),
     /// Print [`help`].
     Help,
     /// Print [`version`].
@@ -46,6 +56,8 @@ pub struct Settings {
     pub config: Config,
     /// `-f`: go to the background once everything local was checked.
     pub background: bool,
+    /// How long to wait for the forwards to be confirmed.
+    pub wait: Option<Duration>,
     /// How many `-v`.
     pub verbosity: u8,
     /// `-q`.
@@ -68,6 +80,14 @@ impl Settings {
     /// The known_hosts file, absolute.
     pub fn known_hosts_file(&self) -> PathBuf {
         keys::absolute(self.config.known_hosts_file())
+    }
+
+    /// Where the owner of this destination is to be found.
+    pub fn place(&self) -> Place {
+        Place {
+            directory: orders::directory(&self.config),
+            name: owner::name(&self.destination, self.port()),
+        }
     }
 
     /// How much to log: `-q`, else `-v`, else `LogLevel`.
@@ -98,6 +118,7 @@ fn settings(options: Options, destination: Destination, config: Config) -> Resul
         destination,
         config,
         background: options.background,
+        wait: options.wait,
         verbosity: options.verbosity,
         quiet: options.quiet,
         accept_new,
@@ -138,6 +159,21 @@ impl Invocation {
         settings(options, destination, config)
     }
 
+    /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
+    pub fn is_off(&self) -> bool {
+        let off = |word: &String| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
+        matches!(self.words.as_slice(), [word] if off(word))
+    }
+
+    /// The forwards that the script names, and the directory of the control sockets.
+    ///
+    /// # Errors
+    /// As [`parse`], about the configuration file.
+    pub fn own_forwards(&self) -> Result<(Vec<ForwardSpec>, PathBuf), Exit> {
+        let directory = orders::directory(&self.options.read_config("")?);
+        Ok((self.options.config.forwards().to_vec(), directory))
+    }
+
     /// How much to log of what the invocation itself has to say, before the configuration
     /// file is read: always at least info, for these lines are what an operator looks for.
     pub fn log_level(&self) -> LogLevel {
@@ -160,6 +196,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     let subcommand = match subcommand {
         Some("invoke") => Some("invoke"),
         Some("pubkey") => Some("pubkey"),
+        Some("status") => Some("status"),
+        Some("stop") => Some("stop"),
+        Some("reconnect") => Some("reconnect"),
         _ => None,
     };
     if subcommand.is_some() {
@@ -172,7 +211,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     if options.version {
         return Ok(Command::Version);
     }
+    orders::check(&options, subcommand)?;
     match subcommand {
+        Some("status") => orders::status(&options, &words),
+        Some("stop") => orders::order(&options, &words, What::Stop),
+        Some("reconnect") => orders::order(&options, &words, What::Reconnect),
         Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
         Some(_) => pubkey(&options, &words),
         None => run(options, &words),
@@ -192,6 +235,20 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
 }
 
 fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
+    if let Some(what) = options.order {
+        return orders::order(&options, words, what);
+    }
+    let (destination, config) = destination(&options, words)?;
+    let exits = options.background && config.exit_on_forward_failure();
+    let mut settings = settings(options, destination, config)?;
+    if exits {
+        settings.wait.get_or_insert(options::DEFAULT_WAIT);
+    }
+    Ok(Command::Run(Box::new(settings)))
+}
+
+/// The one destination, and the configuration that holds for it.
+fn destination(options: &Options, words: &[String]) -> Result<(Destination, Config), Exit> {
     let text = match words {
         [] => {
             return Err(Exit::usage(
@@ -217,6 +274,5 @@ fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
         .host;
     let config = options.read_config(&host)?;
     let destination = Destination::parse_with_default(text, config.user()).map_err(bad)?;
-    let settings = settings(options, destination, config)?;
-    Ok(Command::Run(Box::new(settings)))
+    Ok((destination, config))
 }

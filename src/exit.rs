@@ -12,6 +12,8 @@ pub const NO_INPUT: u8 = 66;
 pub const UNAVAILABLE: u8 = 69;
 /// The kernel refused something it normally grants: fork, signalfd, epoll (`EX_OSERR`).
 pub const OS: u8 = 71;
+/// Not done yet, and it goes on trying: forwards that were waited for (`EX_TEMPFAIL`).
+pub const TEMPORARY: u8 = 75;
 /// A file exists but may not be read or written (`EX_NOPERM`).
 pub const NO_PERMISSION: u8 = 77;
 /// The configuration file is wrong (`EX_CONFIG`).

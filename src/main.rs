@@ -1,16 +1,21 @@
 //! Keeps SSH reverse forwards from an embedded controller up.
 
 mod app;
+mod call;
 mod cli;
 mod commands;
+mod control;
 mod exit;
 mod hostkey;
 mod keys;
 mod logging;
 mod net;
+mod owner;
+mod record;
 mod relay;
 mod run;
 mod session;
+mod status;
 mod sys;
 mod trust;
 mod tunnel;
@@ -23,7 +28,7 @@ use exit::Exit;
 
 fn main() -> ExitCode {
     match perform() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(exit) => {
             // Without standard error there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "reachback: {exit}");
@@ -32,8 +37,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform() -> Result<(), Exit> {
-    match cli::parse(std::env::args_os().skip(1))? {
+/// Gives the exit status of a run in which nothing failed.
+fn perform() -> Result<u8, Exit> {
+    if let Some(restart) = sys::selfdog::restarted() {
+        return run::resume(&restart).map(|()| 0);
+    }
+    let command = cli::parse(std::env::args_os().skip(1))?;
+    if let Command::Status(view) = &command {
+        return status::run(view);
+    }
+    execute(command).map(|()| 0)
+}
+
+fn execute(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Status(_) => Ok(()),
+        Command::Order(order) => call::order(&order).and_then(|told| commands::print(&told)),
         Command::Run(settings) => run::run(*settings),
         Command::Invoke(invocation) => run::invoke(*invocation),
         Command::Pubkey { identity_files } => {

@@ -136,13 +136,19 @@ impl Relays {
             .find(|relay| relay.serves(channel))
     }
 
-    /// One turn for every relay.
+    /// How many connections are being served.
+    pub fn count(&self) -> usize {
+        self.table.iter().flatten().count()
+    }
+
+    /// One turn for every relay; gives the bytes that went from targets into packets.
     pub fn drive(
         &mut self,
         client: &mut Client,
         registry: &Registry,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
+        let mut sent = 0;
         let count = self.table.len();
         for step in 0..count {
             let index = (self.turn + step) % count;
@@ -150,13 +156,15 @@ impl Relays {
             let Some(relay) = self.table[index].as_mut() else {
                 continue;
             };
-            if !relay.drive(token, client, registry, now)? {
+            let goes_on = relay.drive(token, client, registry, now)?;
+            sent += relay.take_sent();
+            if !goes_on {
                 relay.finish(registry);
                 self.table[index] = None;
             }
         }
         self.turn = (self.turn + 1) % count.max(1);
-        Ok(())
+        Ok(sent)
     }
 
     /// True when a relay can go on at once. To be asked after the output was written, which may

@@ -3,27 +3,94 @@
 
 use std::time::Duration;
 
-use log::{error, info};
+use log::{error, info, warn};
+use reachback_core::liveness::PROBE_GAP;
 use reachback_core::watchdog::{ExitReason, Policy};
 use reachback_ssh::Rekey;
 
 use crate::app::{self, App};
-use crate::cli::{Invocation, Settings};
+use crate::call::{self, Outcome};
+use crate::cli::{self, Command, Invocation, Settings};
 use crate::exit::{self, Exit};
 use crate::hostkey::HostKeys;
 use crate::keys;
 use crate::logging::{self, Target, escaped};
+use crate::net::remember::Remembered;
+use crate::owner::Ownership;
 use crate::sys::daemon::{self, Side};
+use crate::sys::selfdog::{self, Restart};
+use crate::sys::sockopt::Source;
 use crate::sys::{clock, random::KernelRandom};
 use crate::trust::Trust;
-use crate::tunnel::{self, Tunnel};
+use crate::tunnel::{self, Plan, Server, Tunnel};
 
 /// Keeps a tunnel up until it is asked to end.
 ///
 /// # Errors
 /// What is wrong locally: keys, known hosts, or what the kernel refuses. Never the network.
 pub fn run(settings: Settings) -> Result<(), Exit> {
-    start(settings).map(|_| ())
+    selfdog::prepare(None);
+    start(settings, false).map(|_| ())
+}
+
+/// Goes on after a restart of the process by itself: where it was, in the background or not.
+/// In the background nobody would start it again, so what is wrong locally is logged and tried
+/// again.
+///
+/// # Errors
+/// In the foreground, those of [`cli::parse`] and [`run`].
+pub fn resume(restart: &Restart) -> Result<(), Exit> {
+    let target = Target::choose(false);
+    let background = target != Target::Stderr;
+    logging::init(target, logging::filter(Default::default()));
+    let (count, reason) = (restart.count, &restart.reason);
+    let plural = if count == 1 { "" } else { "s" };
+    warn!("restarted after: {reason} ({count} restart{plural})");
+    if !selfdog::hold(restart.delay) {
+        info!("ended");
+        return Ok(());
+    }
+    selfdog::prepare(Some(restart));
+    // A fault on the way up is one more in the row.
+    let _ = selfdog::guard();
+    let ended = settings_again().and_then(|settings| start(settings, true));
+    if let Err(exit) = &ended
+        && background
+        && exit.code != exit::UNAVAILABLE
+    {
+        error!("not started: {exit}");
+        selfdog::restart_because("it could not be started");
+    }
+    ended.map(|_| ())
+}
+
+/// The settings, from the arguments of this process and the configuration as it is now.
+fn settings_again() -> Result<Settings, Exit> {
+    match cli::parse(std::env::args_os().skip(1))? {
+        Command::Run(settings) => Ok(*settings),
+        Command::Invoke(invocation) => match invocation.destination() {
+            Some(destination) => invocation.settings(destination),
+            None => Err(Exit::usage("argument does not match user@domain")),
+        },
+        _ => Err(Exit::usage("these arguments start no tunnel")),
+    }
+}
+
+/// The configuration read again for `SIGHUP`: everything local is checked as at the start.
+fn reread() -> Result<Plan, Exit> {
+    // Relative names mean what they meant at the start; the daemon itself stays in `/`.
+    let here = std::env::current_dir();
+    let _ = std::env::set_current_dir(selfdog::directory());
+    let plan = settings_again().and_then(|settings| {
+        let keys = keys::load_all(&settings.identity_files())?;
+        let known = HostKeys::open(&settings.known_hosts_file())?;
+        log::set_max_level(logging::filter(settings.log_level()));
+        Ok(plan(&settings, keys, known))
+    });
+    if let Ok(here) = here {
+        let _ = std::env::set_current_dir(here);
+    }
+    plan
 }
 
 /// What a custom script asks for: its three lines of the log, and [`run`] in the background.
@@ -31,12 +98,19 @@ pub fn run(settings: Settings) -> Result<(), Exit> {
 /// # Errors
 /// [`exit::USAGE`] for an argument that is not one destination, and those of [`run`].
 pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
+    selfdog::prepare(None);
     logging::init(Target::syslog(), logging::filter(invocation.log_level()));
     let parameter = invocation.parameter();
     info!(
         "Ebee custom script invoked with parameter {}",
         escaped(&parameter)
     );
+    if invocation.is_off() {
+        let (forwards, directory) = invocation.own_forwards()?;
+        call::withdraw(&directory, &forwards)?;
+        info!("Ebee custom script invocation completed");
+        return Ok(());
+    }
     let Some(destination) = invocation.destination() else {
         info!("Ebee custom script not invoked: Argument does not match user@domain");
         return Err(Exit::usage(format!(
@@ -44,7 +118,10 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
             escaped(&parameter)
         )));
     };
-    match invocation.settings(destination).and_then(start) {
+    match invocation
+        .settings(destination)
+        .and_then(|settings| start(settings, false))
+    {
         Ok(Ran::Caller) => {
             info!("Ebee custom script invocation completed");
             Ok(())
@@ -65,7 +142,8 @@ enum Ran {
     ToTheEnd,
 }
 
-fn start(settings: Settings) -> Result<Ran, Exit> {
+/// `resumed`: this process is in the background already, if that is where it belongs.
+fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
     let level = logging::filter(settings.log_level());
     let target = Target::choose(settings.background);
     // Warnings about key files are for the person who starts it.
@@ -74,16 +152,36 @@ fn start(settings: Settings) -> Result<Ran, Exit> {
     }
     let keys = keys::load_all(&settings.identity_files())?;
     let known = HostKeys::open(&settings.known_hosts_file())?;
-    let announcement = if settings.background {
+    let place = settings.place();
+    let forwards = settings.config.forwards();
+    let ownership = match call::claim(&place, forwards)? {
+        Outcome::Owner(ownership) => ownership,
+        Outcome::HandedOver(owner) => {
+            return match settings.wait {
+                Some(limit) => call::await_forwards(owner, limit).map(|()| Ran::Caller),
+                None => Ok(Ran::Caller),
+            };
+        }
+    };
+    if settings.background && resumed {
+        let _ = std::env::set_current_dir("/");
+    }
+    let announcement = if settings.background && !resumed {
         match daemon::detach()? {
-            Side::Caller => return Ok(Ran::Caller),
+            Side::Caller => {
+                if let Some(limit) = settings.wait {
+                    call::await_started(&place, forwards, limit)?;
+                }
+                return Ok(Ran::Caller);
+            }
             Side::Daemon(announcement) => Some(announcement),
         }
     } else {
         None
     };
     logging::init(target, level);
-    match app(settings, keys, known) {
+    let orders = ownership.orders(resumed);
+    match app(settings, keys, known, ownership, &orders) {
         Ok(app) => {
             if let Some(announcement) = announcement {
                 announcement.ready();
@@ -109,15 +207,42 @@ fn app(
     settings: Settings,
     keys: Vec<reachback_ssh::userkey::UserKey>,
     known: HostKeys,
+    ownership: Ownership,
+    orders: &str,
 ) -> Result<App, Exit> {
     let now = clock::now();
     let seed = KernelRandom::new()
         .u64()
         .map_err(|error| Exit::os("no random bytes from the kernel", error))?;
+    let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
+    let plan = plan(&settings, keys, known);
+    let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);
+    tunnel.restore_orders(orders, now);
+    App::new(tunnel, ownership, Box::new(reread))
+}
+
+fn plan(settings: &Settings, keys: Vec<reachback_ssh::userkey::UserKey>, known: HostKeys) -> Plan {
     let port = settings.port();
     let config = &settings.config;
     let limit = config.rekey_limit();
-    let policy = Policy::from(config);
+    let mut policy = Policy::from(config);
+    if let Some(homeward) = selfdog::faults::homeward() {
+        policy.homeward = homeward;
+    }
+    let first = Server {
+        user: settings.destination.user.as_str().to_owned(),
+        host: settings.destination.host.as_str().to_owned(),
+        port,
+    };
+    let fallbacks = config.fallbacks().iter().map(|fallback| Server {
+        user: fallback
+            .user
+            .as_ref()
+            .map_or_else(|| first.user.clone(), |user| user.as_str().to_owned()),
+        host: fallback.host.as_str().to_owned(),
+        port: fallback.port.unwrap_or_else(|| config.port()),
+    });
+    let servers: Vec<Server> = std::iter::once(first.clone()).chain(fallbacks).collect();
     let trust = Trust {
         known,
         host: settings.destination.host.as_str().to_owned(),
@@ -125,9 +250,10 @@ fn app(
         accept_new: settings.accept_new,
     };
     let made = tunnel::Settings {
-        user: settings.destination.user.as_str().to_owned(),
-        host: trust.host.clone(),
+        user: first.user,
+        host: first.host,
         port,
+        place: String::new(),
         forwards: config.forwards().to_vec(),
         keys: keys.into(),
         family: config.address_family(),
@@ -136,19 +262,26 @@ fn app(
             interval_ms: limit.time.map_or(u64::MAX, |time| time.as_millis() as u64),
         },
         user_timeout: user_timeout(&policy),
+        source: Source {
+            address: config.bind_address(),
+            interface: config.bind_interface().map(str::to_owned),
+            qos: config.ip_qos(),
+        },
+        keep_alive: config.tcp_keep_alive(),
+        max_lifetime: config.max_lifetime(),
+        idle_timeout: config.idle_timeout(),
     };
-    App::new(Tunnel::new(
-        made,
+    Plan {
+        settings: made,
+        servers,
         trust,
         policy,
-        seed,
-        app::TUNNEL_TOKENS,
-        now,
-    ))
+    }
 }
 
-/// The kernel's own limit on unacknowledged data, behind the watchdog's: it only acts where the
+/// The kernel's own limit on unacknowledged data, twice the watchdog's: it only acts where the
 /// watchdog cannot. Zero, like `ServerAliveInterval 0`, leaves the kernel's default.
 fn user_timeout(policy: &Policy) -> Duration {
-    policy.alive_interval * 2
+    let gap = policy.alive_interval.min(PROBE_GAP);
+    (policy.alive_interval + gap * policy.alive_count_max) * 2
 }

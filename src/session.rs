@@ -2,17 +2,20 @@
 //! client says into happenings for the watchdog.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 
 use log::{debug, info};
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::Failure;
+use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{Happening, Watchdog};
 use reachback_ssh::{Client, Error, Event, ForwardId, Phase};
 
 use crate::logging::escaped;
+use crate::record::Record;
 use crate::relay::Relays;
 use crate::trust::Trust;
 use crate::tunnel::Settings;
@@ -75,6 +78,11 @@ impl Session {
         self.writable |= writable;
     }
 
+    /// This machine's address of the connection.
+    pub fn local_address(&self) -> Option<IpAddr> {
+        Some(self.stream.local_addr().ok()?.ip())
+    }
+
     /// A relay's socket is ready.
     pub fn handle_relay_ready(
         &mut self,
@@ -112,6 +120,12 @@ impl Session {
         }
     }
 
+    /// Takes a listener back; those connected through it stay so.
+    pub fn cancel_forward(&mut self, index: u8) -> Result<(), Ended> {
+        let cancelled = self.client.cancel_forward(ForwardId(index));
+        cancelled.map_err(|error| self.ended(error))
+    }
+
     /// Takes every listener back.
     pub fn cancel_forwards(&mut self, count: u8) -> Result<(), Ended> {
         for index in 0..count {
@@ -144,21 +158,23 @@ impl Session {
         settings: &Settings,
         trust: &Trust,
         watchdog: &mut Watchdog,
+        record: &mut Record,
         registry: &Registry,
         now: Instant,
     ) -> Result<bool, Ended> {
         let due = self.client.handle_timeout(now.0);
         due.map_err(|error| self.ended(error))?;
         self.flush()?;
-        self.handle_events(settings, trust, watchdog, registry, now)?;
+        self.handle_events(settings, trust, watchdog, record, registry, now)?;
         for _ in 0..READS_PER_TURN {
             if !self.readable || !self.read(watchdog, now)? {
                 break;
             }
-            self.handle_events(settings, trust, watchdog, registry, now)?;
+            self.handle_events(settings, trust, watchdog, record, registry, now)?;
         }
         let moved = self.relays.drive(&mut self.client, registry, now);
-        moved.map_err(|error| self.ended(error))?;
+        let sent = moved.map_err(|error| self.ended(error))?;
+        record.turned(self.relays.count(), sent);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();
@@ -206,11 +222,12 @@ impl Session {
         settings: &Settings,
         trust: &Trust,
         watchdog: &mut Watchdog,
+        record: &mut Record,
         registry: &Registry,
         now: Instant,
     ) -> Result<(), Ended> {
         loop {
-            let outcome = self.handle_event(settings, trust, watchdog, registry, now);
+            let outcome = self.handle_event(settings, trust, watchdog, record, registry, now);
             match outcome {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
@@ -226,6 +243,7 @@ impl Session {
         settings: &Settings,
         trust: &Trust,
         watchdog: &mut Watchdog,
+        record: &mut Record,
         registry: &Registry,
         now: Instant,
     ) -> Result<bool, Stop> {
@@ -262,6 +280,7 @@ impl Session {
                     );
                 }
                 self.connected = true;
+                record.logged_in();
                 watchdog.handle(now, Happening::Authenticated);
             }
             Event::ForwardConfirmed {
@@ -269,19 +288,35 @@ impl Session {
                 port,
             } => {
                 if let Some(spec) = settings.forwards.get(usize::from(index)) {
-                    info!(
-                        "forward confirmed: server port {port} to {}:{}",
-                        spec.host, spec.host_port
-                    );
+                    let shown = format!("server port {port} to {}:{}", spec.host, spec.host_port);
+                    info!("forward confirmed: {shown}{}", settings.place);
+                    record.note(Kind::ForwardConfirmed, shown, now);
                 }
+                record.answered(now);
                 watchdog.handle(now, Happening::ForwardConfirmed { index, port });
             }
             Event::ForwardRefused {
                 forward: ForwardId(index),
             } => {
+                record.answered(now);
                 watchdog.handle(now, Happening::ForwardRefused { index });
             }
-            Event::ForwardCancelled { .. } | Event::KeepaliveAnswered => {}
+            Event::ForwardCancelled {
+                forward: ForwardId(index),
+                done,
+            } => {
+                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                    let outcome = if done {
+                        "cancelled"
+                    } else {
+                        "kept by the server"
+                    };
+                    info!("forward {outcome}: {spec}{}", settings.place);
+                }
+                record.answered(now);
+                watchdog.handle(now, Happening::ForwardCancelled { index, done });
+            }
+            Event::KeepaliveAnswered => record.answered(now),
             Event::ChannelOpened {
                 channel,
                 forward,
@@ -291,6 +326,7 @@ impl Session {
                 let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
                     return Ok(true);
                 };
+                record.opened();
                 debug!(
                     "connection from {originator} port {originator_port} to {}:{}",
                     spec.host, spec.host_port
@@ -299,6 +335,7 @@ impl Session {
                     .open(channel, spec, &mut self.client, registry, now)?;
             }
             Event::ChannelData { channel, data } => {
+                record.received(data.len());
                 let taken = self.relays.data(channel, data);
                 self.client.channel_taken(channel, taken)?;
             }

@@ -11,18 +11,30 @@ use mio::{Interest, Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::{Class, Failure};
 use reachback_core::forward::ForwardSpec;
+use reachback_core::history::Kind;
+use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{Action, ExitReason, Happening, Policy, Watchdog};
+use reachback_core::watchdog::{Action, ExitReason, Happening, Policy, State, Watchdog};
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::{Client, Config, Rekey};
 
 use crate::net::connect::{self, Dial};
-use crate::net::resolve::Resolution;
-use crate::relay::{RELAYS, TOKENS_PER_RELAY};
+use crate::net::link::{self, News};
+use crate::net::lookup::{Found, Lookup};
+use crate::net::remember::Remembered;
+use crate::record::Record;
 use crate::session::{Ended, Session};
-use crate::sys::{random::KernelRandom, sockopt};
+use crate::sys::random::KernelRandom;
+use crate::sys::sockopt::{self, Source};
 use crate::trust::Trust;
+
+mod home;
+mod orders;
+mod reload;
+pub use home::Server;
+use orders::Orders;
+pub use reload::Plan;
 
 /// Tokens of one tunnel, from its first one on: two for the resolver, those of the dialler, one
 /// for the server's socket, then the relays'.
@@ -31,7 +43,7 @@ const DIAL: usize = 2;
 const SERVER: usize = DIAL + connect::TOKENS;
 const RELAY: usize = SERVER + 1;
 
-/// What a tunnel is made with; nothing of it changes while it lives.
+/// What a tunnel is made with. The server is the current one of several.
 pub struct Settings {
     /// Name to log in with.
     pub user: String,
@@ -39,6 +51,8 @@ pub struct Settings {
     pub host: String,
     /// Server port.
     pub port: u16,
+    /// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.
+    pub place: String,
     /// What to listen for, in the order of their numbers.
     pub forwards: Vec<ForwardSpec>,
     /// Identities, in the order to try.
@@ -49,12 +63,20 @@ pub struct Settings {
     pub rekey: Rekey,
     /// `TCP_USER_TIMEOUT` of the connection.
     pub user_timeout: Duration,
+    /// `BindAddress`, `BindInterface`, `IPQoS`.
+    pub source: Source,
+    /// `TCPKeepAlive`.
+    pub keep_alive: bool,
+    /// `MaxLifetime`; zero is for ever.
+    pub max_lifetime: Duration,
+    /// `IdleTimeout`; zero is for ever.
+    pub idle_timeout: Duration,
 }
 
 /// Where the connection is.
 enum Link {
     Down,
-    Resolving(Box<Resolution>),
+    Resolving(Box<Lookup>),
     Dialling(Box<Dial>),
     Up(Box<Session>),
 }
@@ -63,13 +85,28 @@ enum Link {
 pub struct Tunnel {
     settings: Settings,
     trust: Trust,
+    policy: Policy,
+    /// The first server and its fallbacks; the current one is in `settings` and `trust`.
+    servers: Vec<Server>,
+    /// A look at the first server while up at another one.
+    look: Option<home::Look>,
+    /// The connection of a look that was answered.
+    homeward: Option<(TcpStream, SocketAddr)>,
     watchdog: Watchdog,
     link: Link,
+    remembered: Remembered,
+    /// The addresses of this attempt come from memory.
+    from_memory: bool,
+    /// Where the connection leads, until it is known to work.
+    unproven: Option<IpAddr>,
     first_token: usize,
     /// In words, why the last attempt or connection ended.
     reason: String,
     /// What the log already knows of each forward that waits, so that it is told once.
     waiting_told: u32,
+    record: Record,
+    lifetime: Lifetime,
+    orders: Orders,
     ending: bool,
     finished: bool,
 }
@@ -77,22 +114,41 @@ pub struct Tunnel {
 impl Tunnel {
     /// A tunnel that begins its first attempt at its first turn.
     pub fn new(
-        settings: Settings,
-        trust: Trust,
-        policy: Policy,
+        plan: Plan,
+        remembered: Remembered,
         seed: u64,
         first_token: usize,
         now: Instant,
     ) -> Tunnel {
+        let Plan {
+            settings,
+            servers,
+            trust,
+            policy,
+        } = plan;
         let forwards = settings.forwards.len();
+        let mut watchdog = Watchdog::new(policy, forwards, seed, now);
+        watchdog.set_fallbacks(servers.len() - 1);
+        let orders = Orders::new(&settings.forwards);
+        let lifetime = Lifetime::new(settings.max_lifetime, settings.idle_timeout, now);
         Tunnel {
             settings,
             trust,
-            watchdog: Watchdog::new(policy, forwards, seed, now),
+            policy,
+            servers,
+            look: None,
+            homeward: None,
+            watchdog,
             link: Link::Down,
+            remembered,
+            from_memory: false,
+            unproven: None,
             first_token,
             reason: String::new(),
             waiting_told: 0,
+            record: Record::new(now),
+            lifetime,
+            orders,
             ending: false,
             finished: false,
         }
@@ -115,7 +171,32 @@ impl Tunnel {
 
     /// The caller wants a new connection at once.
     pub fn reconnect(&mut self, now: Instant) {
+        self.record.note(Kind::Reconnect, "", now);
         self.watchdog.handle(now, Happening::ReconnectNow);
+    }
+
+    /// A link, an address or a default route has come: a wait is cut short, and a connection
+    /// is to prove itself.
+    pub fn network_came(&mut self, now: Instant) {
+        debug!("the network has changed");
+        self.watchdog.handle(now, Happening::LinkUp);
+    }
+
+    /// Addresses are gone. A connection from one of them is dead, whatever its timers say.
+    pub fn addresses_removed(&mut self, news: &News, registry: &Registry, now: Instant) {
+        let Link::Up(session) = &self.link else {
+            return;
+        };
+        let Some(own) = session.local_address() else {
+            return;
+        };
+        if news.removed.contains(&own) || (news.missed && !link::is_local(own)) {
+            let ended = Ended {
+                failure: Failure::Lost,
+                reason: format!("the address {own} is gone"),
+            };
+            self.failed(ended, registry, now);
+        }
     }
 
     /// One of this tunnel's sockets is ready.
@@ -124,6 +205,10 @@ impl Tunnel {
         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
         let place = token.0 - self.first_token;
+        if place >= home::HOME {
+            self.look_ready(token, registry, now);
+            return;
+        }
         match &mut self.link {
             Link::Resolving(resolution) if place < DIAL => {
                 resolution.handle_ready(token, now, registry)
@@ -149,7 +234,10 @@ impl Tunnel {
             Link::Up(session) => session.poll_timeout(),
         };
         let watchdog = self.watchdog.poll_timeout().map(|(at, _)| at);
-        link.into_iter().chain(watchdog).min()
+        let look = self.look.as_ref().map(home::Look::poll_timeout);
+        let life = self.lifetime.poll_timeout().filter(|_| !self.ending);
+        let all = link.into_iter().chain(watchdog).chain(look).chain(life);
+        all.min()
     }
 
     /// One turn: what is due is done, bytes are moved within a budget, the watchdog's actions
@@ -163,8 +251,10 @@ impl Tunnel {
                 false
             }
         };
+        self.drive_look(registry, now);
         // Only now: bytes that lay in the socket are life, however late this turn is.
         self.watchdog.handle_timeout(now);
+        self.end_if_over(now);
         more |= self.perform_all(registry, now);
         if let Link::Up(session) = &mut self.link
             && let Err(ended) = session.flush()
@@ -180,9 +270,10 @@ impl Tunnel {
             Link::Down => Ok(false),
             Link::Resolving(resolution) => {
                 resolution.handle_timeout(now, registry);
-                match resolution.result() {
+                match resolution.result(now) {
                     None => Ok(false),
-                    Some(Ok(addresses)) => {
+                    Some(Ok(found)) => {
+                        let addresses = self.take_found(found);
                         self.dial(&addresses, registry, now);
                         Ok(true)
                     }
@@ -210,11 +301,15 @@ impl Tunnel {
                     &self.settings,
                     &self.trust,
                     &mut self.watchdog,
+                    &mut self.record,
                     registry,
                     now,
                 )?;
                 if self.ending && session.is_idle() {
                     self.finish(registry, now);
+                }
+                if matches!(self.watchdog.state(), State::Up { .. }) {
+                    self.remember();
                 }
                 Ok(more)
             }
@@ -226,6 +321,9 @@ impl Tunnel {
         let mut any = false;
         while let Some(action) = self.watchdog.poll_action() {
             any = true;
+            if action == Action::Resolve {
+                self.select_server();
+            }
             if let Err(ended) = self.perform(action, registry, now) {
                 self.failed(ended, registry, now);
             }
@@ -242,26 +340,42 @@ impl Tunnel {
             ..
         } = &self.settings;
         match action {
+            Action::Resolve if self.homeward.is_some() && self.watchdog.destination() == 0 => {
+                self.attempt_homeward(registry, now)?;
+            }
+            Action::TryFirst => self.try_first(registry, now),
+            Action::CancelForward { index } => {
+                if let Link::Up(session) = &mut self.link {
+                    self.record.asked(now);
+                    session.cancel_forward(index)?;
+                }
+            }
             Action::Resolve => {
                 let tokens = [
                     Token(self.first_token + RESOLVE),
                     Token(self.first_token + RESOLVE + 1),
                 ];
                 debug!("looking up {host}");
-                let resolution = Resolution::start(host, *family, registry, tokens, now);
+                self.homeward = None;
+                let known = self.remembered.address(host, *port);
+                let resolution = Lookup::start(host, *family, known, registry, tokens, now);
                 self.link = Link::Resolving(Box::new(resolution));
             }
             Action::Abandon(failure) => {
                 self.reason = failure.to_string();
+                let lost = failure != Failure::Asked;
+                self.record.ended(&self.reason, lost, now);
                 self.close(registry);
             }
             Action::RequestForward { index } => {
                 if let Link::Up(session) = &mut self.link {
+                    self.record.asked(now);
                     session.request_forward(index, &self.settings)?;
                 }
             }
             Action::Probe => {
                 if let Link::Up(session) = &mut self.link {
+                    self.record.asked(now);
                     session.probe()?;
                 }
             }
@@ -269,8 +383,13 @@ impl Tunnel {
             Action::TunnelUp => {
                 self.waiting_told = 0;
                 info!("tunnel up: {user}@{host} port {port}");
+                let shown = format!("{user}@{host} port {port}");
+                self.record.note(Kind::Up, shown, now);
             }
             Action::ForwardWaits { index, until } => {
+                if let Some(spec) = self.settings.forwards.get(usize::from(index)) {
+                    self.record.note(Kind::ForwardRefused, spec, now);
+                }
                 self.say_forward_waits(index, until.since(now))
             }
             Action::Disconnect => {
@@ -287,6 +406,37 @@ impl Tunnel {
         Ok(())
     }
 
+    /// The addresses to try, and a word about those that come from memory.
+    fn take_found(&mut self, found: Found) -> Vec<IpAddr> {
+        self.from_memory = found.failure.is_some();
+        if let Some(failure) = found.failure {
+            warn!("name resolution failed ({failure}); using the last address that worked");
+        }
+        found.addresses
+    }
+
+    /// Logged in: this is the server, and its address is worth remembering.
+    fn remember(&mut self) {
+        if let Some(address) = self.unproven.take() {
+            let Settings { host, port, .. } = &self.settings;
+            self.remembered.keep(host, *port, address);
+        }
+    }
+
+    /// Another host key at an address from memory says that the server has moved, not that
+    /// someone is in its place.
+    fn distrust_memory(&mut self, ended: &mut Ended) {
+        if self.from_memory && ended.failure.class() == Class::HostKey {
+            let Settings { host, port, .. } = &self.settings;
+            self.remembered.forget(host, *port);
+            ended.failure = Failure::Unreachable;
+            ended.reason = format!(
+                "the last address that worked belongs to another server now: {}",
+                ended.reason
+            );
+        }
+    }
+
     fn dial(&mut self, addresses: &[IpAddr], registry: &Registry, now: Instant) {
         self.watchdog.handle(now, Happening::Resolved);
         let Settings {
@@ -296,7 +446,8 @@ impl Tunnel {
             info!("connecting to {host} port {port} ({address})");
         }
         let first = self.first_token + DIAL;
-        let dial = Dial::start(addresses, *port, registry, first, now, *family);
+        let source = self.settings.source.clone();
+        let dial = Dial::start(addresses, *port, registry, first, now, *family, source);
         self.link = Link::Dialling(Box::new(dial));
     }
 
@@ -316,8 +467,10 @@ impl Tunnel {
         registry
             .register(&mut stream, token, interest)
             .map_err(|error| local(&error))?;
-        sockopt::prepare_tunnel(&stream, self.settings.user_timeout)
+        let (user_timeout, keep_alive) = (self.settings.user_timeout, self.settings.keep_alive);
+        sockopt::prepare_tunnel(&stream, user_timeout, keep_alive)
             .map_err(|error| local(&error))?;
+        self.unproven = Some(address.ip());
         let Settings {
             user,
             host,
@@ -341,12 +494,14 @@ impl Tunnel {
             .map_err(|error| local(&error))?;
         let session = Session::new(stream, client, self.first_token + RELAY, *family);
         self.link = Link::Up(Box::new(session));
+        self.record.connected(address.ip(), now);
         self.watchdog.handle(now, Happening::Connected);
         Ok(())
     }
 
-    fn failed(&mut self, ended: Ended, registry: &Registry, now: Instant) {
+    fn failed(&mut self, mut ended: Ended, registry: &Registry, now: Instant) {
         self.close(registry);
+        self.distrust_memory(&mut ended);
         if matches!(ended.failure.class(), Class::HostKey) {
             error!("{}", ended.reason);
         }
@@ -358,11 +513,15 @@ impl Tunnel {
                 ended.reason
             );
         }
+        if !self.ending {
+            self.record.ended(&ended.reason, true, now);
+        }
         self.reason = ended.reason;
         self.watchdog.handle(now, Happening::Failed(ended.failure));
     }
 
     fn close(&mut self, registry: &Registry) {
+        self.look = None;
         if let Link::Up(mut session) = std::mem::replace(&mut self.link, Link::Down) {
             session.end(registry);
         }
@@ -379,24 +538,22 @@ impl Tunnel {
 
     fn say_wait(&mut self, wait: Duration, why: Failure) {
         self.waiting_told = 0;
-        let reason = if self.reason.is_empty() {
-            why.to_string()
-        } else {
-            std::mem::take(&mut self.reason)
-        };
-        warn!(
-            "connection lost: {reason}; next attempt in {} s",
-            wait.as_millis().div_ceil(1000)
-        );
+        let seconds = wait.as_millis().div_ceil(1000);
+        match std::mem::take(&mut self.reason).as_str() {
+            // The reason was told when the wait began.
+            "" => info!("wait after '{why}' cut short; next attempt in {seconds} s"),
+            reason => warn!("connection lost: {reason}; next attempt in {seconds} s"),
+        }
     }
 
     fn say_forward_waits(&mut self, index: u8, wait: Duration) {
         let Some(spec) = self.settings.forwards.get(usize::from(index)) else {
             return;
         };
+        let place = &self.settings.place;
         let (port, seconds) = (spec.port, wait.as_millis().div_ceil(1000));
         warn!(
-            "forward refused: server port {port} is taken or not permitted; waiting for port, next try in {seconds} s"
+            "forward refused: server port {port}{place} is taken or not permitted; waiting for port, next try in {seconds} s"
         );
         let bit = 1 << index;
         if self.waiting_told & bit == 0 {

@@ -6,7 +6,7 @@
 //! | class | floor | base | cap |
 //! |---|---|---|---|
 //! | [`Class::Normal`] | 0.5 s | 1 s | 60 s |
-//! | [`Class::Slow`] | 5 min | 7.5 min | 15 min |
+//! | [`Class::Slow`] | 610 s | 15 min | 20 min |
 //! | [`Class::HostKey`] | 5 min | 7.5 min | 30 min |
 //! | [`Class::Respect`] | 30 s | 60 s | 10 min |
 
@@ -48,7 +48,8 @@ impl Range {
 pub const fn range(class: Class) -> Range {
     match class {
         Class::Normal => Range::from_ms(500, 1_000, 60_000),
-        Class::Slow => Range::from_ms(300_000, 450_000, 900_000),
+        // Above fail2ban's findtime of 10 min: docs/watchdog.md has the arithmetic.
+        Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000),
         Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
         Class::Respect => Range::from_ms(30_000, 60_000, 600_000),
     }
@@ -57,13 +58,28 @@ pub const fn range(class: Class) -> Range {
 /// The bounds for asking again for a refused forward on a living connection.
 pub const FORWARD_RETRY: Range = Range::from_ms(5_000, 5_000, 60_000);
 
+/// How long a process must have lived for its restart not to count as one more in a row.
+pub const RESTART_HEALTHY: Duration = Duration::from_secs(600);
+
+/// How long the `count`th restart of the process in a row waits before it goes on: 1 s, doubling
+/// to 60 s.
+pub fn restart_delay(count: u32) -> Duration {
+    let factor = 1u32 << count.saturating_sub(1).min(6);
+    Duration::from_secs(1)
+        .saturating_mul(factor)
+        .min(Duration::from_secs(60))
+}
+
 /// Counts failures by class.
-#[derive(Clone, Debug, Default)]
+#[derive(Copy, Clone, Debug, Default)]
 pub struct Backoff {
     failures: [u8; 4],
 }
 
 impl Backoff {
+    /// No failure yet.
+    pub const NEW: Self = Self { failures: [0; 4] };
+
     /// The wait after a failure of this class, `rng` being 32 random bits.
     pub fn next(&mut self, class: Class, rng: u32) -> Duration {
         let failures = &mut self.failures[class as usize];
@@ -96,6 +112,26 @@ mod tests {
         );
         backoff.reset();
         assert_eq!(longest(&mut backoff), 1_000);
+    }
+
+    #[test]
+    fn refused_logins_stay_below_what_servers_punish() {
+        // fail2ban's jail.conf: maxretry 5 in findtime 10 min; each key of an attempt may be a
+        // line. OpenSSH's sshd_config(5): authfail 5 s each, refused from 15 s on.
+        let (maxretry, findtime_s) = (5, 600);
+        let floor_s = range(Class::Slow).floor.as_secs();
+        let attempts = findtime_s / floor_s + 1;
+        let keys = crate::config::MAX_IDENTITY_FILES as u64;
+        assert!(attempts * keys < maxretry);
+        let (authfail_s, refused_from_s) = (5, 15);
+        assert!(authfail_s < refused_from_s && authfail_s < floor_s);
+    }
+
+    #[test]
+    fn restarts_wait_1_s_doubling_to_60_s() {
+        let waits: std::vec::Vec<_> = (1..=8).map(|n| restart_delay(n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(restart_delay(u32::MAX).as_secs(), 60);
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! ssh_config(5) text to values.
 //!
 //! ssh's rule holds: the first value obtained for a keyword wins, so the command line is
-//! applied before the file. `RemoteForward` and `IdentityFile` add up. `Host` blocks are
+//! applied before the file. `RemoteForward`, `IdentityFile` and `Fallback` add up. `Host` blocks are
 //! supported; `Match` and `Include` are unknown keywords.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use heapless::{String, Vec};
 
-use crate::destination::MAX_USER;
+use crate::destination::{Fallback, MAX_USER};
+use crate::destinations::MAX_FALLBACKS;
 use crate::dial::AddressFamily;
 use crate::forward::{ForwardSpec, MAX_FORWARDS};
+use crate::ipqos::IpQos;
 use crate::keyword::{self, Keyword, Kind, LogLevel, Setting};
 use crate::pattern;
 
@@ -24,6 +27,9 @@ pub const MAX_IDENTITY_FILES: usize = 4;
 
 /// A file name as it was written: `~` is not expanded here.
 pub type Path = String<255>;
+
+/// Name of a network interface (netdevice(7), `IFNAMSIZ`).
+pub type InterfaceName = String<15>;
 
 /// What to do about an unknown host key. A changed one is always refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -53,17 +59,26 @@ const REKEY_TIME: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     address_family: Option<AddressFamily>,
+    bind_address: Option<IpAddr>,
+    bind_interface: Option<InterfaceName>,
     connect_timeout: Option<Duration>,
     exit_on_forward_failure: Option<bool>,
+    fallbacks: Vec<Fallback, MAX_FALLBACKS>,
     forwards: Vec<ForwardSpec, MAX_FORWARDS>,
     identity_files: Vec<Path, MAX_IDENTITY_FILES>,
+    idle_timeout: Option<Duration>,
+    ip_qos: Option<IpQos>,
     known_hosts_file: Option<Path>,
     log_level: Option<LogLevel>,
+    max_lifetime: Option<Duration>,
     port: Option<u16>,
     rekey_limit: Option<RekeyLimit>,
+    runtime_directory: Option<Path>,
     server_alive_count_max: Option<u32>,
     server_alive_interval: Option<Duration>,
+    state_file: Option<Path>,
     strict_host_key_checking: Option<StrictHostKeyChecking>,
+    tcp_keep_alive: Option<bool>,
     user: Option<String<MAX_USER>>,
 }
 
@@ -174,7 +189,7 @@ impl Config {
             .next()
             .transpose()
             .map_err(|offset| (offset, ConfigErrorKind::Quote))?;
-        let two_allowed = matches!(keyword.kind, Kind::Forward | Kind::RekeyLimit);
+        let two_allowed = matches!(keyword.kind, Kind::Forward | Kind::RekeyLimit | Kind::IpQos);
         let extra = match (second, words.next()) {
             (Some(second), _) if !two_allowed => Some(second.offset),
             (_, Some(Ok(third))) => Some(third.offset),
@@ -207,6 +222,14 @@ impl Config {
                 };
                 keep_first(&mut self.address_family, value, store);
             }
+            Setting::BindAddress => {
+                let value = word.parse().map_err(|_| bad())?;
+                keep_first(&mut self.bind_address, value, store);
+            }
+            Setting::BindInterface => {
+                let value = parse_interface(word).ok_or_else(bad)?;
+                keep_first(&mut self.bind_interface, value, store);
+            }
             Setting::ConnectTimeout => {
                 let value = time(keyword, word).ok_or_else(bad)?;
                 keep_first(&mut self.connect_timeout, value, store);
@@ -219,11 +242,40 @@ impl Config {
                 };
                 keep_first(&mut self.exit_on_forward_failure, value, store);
             }
+            Setting::Fallback => {
+                let fallback = Fallback::parse(word).map_err(ConfigErrorKind::Destination)?;
+                if store && !self.fallbacks.contains(&fallback) {
+                    self.fallbacks
+                        .push(fallback)
+                        .map_err(|_| ConfigErrorKind::TooMany(keyword.name, MAX_FALLBACKS))?;
+                }
+            }
+            Setting::IPQoS => {
+                let first = IpQos::parse(word).ok_or_else(bad)?;
+                let value = match second {
+                    None => first,
+                    Some(second) => IpQos::parse(second)
+                        .ok_or_else(|| bad_value(keyword.name, keyword.kind, second))?,
+                };
+                keep_first(&mut self.ip_qos, value, store);
+            }
             Setting::IdentityFile => {
                 parse_path(word).ok_or_else(bad)?;
                 if store {
                     self.add_identity_file(word)?;
                 }
+            }
+            Setting::IdleTimeout => {
+                let value = time(keyword, word).ok_or_else(bad)?;
+                keep_first(&mut self.idle_timeout, value, store);
+            }
+            Setting::MaxLifetime => {
+                let value = time(keyword, word).ok_or_else(bad)?;
+                keep_first(&mut self.max_lifetime, value, store);
+            }
+            Setting::RuntimeDirectory => {
+                let value = parse_path(word).ok_or_else(bad)?;
+                keep_first(&mut self.runtime_directory, value, store);
             }
             Setting::LogLevel => {
                 let value = LogLevel::parse(word).ok_or_else(bad)?;
@@ -252,6 +304,10 @@ impl Config {
                 let value = time(keyword, word).ok_or_else(bad)?;
                 keep_first(&mut self.server_alive_interval, value, store);
             }
+            Setting::StateFile => {
+                let value = parse_path(word).ok_or_else(bad)?;
+                keep_first(&mut self.state_file, value, store);
+            }
             Setting::StrictHostKeyChecking => {
                 let value = match () {
                     () if is("yes") => StrictHostKeyChecking::Yes,
@@ -260,6 +316,14 @@ impl Config {
                     () => return Err(bad()),
                 };
                 keep_first(&mut self.strict_host_key_checking, value, store);
+            }
+            Setting::TCPKeepAlive => {
+                let value = match () {
+                    () if is("yes") => true,
+                    () if is("no") => false,
+                    () => return Err(bad()),
+                };
+                keep_first(&mut self.tcp_keep_alive, value, store);
             }
             Setting::User => {
                 let value = crate::destination::parse_user(word).map_err(|_| bad())?;
@@ -278,6 +342,16 @@ impl Config {
         self.address_family.unwrap_or_default()
     }
 
+    /// Address of this machine to connect from.
+    pub fn bind_address(&self) -> Option<IpAddr> {
+        self.bind_address
+    }
+
+    /// Interface to connect through.
+    pub fn bind_interface(&self) -> Option<&str> {
+        self.bind_interface.as_deref()
+    }
+
     /// Bound for TCP connection and server identification together. Default: 30 s.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(30))
@@ -288,6 +362,12 @@ impl Config {
         self.exit_on_forward_failure.unwrap_or(false)
     }
 
+    /// The servers to go to when the first stays unreachable, each once, in the order in which
+    /// they came.
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.fallbacks
+    }
+
     /// The forwards, each once, in the order in which they came.
     pub fn forwards(&self) -> &[ForwardSpec] {
         &self.forwards
@@ -296,6 +376,27 @@ impl Config {
     /// The private key files, each once, in the order in which they came.
     pub fn identity_files(&self) -> &[Path] {
         &self.identity_files
+    }
+
+    /// How long nobody may connect through the tunnel before it ends; zero is for ever.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout.unwrap_or_default()
+    }
+
+    /// How long the tunnel lives after the last call that asked for it; zero is for ever.
+    pub fn max_lifetime(&self) -> Duration {
+        self.max_lifetime.unwrap_or_default()
+    }
+
+    /// Directory of locks and control sockets. Default: depends on the user.
+    pub fn runtime_directory(&self) -> Option<&str> {
+        self.runtime_directory.as_deref()
+    }
+
+    /// Marking of the connection's packets. Default: the system's. ssh marks a session that
+    /// has no terminal, as ours, with the second of two values.
+    pub fn ip_qos(&self) -> IpQos {
+        self.ip_qos.unwrap_or_default()
     }
 
     /// The file with the pinned host keys. Default: `~/.ssh/known_hosts`.
@@ -334,9 +435,19 @@ impl Config {
             .unwrap_or(Duration::from_secs(60))
     }
 
+    /// File that keeps the last address that worked. Default: none.
+    pub fn state_file(&self) -> Option<&str> {
+        self.state_file.as_deref()
+    }
+
     /// What to do about an unknown host key. Default: refuse it.
     pub fn strict_host_key_checking(&self) -> StrictHostKeyChecking {
         self.strict_host_key_checking.unwrap_or_default()
+    }
+
+    /// Whether the kernel probes an idle connection. Default: yes.
+    pub fn tcp_keep_alive(&self) -> bool {
+        self.tcp_keep_alive.unwrap_or(true)
     }
 
     /// Login name for a destination that has none.
@@ -408,6 +519,15 @@ fn parse_path(text: &str) -> Option<Path> {
         return None;
     }
     Path::try_from(text).ok()
+}
+
+/// A name as the kernel takes it (`dev_valid_name`), without control characters.
+fn parse_interface(text: &str) -> Option<InterfaceName> {
+    let bad = |c: char| c.is_control() || c.is_whitespace() || c == '/' || c == ':';
+    if text.is_empty() || text == "." || text == ".." || text.chars().any(bad) {
+        return None;
+    }
+    InterfaceName::try_from(text).ok()
 }
 
 /// `amount [time]`, each `default`, the time also `none`. The amount has an upper bound

@@ -139,6 +139,33 @@ impl Destination {
     }
 }
 
+/// Another server for the same tunnel: `[user@]host[:port]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fallback {
+    /// Login name, if it is not the first destination's.
+    pub user: Option<String<32>>,
+    /// Name or address, as in [`Destination`].
+    pub host: String<255>,
+    /// The TCP port, if one was given.
+    pub port: Option<u16>,
+}
+
+impl Fallback {
+    /// Reads what [`Destination::parse`] does, the user being optional.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse(text: &str) -> Result<Self, DestinationError> {
+        // The name that stands in is not kept.
+        let destination = Destination::parse_with_default(text, Some("user"))?;
+        Ok(Self {
+            user: text.contains('@').then_some(destination.user),
+            host: destination.host,
+            port: destination.port,
+        })
+    }
+}
+
 impl fmt::Display for Destination {
     /// `user@host[:port]`, an IPv6 address in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

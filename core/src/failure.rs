@@ -61,6 +61,10 @@ pub enum Failure {
     Local,
     /// A reconnection was asked for here.
     Asked,
+    /// Left for the first destination, which answers again.
+    Homeward,
+    /// The machine's own network changed under an attempt.
+    NetworkChanged,
 }
 
 /// What kind of waiting a failure calls for.
@@ -91,7 +95,9 @@ impl Failure {
             | Self::Protocol
             | Self::ServerClosed
             | Self::Local
-            | Self::Asked => Class::Normal,
+            | Self::Asked
+            | Self::Homeward
+            | Self::NetworkChanged => Class::Normal,
         }
     }
 }
@@ -112,6 +118,8 @@ impl fmt::Display for Failure {
             Self::ServerClosed => "closed by the server",
             Self::Local => "local error",
             Self::Asked => "reconnection asked for",
+            Self::Homeward => "the first destination answers again",
+            Self::NetworkChanged => "the network changed",
         })
     }
 }

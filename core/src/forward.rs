@@ -1,13 +1,19 @@
-//! Forward specifications: `[bind:]port:host:hostport`, the `-R` of ssh(1).
+//! Forward specifications, the `-R` of ssh(1): `[bind:]port:host:hostport`, with a Unix socket's
+//! path in the place of `[bind:]port` or of `host:hostport`.
 
 use core::fmt;
 
 use heapless::String;
 
-use crate::host;
+use crate::tokens::{self, TokenError, Tokens};
+
+mod fields;
+use fields::Field;
 
 /// Most forwards that one tunnel carries.
 pub const MAX_FORWARDS: usize = 16;
+/// Longest path of a Unix socket in bytes (unix(7): `sun_path` with its end).
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// Where the server is asked to listen (RFC 4254, 7.1).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,18 +37,71 @@ impl Bind {
     }
 }
 
+/// Path of a Unix socket: absolute, of printable ASCII without blanks, colons and double quotes,
+/// so that it stands in a forward, a configuration line and a log as it is. Before
+/// [`ForwardSpec::expand`] it may have tokens.
+pub type SocketPath = String<MAX_SOCKET_PATH>;
+
+/// The listener on the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// A TCP port (RFC 4254, 7.1).
+    Tcp {
+        /// Where the server listens.
+        bind: Bind,
+        /// TCP port on the server; 0 lets the server choose.
+        port: u16,
+    },
+    /// A Unix socket (OpenSSH's PROTOCOL, 2.4).
+    Unix(SocketPath),
+}
+
+impl Listen {
+    /// For the log: `port N` with the port that the server listens on, or `socket PATH`.
+    pub fn on(&self, port: u16) -> impl fmt::Display {
+        struct Place<'a>(&'a Listen, u16);
+        impl fmt::Display for Place<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0 {
+                    Listen::Tcp { .. } => write!(f, "port {}", self.1),
+                    Listen::Unix(path) => write!(f, "socket {path}"),
+                }
+            }
+        }
+        Place(self, port)
+    }
+
+    /// The port asked for; 0 for a Unix socket as well.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Tcp { port, .. } => *port,
+            Self::Unix(_) => 0,
+        }
+    }
+}
+
+/// What a forward leads to, as seen from here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A TCP port.
+    Tcp {
+        /// Name or address; IPv6 without brackets.
+        host: String<255>,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(SocketPath),
+}
+
 /// One `-R`: a listener on the server and the local target it leads to. Two that compare
 /// equal are one forward.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ForwardSpec {
-    /// Where the server listens.
-    pub bind: Bind,
-    /// TCP port on the server; 0 lets the server choose.
-    pub port: u16,
-    /// Target host as seen from here; IPv6 without brackets.
-    pub host: String<255>,
-    /// Target port, 1 to 65535.
-    pub host_port: u16,
+    /// What the server listens on.
+    pub listen: Listen,
+    /// What it leads to.
+    pub target: Target,
 }
 
 /// Why a text is not a forward. The text of each says what would be right.
@@ -60,6 +119,10 @@ pub enum ForwardError {
     Host,
     /// The target port is not a number from 1 to 65535.
     HostPort,
+    /// The path of a Unix socket is too long or has a character that none may have.
+    Path,
+    /// A token in a path.
+    Token(TokenError),
 }
 
 impl fmt::Display for ForwardError {
@@ -73,6 +136,10 @@ impl fmt::Display for ForwardError {
             Self::Port => "bad port on the server; use a number from 0 (server chooses) to 65535",
             Self::Host => "bad target host; use a name or an address, IPv6 in brackets",
             Self::HostPort => "bad target port; use a number from 1 to 65535",
+            Self::Path => {
+                "bad socket path; use an absolute one of up to 107 printable ASCII characters, without blanks, colons and double quotes"
+            }
+            Self::Token(error) => return error.fmt(f),
         })
     }
 }
@@ -80,23 +147,25 @@ impl fmt::Display for ForwardError {
 impl core::error::Error for ForwardError {}
 
 impl ForwardSpec {
-    /// Reads `[bind:]port:host:hostport`.
+    /// Reads `[bind:]port:host:hostport`; a Unix socket's path may stand for either half.
     ///
     /// # Errors
-    /// Anything else; Unix sockets and the dynamic form (`-R port`) are not supported.
+    /// Anything else; the dynamic form (`-R port`) is not supported.
     pub fn parse(text: &str) -> Result<Self, ForwardError> {
-        let mut fields = Fields(Some(text));
-        let first = fields.next().ok_or(ForwardError::Fields)??;
-        let second = fields.next().ok_or(ForwardError::Fields)??;
-        let third = fields.next().ok_or(ForwardError::Fields)??;
-        let fourth = fields.next().transpose()?;
-        if fields.next().is_some() {
-            return Err(ForwardError::Fields);
-        }
-        match fourth {
-            Some(fourth) => Self::from_fields(Some(first), second, third, fourth),
-            None => Self::from_fields(None, first, second, third),
-        }
+        let fields = fields::all::<4>(text)?;
+        let (listen, target) = match fields.as_slice() {
+            [path, target @ ..] if path.is_path() && target.len() < 3 => {
+                (Listen::from_fields(&[*path])?, target)
+            }
+            [listen @ .., path] if path.is_path() => (Listen::from_fields(listen)?, &[*path][..]),
+            [bind, port, target @ ..] if target.len() == 2 => {
+                (Listen::from_fields(&[*bind, *port])?, target)
+            }
+            [port, target @ ..] if target.len() == 2 => (Listen::from_fields(&[*port])?, target),
+            _ => return Err(ForwardError::Fields),
+        };
+        let target = Target::from_fields(target)?;
+        Ok(Self { listen, target })
     }
 
     /// Reads the form of ssh_config's `RemoteForward`: `[bind:]port host:hostport`.
@@ -116,42 +185,91 @@ impl ForwardSpec {
         if target.is_empty() {
             return Err(ForwardError::Words);
         }
-        let (bind, port) = match two_fields(listen)? {
-            (port, None) => (None, port),
-            (bind, Some(port)) => (Some(bind), port),
-        };
-        match two_fields(target)? {
-            (host, Some(host_port)) => Self::from_fields(bind, port, host, host_port),
-            (_, None) => Err(ForwardError::Fields),
-        }
-    }
-
-    fn from_fields(
-        bind: Option<Field<'_>>,
-        port: Field<'_>,
-        host: Field<'_>,
-        host_port: Field<'_>,
-    ) -> Result<Self, ForwardError> {
-        let bind = match bind {
-            None => Bind::Default,
-            Some(field) => match field.text {
-                "" | "*" if !field.bracketed => Bind::Any,
-                "localhost" => Bind::Default,
-                _ => Bind::Address(field.host().ok_or(ForwardError::Bind)?),
-            },
-        };
-        let port = port.port().ok_or(ForwardError::Port)?;
-        let host_port = match host_port.port() {
-            Some(0) | None => return Err(ForwardError::HostPort),
-            Some(port) => port,
-        };
         Ok(Self {
-            bind,
-            port,
-            host: host.host().ok_or(ForwardError::Host)?,
-            host_port,
+            listen: Listen::from_fields(&fields::all::<2>(listen)?)?,
+            target: Target::from_fields(&fields::all::<2>(target)?)?,
         })
     }
+
+    /// The forward with the tokens in its paths replaced.
+    ///
+    /// # Errors
+    /// [`ForwardError::Token`], and [`ForwardError::Path`] for what is no socket's path then.
+    pub fn expand(&self, tokens: &Tokens<'_>) -> Result<Self, ForwardError> {
+        let expanded = |path: &SocketPath| -> Result<SocketPath, ForwardError> {
+            let path: SocketPath = tokens.expand(path).map_err(ForwardError::Token)?;
+            // A percent sign that stays would be a token to the next reader.
+            let whole = path.starts_with('/') && !path.contains('%');
+            if whole && path.bytes().all(is_path_byte) {
+                Ok(path)
+            } else {
+                Err(ForwardError::Path)
+            }
+        };
+        let mut spec = self.clone();
+        if let Listen::Unix(path) = &mut spec.listen {
+            *path = expanded(path)?;
+        }
+        if let Target::Unix(path) = &mut spec.target {
+            *path = expanded(path)?;
+        }
+        Ok(spec)
+    }
+
+    /// Whether a path has the token `%letter`.
+    pub fn uses_token(&self, letter: char) -> bool {
+        let listen = matches!(&self.listen, Listen::Unix(path) if tokens::uses(path, letter));
+        listen || matches!(&self.target, Target::Unix(path) if tokens::uses(path, letter))
+    }
+}
+
+impl Listen {
+    fn from_fields(fields: &[Field<'_>]) -> Result<Self, ForwardError> {
+        let (bind, port) = match fields {
+            [path] if path.is_path() => return Ok(Self::Unix(parse_path(path.text)?)),
+            [port] => (Bind::Default, port),
+            [bind, port] => {
+                let bind = match bind.text {
+                    "" | "*" if !bind.bracketed => Bind::Any,
+                    "localhost" => Bind::Default,
+                    _ => Bind::Address(bind.host().ok_or(ForwardError::Bind)?),
+                };
+                (bind, port)
+            }
+            _ => return Err(ForwardError::Fields),
+        };
+        let port = port.port().ok_or(ForwardError::Port)?;
+        Ok(Self::Tcp { bind, port })
+    }
+}
+
+impl Target {
+    fn from_fields(fields: &[Field<'_>]) -> Result<Self, ForwardError> {
+        match fields {
+            [path] if path.is_path() => Ok(Self::Unix(parse_path(path.text)?)),
+            [host, port] => {
+                let port = match port.port() {
+                    Some(0) | None => return Err(ForwardError::HostPort),
+                    Some(port) => port,
+                };
+                let host = host.host().ok_or(ForwardError::Host)?;
+                Ok(Self::Tcp { host, port })
+            }
+            _ => Err(ForwardError::Fields),
+        }
+    }
+}
+
+fn is_path_byte(b: u8) -> bool {
+    b.is_ascii_graphic() && b != b':' && b != b'"'
+}
+
+fn parse_path(text: &str) -> Result<SocketPath, ForwardError> {
+    if !text.bytes().all(is_path_byte) {
+        return Err(ForwardError::Path);
+    }
+    tokens::check(text).map_err(ForwardError::Token)?;
+    SocketPath::try_from(text).map_err(|_| ForwardError::Path)
 }
 
 /// `host`, with brackets when it is an IPv6 address.
@@ -167,82 +285,37 @@ impl fmt::Display for Bracketed<'_> {
     }
 }
 
+impl fmt::Display for Listen {
+    /// `[bind:]port` or a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { bind, port } => {
+                match bind {
+                    Bind::Default => {}
+                    Bind::Any => f.write_str("*:")?,
+                    Bind::Address(address) => write!(f, "{}:", Bracketed(address))?,
+                }
+                write!(f, "{port}")
+            }
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    /// `host:port` or a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{}:{port}", Bracketed(host)),
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
+}
+
 impl fmt::Display for ForwardSpec {
     /// The form that [`ForwardSpec::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.bind {
-            Bind::Default => {}
-            Bind::Any => f.write_str("*:")?,
-            Bind::Address(address) => write!(f, "{}:", Bracketed(address))?,
-        }
-        let host = Bracketed(&self.host);
-        write!(f, "{}:{host}:{}", self.port, self.host_port)
-    }
-}
-
-/// One field between colons.
-#[derive(Copy, Clone)]
-struct Field<'a> {
-    text: &'a str,
-    bracketed: bool,
-}
-
-impl Field<'_> {
-    fn port(self) -> Option<u16> {
-        (!self.bracketed).then(|| host::parse_port(self.text))?
-    }
-
-    fn host<const N: usize>(self) -> Option<String<N>> {
-        // Brackets are for IPv6 addresses, and those need them.
-        if self.bracketed != self.text.contains(':') {
-            return None;
-        }
-        host::parse(self.text).ok()
-    }
-}
-
-/// The fields of a text: split at colons that are not in brackets.
-struct Fields<'a>(Option<&'a str>);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, ForwardError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = self.0.take()?;
-        if let Some(inner) = text.strip_prefix('[') {
-            let Some((address, rest)) = inner.split_once(']') else {
-                return Some(Err(ForwardError::Fields));
-            };
-            self.0 = rest.strip_prefix(':');
-            if self.0.is_none() && !rest.is_empty() {
-                return Some(Err(ForwardError::Fields));
-            }
-            return Some(Ok(Field {
-                text: address,
-                bracketed: true,
-            }));
-        }
-        let field = match text.split_once(':') {
-            Some((field, rest)) => {
-                self.0 = Some(rest);
-                field
-            }
-            None => text,
-        };
-        Some(Ok(Field {
-            text: field,
-            bracketed: false,
-        }))
-    }
-}
-
-fn two_fields(text: &str) -> Result<(Field<'_>, Option<Field<'_>>), ForwardError> {
-    let mut fields = Fields(Some(text));
-    let first = fields.next().ok_or(ForwardError::Fields)??;
-    let second = fields.next().transpose()?;
-    match fields.next() {
-        Some(_) => Err(ForwardError::Fields),
-        None => Ok((first, second)),
+        write!(f, "{}:{}", self.listen, self.target)
     }
 }
 

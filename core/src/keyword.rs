@@ -8,16 +8,25 @@ use core::time::Duration;
 #[allow(missing_docs)] // Each is described by its record in KEYWORDS.
 pub enum Setting {
     AddressFamily,
+    BindAddress,
+    BindInterface,
     ConnectTimeout,
     ExitOnForwardFailure,
+    Fallback,
+    IPQoS,
     IdentityFile,
+    IdleTimeout,
     LogLevel,
+    MaxLifetime,
     Port,
     RekeyLimit,
     RemoteForward,
+    RuntimeDirectory,
     ServerAliveCountMax,
     ServerAliveInterval,
+    StateFile,
     StrictHostKeyChecking,
+    TCPKeepAlive,
     User,
     UserKnownHostsFile,
 }
@@ -47,8 +56,16 @@ pub enum Kind {
     Path,
     /// `[bind:]port host:hostport`.
     Forward,
+    /// `[user@]host[:port]`.
+    Destination,
     /// An amount of data and optionally a time.
     RekeyLimit,
+    /// An IPv4 or IPv6 address, no name.
+    Address,
+    /// The name of a network interface.
+    Interface,
+    /// One or two markings of packets.
+    IpQos,
 }
 
 impl fmt::Display for Kind {
@@ -68,7 +85,13 @@ impl fmt::Display for Kind {
             }
             Self::User => f.write_str("a user name of 1 to 32 letters, digits and ._+-"),
             Self::Path => f.write_str("a file name of 1 to 255 bytes"),
+            Self::Destination => f.write_str("[user@]host[:port]"),
             Self::Forward => f.write_str("[bind:]port host:hostport"),
+            Self::Address => f.write_str("an IPv4 or IPv6 address"),
+            Self::Interface => f.write_str("an interface name of 1 to 15 bytes"),
+            Self::IpQos => f.write_str(
+                "one or two of af11 to af43, cs0 to cs7, ef, le, lowdelay, throughput, reliability, none or a number from 0 to 255",
+            ),
             Self::RekeyLimit => f.write_str(
                 "an amount from 16K to 4G or `default`, then optionally a time (60 s to 1w) or `none`",
             ),
@@ -110,30 +133,48 @@ macro_rules! keyword {
 
 /// All keywords, in alphabetical order.
 #[rustfmt::skip]
-pub static KEYWORDS: [Keyword; 13] = [
+pub static KEYWORDS: [Keyword; 22] = [
     keyword!(AddressFamily, Kind::Choice(&["any", "inet", "inet6"]), "any", "",
         "Which addresses of the server to use"),
+    keyword!(BindAddress, Kind::Address, "", "",
+        "Address of this machine to connect from"),
+    keyword!(BindInterface, Kind::Interface, "", "",
+        "Interface to connect through, such as the modem's"),
     keyword!(ConnectTimeout, Kind::Time { min_s: 1, max_s: 3600 }, "30", "s",
         "How long TCP connection and the server's identification may take together"),
     keyword!(ExitOnForwardFailure, YES_NO, "no", "",
         "End when the server refuses a forward, instead of asking again"),
+    keyword!(Fallback, Kind::Destination, "", "",
+        "Server to go to when the one before it stays unreachable; up to 4"),
+    keyword!(IPQoS, Kind::IpQos, "none", "",
+        "Marking of the connection's packets; of two, the second is used"),
     keyword!(IdentityFile, Kind::Path, "", "",
         "Private key file (Dropbear, OpenSSH or PEM); up to 4, tried in order"),
+    keyword!(IdleTimeout, Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s",
+        "End when nobody connected through the tunnel for so long; 0 is never"),
     keyword!(LogLevel,
         Kind::Choice(&["QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3"]),
         "INFO", "", "How much to log"),
+    keyword!(MaxLifetime, Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s",
+        "End so long after the last call that asked for the tunnel; 0 is never"),
     keyword!(Port, Kind::Number { min: 1, max: 65535 }, "22", "",
         "TCP port of the server"),
     keyword!(RekeyLimit, Kind::RekeyLimit, "1G 1h", "bytes, s",
         "Data and time after which new session keys are asked for"),
     keyword!(RemoteForward, Kind::Forward, "", "",
         "Listener on the server and the local target it leads to; up to 16"),
+    keyword!(RuntimeDirectory, Kind::Path, "", "",
+        "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback"),
     keyword!(ServerAliveCountMax, Kind::Number { min: 1, max: 100 }, "3", "",
         "Unanswered probes after which the connection counts as lost"),
     keyword!(ServerAliveInterval, Kind::Time { min_s: 0, max_s: 86400 }, "60", "s",
         "Silence after which the server is probed; 0 turns probing off"),
+    keyword!(StateFile, Kind::Path, "", "",
+        "File that keeps the last address that worked, for when no name server answers"),
     keyword!(StrictHostKeyChecking, Kind::Choice(&["yes", "accept-new"]), "yes", "",
         "Whether an unknown host key may be accepted and pinned"),
+    keyword!(TCPKeepAlive, YES_NO, "yes", "",
+        "Whether the kernel probes an idle connection as well"),
     keyword!(User, Kind::User, "", "",
         "Login name, when the destination has none"),
     keyword!(UserKnownHostsFile, Kind::Path, "~/.ssh/known_hosts", "",

@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-use crate::backoff::{self, Backoff};
+use crate::destinations::Destinations;
 use crate::failure::{Failure, Stage};
 use crate::forwards::{ForwardState, Forwards};
 use crate::liveness::{Due, Liveness};
@@ -24,6 +24,13 @@ pub use types::{Action, ExitReason, Happening, Policy, State, Timer};
 
 /// Shortest time from the beginning of one attempt to that of the next, whatever happens.
 pub const ATTEMPT_GAP: Duration = Duration::from_millis(500);
+/// How old an attempt must be up to its TCP connection for a link that comes back to begin it
+/// anew. A younger one has its first retransmission before it (RFC 6298, 2.1: after 1 s) and
+/// loses nothing; an older one may wait 2, 4, 8 s for its next.
+pub const STALE_DIAL: Duration = Duration::from_secs(1);
+/// The same from the server's identification to authentication: long enough for a slow
+/// handshake to end by itself, so that no server counts abandoned logins.
+pub const STALE_HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a graceful end may take.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
@@ -34,8 +41,12 @@ pub struct Watchdog {
     phase: Phase,
     /// When the attempt under way, or the last one, began.
     began: Instant,
-    backoff: Backoff,
+    destinations: Destinations,
+    /// When the first destination is looked at again, while up at another one.
+    home_at: Option<Instant>,
     forwards: Forwards,
+    /// [`Action::TunnelUp`] was given for what is wanted now.
+    announced: bool,
     liveness: Liveness,
     agenda: Agenda,
     exit_reason: ExitReason,
@@ -70,8 +81,10 @@ impl Watchdog {
             policy,
             phase: Phase::Stopped,
             began: now,
-            backoff: Backoff::default(),
+            destinations: Destinations::new(1),
+            home_at: None,
             forwards: Forwards::new(forwards),
+            announced: false,
             liveness,
             agenda: Agenda::default(),
             exit_reason: ExitReason::Stopped,
@@ -79,6 +92,25 @@ impl Watchdog {
         };
         watchdog.begin_attempt(now);
         watchdog
+    }
+
+    /// There are `count` fallbacks from now on (at most [`crate::destinations::MAX_FALLBACKS`]),
+    /// and nothing is known of any destination. A connection is taken for one to the first.
+    pub fn set_fallbacks(&mut self, count: usize) {
+        self.destinations = Destinations::new(count + 1);
+        self.home_at = None;
+    }
+
+    /// Keeps to another policy from now on. A tunnel that is up stays so; its server is probed
+    /// at once, from which the new times run.
+    pub fn set_policy(&mut self, now: Instant, policy: Policy) {
+        self.policy = policy.bounded();
+        self.liveness = Liveness::new(self.policy.alive_interval, self.policy.alive_count_max);
+        if self.is_up() {
+            self.liveness.start(now);
+            self.liveness.handle_doubt(now);
+            self.handle_timeout_up(now);
+        }
     }
 
     /// Takes in what happened.
@@ -91,9 +123,16 @@ impl Watchdog {
             Happening::Authenticated => self.handle_authenticated(now),
             Happening::ForwardConfirmed { index, port } => {
                 if self.is_up() && self.forwards.handle_confirmed(index.into(), port) {
+                    self.take_back_unwanted(now, index.into());
                     self.announce();
                 }
             }
+            Happening::ForwardCancelled { index, done } => {
+                self.handle_cancelled(now, index.into(), done)
+            }
+            Happening::ForwardWanted { index } => self.handle_wanted(now, index.into()),
+            Happening::ForwardUnwanted { index } => self.handle_unwanted(now, index.into()),
+            Happening::FirstAnswers => self.handle_first_answers(now),
             Happening::ForwardRefused { index } => self.handle_refused(now, index),
             Happening::Inbound => {
                 if self.is_up() {
@@ -143,6 +182,7 @@ impl Watchdog {
                     (self.forwards.reply_due(), Timer::Stage(Stage::Forward)),
                     (self.forwards.retry_due(), Timer::ForwardRetry),
                     (self.liveness.poll_timeout(), alive),
+                    (self.home_at, Timer::TryFirst),
                 ];
                 timers
                     .into_iter()
@@ -159,7 +199,7 @@ impl Watchdog {
             Phase::Up { since } => State::Up {
                 since,
                 confirmed: self.forwards.confirmed() as u8,
-                forwards: self.forwards.states().len() as u8,
+                forwards: self.forwards.wanted() as u8,
             },
             Phase::Waiting { until, why, .. } => State::Waiting { until, why },
             Phase::Stopping { .. } => State::Stopping,
@@ -170,6 +210,22 @@ impl Watchdog {
     /// The state of each forward, by index.
     pub fn forwards(&self) -> &[ForwardState] {
         self.forwards.states()
+    }
+
+    /// Whether a forward is wanted; those that are not are on their way out, or gone.
+    pub fn is_wanted(&self, index: usize) -> bool {
+        self.forwards.is_wanted(index)
+    }
+
+    /// An index for one more forward, if there is room.
+    pub fn vacant(&self) -> Option<usize> {
+        self.forwards.vacant()
+    }
+
+    /// Index of the destination of this attempt or connection, or else of the next one: 0 is the
+    /// first, 1 its first fallback.
+    pub fn destination(&self) -> usize {
+        self.destinations.current()
     }
 
     /// Why [`Action::Exit`] was given; of no meaning before.
@@ -219,8 +275,12 @@ impl Watchdog {
         }
         self.phase = Phase::Up { since: now };
         self.liveness.start(now);
+        self.home_at = self.destinations.home_due(now + self.policy.homeward);
+        self.announced = false;
         for index in 0..self.forwards.states().len() {
-            self.request(now, index);
+            if self.forwards.is_wanted(index) {
+                self.request(now, index);
+            }
         }
         self.announce();
     }
@@ -229,6 +289,69 @@ impl Watchdog {
         self.forwards
             .request(index, now, self.policy.forward_timeout);
         self.agenda.request_forward(index);
+    }
+
+    fn handle_wanted(&mut self, now: Instant, index: usize) {
+        let ask = self.forwards.want(index);
+        if !self.is_up() {
+            return;
+        }
+        self.announced = false;
+        if ask {
+            self.request(now, index);
+        }
+        self.announce();
+    }
+
+    fn handle_unwanted(&mut self, now: Instant, index: usize) {
+        if !self.forwards.is_wanted(index) {
+            return;
+        }
+        self.forwards.unwant(index);
+        self.agenda.forward_unwanted(index);
+        if self.is_up() {
+            self.take_back_unwanted(now, index);
+            self.announce();
+        }
+    }
+
+    /// Cancels a forward that the server confirmed and nobody wants.
+    fn take_back_unwanted(&mut self, now: Instant, index: usize) {
+        let confirmed = matches!(
+            self.forwards.states().get(index),
+            Some(ForwardState::Confirmed { .. })
+        );
+        if confirmed && !self.forwards.is_wanted(index) {
+            self.forwards
+                .cancel(index, now, self.policy.forward_timeout);
+            self.agenda.cancel_forward(index);
+        }
+    }
+
+    fn handle_cancelled(&mut self, now: Instant, index: usize, done: bool) {
+        if !self.is_up() || !self.forwards.handle_cancelled(index, done) {
+            return;
+        }
+        match (self.forwards.is_wanted(index), done) {
+            // Wanted again meanwhile.
+            (true, true) => self.request(now, index),
+            (true, false) => self.announce(),
+            (false, true) => {}
+            // The listener can only be got rid of with its connection.
+            (false, false) => self.handle_reconnect(now),
+        }
+    }
+
+    /// Leaves a tunnel to a fallback for the first destination.
+    fn handle_first_answers(&mut self, now: Instant) {
+        if self.is_up() && self.destinations.current() != 0 {
+            self.destinations.handle_stable();
+            self.destinations.go_home();
+            self.agenda.abandon(Failure::Homeward);
+            self.forwards.reset();
+            self.wait_until(now, now, Failure::Homeward);
+            self.handle_timeout(now);
+        }
     }
 
     fn handle_refused(&mut self, now: Instant, index: u8) {
@@ -246,10 +369,10 @@ impl Watchdog {
         }
     }
 
-    /// Says that every forward is confirmed, if that is so. Called after authentication and each
-    /// confirmation, and no confirmation is taken twice, it says so once per connection.
+    /// Says that every forward is confirmed, if that is so and was not said yet.
     fn announce(&mut self) {
-        if self.forwards.all_confirmed() {
+        if self.forwards.all_confirmed() && !self.announced {
+            self.announced = true;
             self.agenda.tunnel_up();
         }
     }
@@ -261,6 +384,10 @@ impl Watchdog {
         }
         while let Some(index) = self.forwards.poll_retry(now) {
             self.request(now, index);
+        }
+        if self.home_at.is_some_and(|due| due <= now) {
+            self.home_at = Some(now + self.policy.homeward);
+            self.agenda.try_first();
         }
         match self.liveness.poll(now) {
             Some(Due::Probe) => self.agenda.probe(),
@@ -286,12 +413,14 @@ impl Watchdog {
         if let Phase::Up { since } = self.phase
             && now.since(since) >= self.policy.stable_after
         {
-            self.backoff.reset();
+            self.destinations.handle_stable();
         }
         let rng = self.random();
-        let delay = self.backoff.next(why.class(), rng);
+        self.destinations.handle_failed(now, why.class(), rng);
         self.forwards.reset();
-        self.wait_until(now, now + delay, why);
+        // Another destination may be ready long since.
+        let until = self.destinations.ready().max(now + ATTEMPT_GAP);
+        self.wait_until(now, until, why);
     }
 
     /// Waits, never shorter than the gap between attempts allows.
@@ -304,7 +433,8 @@ impl Watchdog {
     fn handle_link_up(&mut self, now: Instant) {
         match self.phase {
             Phase::Waiting { since, until, why } => {
-                let floor = since + backoff::range(why.class()).floor;
+                self.destinations.handle_link_up();
+                let floor = self.destinations.floor();
                 if floor.max(now).max(self.began + ATTEMPT_GAP) < until {
                     self.wait_until(since, floor, why);
                     self.handle_timeout(now);
@@ -313,6 +443,16 @@ impl Watchdog {
             Phase::Up { .. } => {
                 self.liveness.handle_doubt(now);
                 self.handle_timeout_up(now);
+            }
+            Phase::Attempt { stage, .. } => {
+                let stale = match stage {
+                    Stage::Resolve | Stage::Tcp => STALE_DIAL,
+                    _ => STALE_HANDSHAKE,
+                };
+                if now.since(self.began) >= stale {
+                    self.agenda.abandon(Failure::NetworkChanged);
+                    self.begin_attempt(now);
+                }
             }
             _ => {}
         }

@@ -11,9 +11,19 @@ pub enum Action {
     Identity,
     AcceptNew,
     Port,
+    Ipv4,
+    Ipv6,
+    BindAddress,
+    BindInterface,
     Option,
     File,
     Background,
+    IdleTimeout,
+    Order,
+    Wait,
+    Json,
+    Watch,
+    All,
     Verbose,
     Quiet,
     /// Taken because ssh has it; this program is always so.
@@ -22,8 +32,12 @@ pub enum Action {
     Version,
 }
 
+/// In the place of a letter: an argument has no NUL.
+pub const LONG_ONLY: char = '\0';
+
 /// One flag.
 pub struct Flag {
+    /// [`LONG_ONLY`] for a flag without one.
     pub short: char,
     pub long: Option<&'static str>,
     /// Name of the argument; empty for a flag without one.
@@ -42,14 +56,36 @@ const fn flag(short: char, argument: &'static str, action: Action, help: &'stati
     }
 }
 
+const fn long(
+    name: &'static str,
+    argument: &'static str,
+    action: Action,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short: LONG_ONLY,
+        long: Some(name),
+        argument,
+        action,
+        help,
+    }
+}
+
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 13] = [
+pub static FLAGS: [Flag; 23] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
     flag('p', "port", Action::Port, "port of the server (22)"),
+    flag('4', "", Action::Ipv4, "IPv4 only"),
+    flag('6', "", Action::Ipv6, "IPv6 only"),
+    flag('b', "address", Action::BindAddress, "connect from this address of this machine"),
+    flag('B', "interface", Action::BindInterface, "connect through this interface, such as the modem's"),
     flag('f', "", Action::Background, "go to the background when everything local is in order"),
+    long("wait", "[=seconds]", Action::Wait, "with -f: exit 0 only once the forwards are confirmed (30)"),
+    flag('I', "seconds", Action::IdleTimeout, "end when nobody connected for so long"),
+    flag('O', "order", Action::Order, "ask the running tunnel: check, forward, cancel (with -R) or exit"),
     flag('o', "Key=Value", Action::Option, "a keyword as in ssh_config(5); see below"),
     flag('F', "file", Action::File, "configuration file instead of /etc/reachback/config; none for no file"),
     flag('v', "", Action::Verbose, "log more (up to three times)"),
@@ -58,6 +94,9 @@ pub static FLAGS: [Flag; 13] = [
     // -n and -T as well: one line of help for the three would hide them from a search.
     flag('n', "", Action::Nothing, "nothing from standard input (always so)"),
     flag('T', "", Action::Nothing, "no terminal (always so)"),
+    long("json", "", Action::Json, "status: for programs"),
+    long("watch", "", Action::Watch, "status: again every second"),
+    long("all", "", Action::All, "stop: every tunnel"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
 ];
 
@@ -83,17 +122,18 @@ pub fn help() -> String {
          reachback [flags] user@host[:port]\n\
          reachback invoke [flags] -- user@host[:port]   what the custom scripts call\n\
          reachback pubkey -i keyfile                    print the authorized_keys line\n\
+         reachback status [destination]                 what is up; exit status 0 up, 1 partly, 2 down\n\
+         reachback stop [destination]                   end a tunnel\n\
+         reachback reconnect [destination]              connect anew now\n\
          \n\
          Flags:\n",
     );
     for flag in all() {
-        let long = flag.long.map(|long| format!(", --{long}"));
-        let left = format!(
-            "-{}{} {}",
-            flag.short,
-            long.unwrap_or_default(),
-            flag.argument
-        );
+        let left = match (flag.short, flag.long) {
+            (LONG_ONLY, Some(long)) => format!("--{long}{}", flag.argument),
+            (short, Some(long)) => format!("-{short}, --{long} {}", flag.argument),
+            (short, None) => format!("-{short} {}", flag.argument),
+        };
         let _ = writeln!(text, "  {left:<29} {}", flag.help);
     }
     text.push_str("\nKeywords of -o and of the configuration file (default):\n");

@@ -3,18 +3,25 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lexopt::Arg;
-use reachback_core::config::{Config, ConfigErrorKind};
+use reachback_core::config::{Config, ConfigError, ConfigErrorKind};
+use reachback_core::control;
 use reachback_core::forward::ForwardSpec;
+use reachback_core::keyword;
 
 use super::flags::{self, Action, Flag};
+use crate::call::What;
 use crate::exit::{self, Exit};
 use crate::logging::escaped;
 use crate::sys::file;
 
 /// Read when `-F` names no other file; need not exist.
 const DEFAULT_CONFIG_FILE: &str = "/etc/reachback/config";
+
+/// `--wait` without a time, and `ExitOnForwardFailure` with `-f`.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
 /// Largest configuration file, bytes.
 const CONFIG_BYTES: usize = 64 * 1024;
@@ -28,6 +35,16 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// `-f`.
     pub background: bool,
+    /// `--wait`.
+    pub wait: Option<Duration>,
+    /// `-O`.
+    pub order: Option<What>,
+    /// `--json`.
+    pub json: bool,
+    /// `--watch`.
+    pub watch: bool,
+    /// `--all`.
+    pub all: bool,
     /// How many `-v`.
     pub verbosity: u8,
     /// `-q`.
@@ -68,10 +85,14 @@ impl Options {
                     escaped(shown)
                 )));
             };
-            let value = if flag.argument.is_empty() {
-                String::new()
-            } else {
-                value(&mut parser, flag)?
+            let value = match flag.action {
+                // Attached with `=` or not there at all, so that a destination may follow.
+                Action::Wait => {
+                    let value = parser.optional_value().unwrap_or_default();
+                    value.to_string_lossy().into_owned()
+                }
+                _ if flag.argument.is_empty() => String::new(),
+                _ => value(&mut parser, flag)?,
             };
             options.apply(flag, &value)?;
         }
@@ -98,9 +119,18 @@ impl Options {
                 .config
                 .apply("StrictHostKeyChecking", "accept-new")
                 .map_err(|error| bad(&error))?,
-            Action::Port => self
-                .config
-                .apply("Port", value)
+            Action::Port => self.set("Port", value).map_err(|error| bad(&error))?,
+            Action::Ipv4 => self
+                .set("AddressFamily", "inet")
+                .map_err(|error| bad(&error))?,
+            Action::Ipv6 => self
+                .set("AddressFamily", "inet6")
+                .map_err(|error| bad(&error))?,
+            Action::BindAddress => self
+                .set("BindAddress", value)
+                .map_err(|error| bad(&error))?,
+            Action::BindInterface => self
+                .set("BindInterface", value)
                 .map_err(|error| bad(&error))?,
             Action::Option => self.config.parse_option(value).map_err(|error| {
                 // `no` is refused with its reason, which is the answer to the next question.
@@ -113,6 +143,32 @@ impl Options {
             })?,
             Action::File => self.file = Some(value.into()),
             Action::Background => self.background = true,
+            Action::IdleTimeout => self
+                .set("IdleTimeout", value)
+                .map_err(|error| bad(&error))?,
+            Action::Order => {
+                self.order = Some(match value {
+                    "check" => What::Check,
+                    "forward" => What::Forward,
+                    "cancel" => What::Cancel,
+                    "exit" | "stop" => What::Stop,
+                    _ => return Err(bad(&"use check, forward, cancel or exit")),
+                });
+            }
+            Action::Wait => {
+                let time = match value {
+                    "" => Some(DEFAULT_WAIT),
+                    _ => keyword::parse_time(value).filter(|time| *time <= control::MAX_WAIT),
+                };
+                let wrong = || {
+                    let shown = escaped(value);
+                    Exit::usage(format!("bad --wait: {shown}: use a time of at most a day"))
+                };
+                self.wait = Some(time.ok_or_else(wrong)?);
+            }
+            Action::Json => self.json = true,
+            Action::Watch => self.watch = true,
+            Action::All => self.all = true,
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
             Action::Quiet => self.quiet = true,
             Action::Nothing => {}
@@ -120,6 +176,10 @@ impl Options {
             Action::Version => self.version = true,
         }
         Ok(())
+    }
+
+    fn set(&mut self, keyword: &str, value: &str) -> Result<(), ConfigError> {
+        self.config.apply(keyword, value)
     }
 
     /// The keywords of the command line and then those of the file for this host.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::exit::{CONFIG, NO_INPUT, USAGE};
+use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
 use std::path::Path;
 
@@ -92,6 +93,25 @@ fn flags_may_follow_the_destination_and_stand_in_clusters() {
 }
 
 #[test]
+fn the_dialling_flags_are_keywords_too() {
+    let settings = run_settings("me@hub -R 1:h:2 -4 -b 10.0.0.7 -Bwwan0");
+    let config = &settings.config;
+    assert_eq!(config.address_family(), AddressFamily::V4);
+    assert_eq!(config.bind_address(), Some("10.0.0.7".parse().unwrap()));
+    assert_eq!(config.bind_interface(), Some("wwan0"));
+    let six = run_settings("-6 me@hub -R 1:h:2");
+    assert_eq!(six.config.address_family(), AddressFamily::V6);
+    for bad in ["-b hub.example", "-B a/b", "-B seventeen_letters"] {
+        let exit = refused(&format!("-R 1:h:2 me@hub {bad}"));
+        assert_eq!(exit.code, USAGE, "{bad}");
+        assert!(
+            exit.message.starts_with(&format!("bad {}", &bad[..2])),
+            "{exit}"
+        );
+    }
+}
+
+#[test]
 fn checking_is_strict_unless_asked_otherwise_and_never_off() {
     assert!(!run_settings("-R 1:h:2 me@hub").accept_new);
     assert!(run_settings("-R 1:h:2 -o StrictHostKeyChecking=accept-new me@hub").accept_new);
@@ -178,7 +198,9 @@ fn help_names_every_flag_and_keyword_and_needs_no_destination() {
     let help = help();
     for flag in flags::all() {
         assert!(
-            help.contains(&format!("  -{}", flag.short)),
+            help.contains(&format!("  -{}", flag.short))
+                || (flag.short == flags::LONG_ONLY
+                    && help.contains(&format!("  --{}", flag.long.unwrap()))),
             "{}",
             flag.short
         );

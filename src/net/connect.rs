@@ -11,6 +11,7 @@ use reachback_core::dial::{AddressFamily, Dialler, MAX_ADDRESSES};
 use reachback_core::time::Instant;
 
 use crate::sys::file;
+use crate::sys::sockopt::{self, Source};
 
 /// Tokens a [`Dial`] uses, from its first one on: one for each address.
 pub const TOKENS: usize = MAX_ADDRESSES;
@@ -33,6 +34,7 @@ impl std::error::Error for ConnectError {}
 pub struct Dial {
     dialler: Dialler,
     port: u16,
+    source: Source,
     first_token: usize,
     registry: io::Result<Registry>,
     attempts: [Option<(TcpStream, SocketAddr)>; TOKENS],
@@ -42,7 +44,8 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// Begins with the first address. Addresses of another family than asked for are left out.
+    /// Begins with the first address. Addresses of another family than asked for, or than the
+    /// source's address, are left out.
     /// Uses the tokens `first_token..first_token + TOKENS`. A failure shows in the result.
     pub fn start(
         addresses: &[IpAddr],
@@ -51,10 +54,16 @@ impl Dial {
         first_token: usize,
         now: Instant,
         family: AddressFamily,
+        source: Source,
     ) -> Self {
+        let mut addresses = addresses.to_vec();
+        if let Some(own) = source.address {
+            addresses.retain(|address| address.is_ipv4() == own.is_ipv4());
+        }
         let mut dial = Dial {
-            dialler: Dialler::with_family(addresses, family),
+            dialler: Dialler::with_family(&addresses, family),
             port,
+            source,
             first_token,
             registry: registry.try_clone(),
             attempts: Default::default(),
@@ -120,9 +129,10 @@ impl Dial {
             }
         }
         if !self.ended && self.dialler.exhausted() {
-            let why = match self.failures.as_str() {
-                "" => "no address of the family that AddressFamily asks for".to_owned(),
-                failures => failures.to_owned(),
+            let why = match (self.failures.as_str(), self.source.address) {
+                ("", None) => "no address of the family that AddressFamily asks for".to_owned(),
+                ("", Some(own)) => format!("no address of the family of BindAddress {own}"),
+                (failures, _) => failures.to_owned(),
             };
             self.ended = true;
             self.result = Some(Err(ConnectError { why }));
@@ -130,7 +140,7 @@ impl Dial {
     }
 
     fn connect(&self, index: usize, address: SocketAddr) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::from_std(sockopt::begin_connect(address, &self.source)?);
         let token = Token(self.first_token + index);
         self.registry()?
             .register(&mut stream, token, Interest::WRITABLE)?;
@@ -201,9 +211,19 @@ mod tests {
         port: u16,
         family: AddressFamily,
     ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        run_from(addresses, port, family, Source::default())
+    }
+
+    fn run_from(
+        addresses: &[IpAddr],
+        port: u16,
+        family: AddressFamily,
+        source: Source,
+    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let mut poll = mio::Poll::new().unwrap();
         let start = clock::now();
-        let mut dial = Dial::start(addresses, port, poll.registry(), FIRST, start, family);
+        let registry = poll.registry();
+        let mut dial = Dial::start(addresses, port, registry, FIRST, start, family, source);
         let mut events = mio::Events::with_capacity(16);
         loop {
             if let Some(result) = dial.result() {
@@ -276,6 +296,27 @@ mod tests {
     fn addresses_of_another_family_are_not_tried() {
         let error = run(&[loopback(1)], 1, AddressFamily::V6).unwrap_err();
         assert!(error.to_string().contains("AddressFamily"), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_family_than_the_source_is_not_tried() {
+        let source = Source {
+            address: Some("::1".parse().unwrap()),
+            ..Source::default()
+        };
+        let error = run_from(&[loopback(1)], 1, AddressFamily::Any, source).unwrap_err();
+        assert!(error.to_string().contains("BindAddress ::1"), "{error}");
+    }
+
+    #[test]
+    fn a_source_that_is_missing_fails_the_attempt_and_is_named() {
+        let source = Source {
+            interface: Some("nosuchlink0".to_owned()),
+            ..Source::default()
+        };
+        let error = run_from(&[loopback(1)], 1, AddressFamily::Any, source).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("127.0.0.1:1: BindInterface nosuchlink0"));
     }
 
     struct Silent {

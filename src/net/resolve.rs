@@ -8,7 +8,7 @@ mod message;
 mod query;
 mod system;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;

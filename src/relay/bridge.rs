@@ -54,6 +54,8 @@ pub struct Relay {
     target_ended: bool,
     write_shut: bool,
     deadline: Option<Instant>,
+    /// Bytes of the target since they were last taken account of.
+    sent: u64,
 }
 
 impl Relay {
@@ -71,6 +73,7 @@ impl Relay {
             target_ended: false,
             write_shut: false,
             deadline: Some(now + CONNECT_DEADLINE),
+            sent: 0,
         }
     }
 
@@ -380,7 +383,7 @@ impl Relay {
                     self.target_ended = true;
                     client.channel_eof(channel)?;
                 }
-                Ok(_) => {}
+                Ok(n) => self.sent += n as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -393,6 +396,11 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// How many bytes of the target went into packets since this was last asked.
+    pub fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     /// Whether another turn would move bytes.

@@ -17,6 +17,13 @@ pub fn now() -> Instant {
     Instant(seconds.saturating_mul(1000).saturating_add(milliseconds))
 }
 
+/// Seconds since 1970 on the wall clock, which may be wrong and may be set at any time: for
+/// people only. 0 if it stands before that.
+pub fn wall_s() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::now;

@@ -7,5 +7,6 @@ pub mod daemon;
 pub mod file;
 pub mod host;
 pub mod random;
+pub mod selfdog;
 pub mod signals;
 pub mod sockopt;

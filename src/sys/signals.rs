@@ -12,8 +12,24 @@ use crate::exit::Exit;
 pub enum Request {
     /// `SIGTERM` or `SIGINT`: end cleanly.
     Stop,
-    /// `SIGHUP` or `SIGUSR1`: connect anew now.
+    /// `SIGUSR1`: connect anew now.
     Reconnect,
+    /// `SIGHUP`: read the configuration again.
+    Reload,
+}
+
+/// The signals that the loop reads.
+pub fn handled() -> SigSet {
+    let mut mask = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+    ] {
+        mask.add(signal);
+    }
+    mask
 }
 
 /// The blocked signals and the descriptor they arrive on.
@@ -34,15 +50,7 @@ impl Signals {
     }
 
     fn open() -> nix::Result<Self> {
-        let mut mask = SigSet::empty();
-        for signal in [
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGHUP,
-            Signal::SIGUSR1,
-        ] {
-            mask.add(signal);
-        }
+        let mask = handled();
         mask.thread_block()?;
         // SAFETY: SIG_IGN installs no handler, so no code runs in signal context.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
@@ -55,7 +63,8 @@ impl Signals {
     pub fn next(&mut self) -> Option<Request> {
         let info = self.fd.read_signal().ok()??;
         match Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()? {
-            Signal::SIGHUP | Signal::SIGUSR1 => Some(Request::Reconnect),
+            Signal::SIGHUP => Some(Request::Reload),
+            Signal::SIGUSR1 => Some(Request::Reconnect),
             _ => Some(Request::Stop),
         }
     }
@@ -94,6 +103,8 @@ mod tests {
         poll.poll(&mut events, Some(Duration::from_secs(5)))
             .unwrap();
         assert!(events.iter().any(|event| event.token() == Token(7)));
+        assert_eq!(signals.next(), Some(Request::Reload));
+        raise(Signal::SIGUSR1).unwrap();
         assert_eq!(signals.next(), Some(Request::Reconnect));
         raise(Signal::SIGTERM).unwrap();
         assert_eq!(signals.next(), Some(Request::Stop));

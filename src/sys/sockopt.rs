@@ -1,21 +1,114 @@
 //! Options of the connection's socket.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
+use reachback_core::ipqos::IpQos;
 
-/// Prepares a connected TCP socket for the tunnel: no Nagle delay, keepalive probes of the
-/// kernel, and `TCP_USER_TIMEOUT` (tcp(7)): the longest time sent data may stay
-/// unacknowledged before the kernel ends the connection, rounded down to milliseconds.
-/// A zero `user_timeout` leaves the kernel's own.
+/// linux/tcp.h; libc does not have it for Linux.
+const TCP_NOTSENT_LOWAT: libc::c_int = 25;
+/// How much the kernel may hold of the tunnel's data that it has not sent yet, bytes. What is
+/// written later waits behind it, a keystroke or a keepalive behind a download: at 1 Mbit/s this
+/// is a quarter of a second, where a full send buffer is half a minute. Data under way
+/// (the congestion window) comes on top, so throughput does not suffer.
+const NOTSENT_BYTES: u32 = 32 * 1024;
+
+sockopt_impl!(
+    /// tcp(7), `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
+    NotsentLowat,
+    Both,
+    libc::IPPROTO_TCP,
+    TCP_NOTSENT_LOWAT,
+    u32
+);
+
+/// How the tunnel's connection leaves this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// `BindAddress`: the address to come from.
+    pub address: Option<IpAddr>,
+    /// `BindInterface`: the interface to leave by.
+    pub interface: Option<String>,
+    /// `IPQoS`: marking, from the first packet on.
+    pub qos: IpQos,
+}
+
+/// Begins a TCP connection from `source`; it is under way when this returns.
+///
+/// # Errors
+/// The kernel's, with what to do about it where it is about the source: none of them is
+/// for ever, since interfaces and addresses come and go.
+pub fn begin_connect(to: SocketAddr, source: &Source) -> io::Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    if let IpQos::Byte(byte) = source.qos {
+        let byte = libc::c_int::from(byte);
+        match family {
+            AddressFamily::Inet => setsockopt(&fd, sockopt::Ipv4Tos, &byte)?,
+            _ => setsockopt(&fd, sockopt::Ipv6TClass, &byte)?,
+        }
+    }
+    if let Some(name) = &source.interface {
+        setsockopt(&fd, sockopt::BindToDevice, &name.into())
+            .map_err(|error| no_interface(name, error))?;
+    }
+    if let Some(address) = source.address {
+        bind(
+            fd.as_raw_fd(),
+            &SockaddrStorage::from(SocketAddr::new(address, 0)),
+        )
+        .map_err(|error| no_address(address, error))?;
+    }
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_interface(name: &str, error: Errno) -> io::Error {
+    let advice = match error {
+        Errno::ENODEV => "there is no such interface yet; see `ip link`",
+        Errno::EPERM => "not permitted; run as root or with CAP_NET_RAW",
+        other => other.desc(),
+    };
+    io::Error::other(format!("BindInterface {name}: {advice}"))
+}
+
+fn no_address(address: IpAddr, error: Errno) -> io::Error {
+    let advice = match error {
+        Errno::EADDRNOTAVAIL => "this machine does not have the address yet; see `ip address`",
+        other => other.desc(),
+    };
+    io::Error::other(format!("BindAddress {address}: {advice}"))
+}
+
+/// Prepares a connected TCP socket for the tunnel: no Nagle delay, little unsent data in the
+/// kernel, its keepalive probes (`TCPKeepAlive`), and `TCP_USER_TIMEOUT` (tcp(7)): the longest
+/// time sent data may stay unacknowledged before the kernel ends the connection, rounded down
+/// to milliseconds. A zero `user_timeout` leaves the kernel's own.
 ///
 /// # Errors
 /// The kernel's, for a socket that is not TCP.
-pub fn prepare_tunnel(socket: &impl AsFd, user_timeout: Duration) -> io::Result<()> {
+pub fn prepare_tunnel(
+    socket: &impl AsFd,
+    user_timeout: Duration,
+    keep_alive: bool,
+) -> io::Result<()> {
     setsockopt(socket, sockopt::TcpNoDelay, &true)?;
-    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::KeepAlive, &keep_alive)?;
+    // Since Linux 3.12; without it there is only more delay.
+    let _ = setsockopt(socket, NotsentLowat, &NOTSENT_BYTES);
     let user_timeout_ms = u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX);
     if user_timeout_ms > 0 {
         setsockopt(socket, sockopt::TcpUserTimeout, &user_timeout_ms)?;
@@ -42,12 +135,80 @@ mod tests {
     fn a_tunnel_socket_has_no_delay_and_a_user_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        prepare_tunnel(&stream, Duration::from_secs(75)).unwrap();
+        prepare_tunnel(&stream, Duration::from_secs(75), true).unwrap();
         assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
         assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&stream, NotsentLowat).unwrap(), 32 * 1024);
         assert_eq!(
             getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(),
             75_000
         );
+        prepare_tunnel(&stream, Duration::ZERO, false).unwrap();
+        assert!(!getsockopt(&stream, sockopt::KeepAlive).unwrap());
+    }
+
+    fn from(source: &Source) -> io::Result<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        begin_connect(listener.local_addr().unwrap(), source)
+    }
+
+    #[test]
+    fn a_connection_comes_from_the_address_asked_for_and_is_marked() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let source = Source {
+            address: Some("127.0.0.9".parse().unwrap()),
+            interface: None,
+            qos: IpQos::Byte(0x48),
+        };
+        let stream = begin_connect(listener.local_addr().unwrap(), &source).unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(Some(peer.ip()), source.address);
+        assert_eq!(getsockopt(&stream, sockopt::Ipv4Tos).unwrap(), 0x48);
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[test]
+    fn an_ipv6_connection_is_marked_by_its_traffic_class() {
+        let Ok(listener) = TcpListener::bind("[::1]:0") else {
+            return;
+        };
+        let source = Source {
+            qos: IpQos::Byte(0xb8),
+            ..Source::default()
+        };
+        let stream = begin_connect(listener.local_addr().unwrap(), &source).unwrap();
+        assert_eq!(getsockopt(&stream, sockopt::Ipv6TClass).unwrap(), 0xb8);
+    }
+
+    #[test]
+    fn a_source_that_is_not_there_yet_is_named() {
+        let address = Source {
+            address: Some("192.0.2.1".parse().unwrap()),
+            ..Source::default()
+        };
+        let error = from(&address).unwrap_err().to_string();
+        assert!(error.starts_with("BindAddress 192.0.2.1: this machine"));
+        let interface = Source {
+            interface: Some("nosuchlink0".to_owned()),
+            ..Source::default()
+        };
+        let error = from(&interface).unwrap_err().to_string();
+        assert!(error.starts_with("BindInterface nosuchlink0: "), "{error}");
+    }
+
+    #[test]
+    fn a_connection_leaves_by_the_interface_asked_for() {
+        let source = Source {
+            interface: Some("lo".to_owned()),
+            ..Source::default()
+        };
+        match from(&source) {
+            Ok(stream) => {
+                let name = getsockopt(&stream, sockopt::BindToDevice).unwrap();
+                assert!(name.to_string_lossy().starts_with("lo"));
+            }
+            // Before Linux 5.7 this takes CAP_NET_RAW.
+            Err(error) => assert!(error.to_string().contains("CAP_NET_RAW"), "{error}"),
+        }
     }
 }

@@ -179,9 +179,11 @@ impl Connection {
             }
             msg::CHANNEL_CLOSE => self.handle_close(range, transport),
             msg::CHANNEL_REQUEST => {
-                let remote = self.channel(&mut reader)?.1.remote;
+                let channel = self.channel(&mut reader)?.1;
+                let (remote, closing) = (channel.remote, channel.close_out);
                 reader.string()?;
-                if reader.boolean()? {
+                // An answer behind our close could name a channel that the peer has let go of.
+                if reader.boolean()? && !closing {
                     transport.send(&with_channel(msg::CHANNEL_FAILURE, remote))?;
                 }
                 Ok(Step::Handled)

@@ -143,3 +143,64 @@ fn global(name: &[u8], bind: &str, port: u16) -> Vec<u8> {
     payload.put_u32(u32::from(port));
     payload
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const ID: ForwardId = ForwardId(3);
+
+    fn requested() -> Forwards {
+        let mut forwards = Forwards::new();
+        forwards.request(ID, "localhost", 1111).unwrap();
+        forwards
+    }
+
+    #[test]
+    fn a_request_without_reply_cannot_be_cancelled_yet() {
+        let mut forwards = requested();
+        assert_eq!(forwards.cancel(ID), None);
+        assert_eq!(forwards.confirmed(ID, &[]).unwrap(), 1111);
+        assert!(forwards.cancel(ID).is_some());
+        assert_eq!(forwards.cancel(ID), None, "once is enough");
+    }
+
+    #[test]
+    fn an_open_that_crosses_the_cancellation_belongs_to_nobody() {
+        let mut forwards = requested();
+        forwards.confirmed(ID, &[]).unwrap();
+        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::Now(ID));
+        forwards.cancel(ID).unwrap();
+        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::No);
+        forwards.kept(ID);
+        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::Now(ID));
+    }
+
+    #[test]
+    fn a_name_is_free_again_only_after_the_reply_to_its_cancellation() {
+        let mut forwards = requested();
+        forwards.confirmed(ID, &[]).unwrap();
+        forwards.cancel(ID).unwrap();
+        assert!(forwards.request(ID, "localhost", 1112).is_err());
+        forwards.remove(ID);
+        assert!(forwards.request(ID, "localhost", 1112).is_ok());
+    }
+
+    #[test]
+    fn port_0_is_cancelled_by_the_port_that_the_server_chose() {
+        let mut forwards = Forwards::new();
+        forwards.request(ID, "localhost", 0).unwrap();
+        assert!(
+            forwards.confirmed(ID, &[]).is_err(),
+            "the reply must name it"
+        );
+        assert!(forwards.confirmed(ID, &0u32.to_be_bytes()).is_err());
+        assert_eq!(
+            forwards.confirmed(ID, &40_001u32.to_be_bytes()).unwrap(),
+            40_001
+        );
+        let cancel = forwards.cancel(ID).unwrap();
+        assert_eq!(cancel[cancel.len() - 4..], 40_001u32.to_be_bytes());
+    }
+}

@@ -53,7 +53,7 @@ pub(crate) enum Step {
 }
 
 /// When keys are renewed (RFC 4253 section 9, RFC 4344 section 3).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rekey {
     /// Bytes in either direction.
     pub bytes: u64,

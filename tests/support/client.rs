@@ -32,6 +32,7 @@ pub fn environment(command: &mut Command, scene: &Scene) {
     command
         .env("HOME", scene.path("home"))
         .env("REACHBACK_SYSLOG", syslog::path(scene))
+        .env("REACHBACK_RUNTIME_DIR", scene.path("run"))
         .current_dir(scene.path("home"))
         .stdin(Stdio::null());
 }

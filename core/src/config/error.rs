@@ -4,6 +4,7 @@ use core::fmt;
 
 use heapless::String;
 
+use crate::destination::DestinationError;
 use crate::forward::ForwardError;
 use crate::keyword::{Keyword, Kind};
 
@@ -84,6 +85,8 @@ pub enum ConfigErrorKind {
     TooMany(&'static str, usize),
     /// A `RemoteForward` that is none.
     Forward(ForwardError),
+    /// A `Fallback` that is none.
+    Destination(DestinationError),
     /// A double quote without a partner, or one within a word.
     Quote,
 }
@@ -112,6 +115,7 @@ impl fmt::Display for ConfigErrorKind {
                 "StrictHostKeyChecking no would accept any server; use accept-new to pin an unknown key",
             ),
             Self::TooMany(name, most) => write!(f, "too many of {name}; give at most {most}"),
+            Self::Destination(error) => write!(f, "Fallback: {error}"),
             Self::Forward(error) => write!(f, "RemoteForward: {error}"),
             Self::Quote => f.write_str("stray double quote; put quotes around a whole word"),
         }

@@ -42,6 +42,8 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(config.log_level(), from_table.log_level.unwrap());
     assert_eq!(config.port(), from_table.port.unwrap());
     assert_eq!(config.rekey_limit(), from_table.rekey_limit.unwrap());
+    assert_eq!(config.ip_qos(), from_table.ip_qos.unwrap());
+    assert_eq!(config.tcp_keep_alive(), from_table.tcp_keep_alive.unwrap());
     assert_eq!(
         config.server_alive_count_max(),
         from_table.server_alive_count_max.unwrap()
@@ -101,6 +103,50 @@ fn a_file_is_read_as_ssh_reads_it() {
     assert_eq!(config.log_level(), LogLevel::Debug2);
     assert_eq!(config.address_family(), AddressFamily::V6);
     assert!(config.exit_on_forward_failure());
+}
+
+#[test]
+fn the_dialling_keywords_are_read() {
+    let config = parsed(
+        "BindAddress 10.0.0.7\nBindInterface wwan0\nIPQoS af21 cs1\nTCPKeepAlive no\n\
+         StateFile \"/var/lib/my state\"\n",
+    );
+    assert_eq!(config.bind_address(), Some("10.0.0.7".parse().unwrap()));
+    assert_eq!(config.bind_interface(), Some("wwan0"));
+    assert_eq!(
+        config.ip_qos(),
+        IpQos::Byte(0x20),
+        "the second, as for ssh -N"
+    );
+    assert!(!config.tcp_keep_alive());
+    assert_eq!(config.state_file(), Some("/var/lib/my state"));
+    assert_eq!(parsed("IPQoS EF\n").ip_qos(), IpQos::Byte(0xb8));
+    let six = parsed("BindAddress fd00::7\n").bind_address();
+    assert_eq!(six, Some("fd00::7".parse().unwrap()));
+}
+
+#[test]
+fn fallbacks_add_up_and_inherit_what_they_do_not_name() {
+    let config = parsed(
+        "Fallback hub2.example\nFallback ops@hub3.example:2222\nFallback ops@[2001:db8::7]\n\
+         Fallback hub2.example\n",
+    );
+    let fallbacks = config.fallbacks();
+    assert_eq!(fallbacks.len(), 3, "each once");
+    assert_eq!((&fallbacks[0].user, fallbacks[0].port), (&None, None));
+    assert_eq!(fallbacks[1].user.as_deref(), Some("ops"));
+    assert_eq!(
+        (fallbacks[1].host.as_str(), fallbacks[1].port),
+        ("hub3.example", Some(2222))
+    );
+    assert_eq!(fallbacks[2].host, "2001:db8::7");
+    let many: std::string::String = (0..5).map(|n| format!("Fallback h{n}\n")).collect();
+    assert_eq!(
+        file_error(&many),
+        "line 5, column 10: too many of Fallback; give at most 4"
+    );
+    assert!(file_error("Fallback -x@h\n").starts_with("line 1, column 10: Fallback: bad user"));
+    assert!(file_error("Fallback h:0\n").contains("bad port"));
 }
 
 #[test]
@@ -227,6 +273,17 @@ fn values_out_of_bounds_are_refused() {
         "User -x",
         "UserKnownHostsFile \"\"",
         "RemoteForward 70000 h:1",
+        "BindAddress hub.example",
+        "BindAddress 10.0.0.256",
+        "BindInterface sixteen_letters_x",
+        "BindInterface a/b",
+        "BindInterface ..",
+        "BindInterface \"a b\"",
+        "IPQoS af51",
+        "IPQoS af21 fast",
+        "IPQoS af21 cs1 cs2",
+        "TCPKeepAlive maybe",
+        "StateFile \"\"",
     ] {
         assert!(Config::new().parse_option(bad).is_err(), "{bad}");
     }

@@ -17,9 +17,12 @@ pub(super) struct Agenda {
     resolve: bool,
     /// One bit per forward.
     requests: u16,
+    /// One bit per forward.
+    cancels: u16,
     forward_waits: [Option<Instant>; MAX_FORWARDS],
     tunnel_up: bool,
     probe: bool,
+    try_first: bool,
     disconnect: bool,
     exit: bool,
 }
@@ -55,6 +58,18 @@ impl Agenda {
     pub(super) fn forward_waits(&mut self, index: usize, until: Instant) {
         self.requests &= !(1 << index);
         self.forward_waits[index] = Some(until);
+    }
+
+    pub(super) fn cancel_forward(&mut self, index: usize) {
+        self.cancels |= 1 << index;
+    }
+
+    pub(super) fn forward_unwanted(&mut self, index: usize) {
+        self.forward_waits[index] = None;
+    }
+
+    pub(super) fn try_first(&mut self) {
+        self.try_first = true;
     }
 
     pub(super) fn tunnel_up(&mut self) {
@@ -93,6 +108,11 @@ impl Agenda {
             self.requests &= self.requests - 1;
             return Some(Action::RequestForward { index });
         }
+        if self.cancels != 0 {
+            let index = self.cancels.trailing_zeros() as u8;
+            self.cancels &= self.cancels - 1;
+            return Some(Action::CancelForward { index });
+        }
         for (slot, index) in self.forward_waits.iter_mut().zip(0u8..) {
             if let Some(until) = slot.take() {
                 return Some(Action::ForwardWaits { index, until });
@@ -103,6 +123,9 @@ impl Agenda {
         }
         if take(&mut self.probe) {
             return Some(Action::Probe);
+        }
+        if take(&mut self.try_first) {
+            return Some(Action::TryFirst);
         }
         if take(&mut self.disconnect) {
             return Some(Action::Disconnect);

@@ -6,7 +6,9 @@ use crate::failure::Class;
 use crate::forward::MAX_FORWARDS;
 use std::vec::Vec;
 
+mod fallbacks;
 mod properties;
+mod reload;
 
 /// A watchdog on virtual time.
 struct Bench {
@@ -374,6 +376,27 @@ fn a_link_that_comes_back_late_in_a_wait_begins_the_attempt_at_once() {
     bench.pass(5 * S);
     assert_eq!(bench.on(Happening::LinkUp), [Action::Resolve]);
     assert_eq!(bench.on(Happening::LinkUp), [], "an attempt is under way");
+}
+
+#[test]
+fn a_link_that_comes_back_begins_an_attempt_anew_that_has_lasted_too_long() {
+    for (stage, stale) in [
+        (Stage::Resolve, STALE_DIAL),
+        (Stage::Tcp, STALE_DIAL),
+        (Stage::Ident, STALE_HANDSHAKE),
+        (Stage::Authentication, STALE_HANDSHAKE),
+    ] {
+        let mut bench = Bench::new();
+        bench.actions();
+        bench.reach(stage);
+        let stale_ms = stale.as_millis() as u64;
+        bench.pass(stale_ms - 1);
+        assert_eq!(bench.on(Happening::LinkUp), [], "{stage}");
+        bench.pass(1);
+        let anew = [Action::Abandon(Failure::NetworkChanged), Action::Resolve];
+        assert_eq!(bench.on(Happening::LinkUp), anew, "{stage}");
+        assert_eq!(bench.dog.state(), State::Connecting(Stage::Resolve));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::config::Config;
+use crate::destinations::HOMEWARD;
 use crate::failure::{Failure, Stage};
 use crate::time::Instant;
 
@@ -27,6 +28,9 @@ pub struct Policy {
     /// How long a connection must have been authenticated for its end not to count as one more
     /// failure in a row. Default: 60 s.
     pub stable_after: Duration,
+    /// How long a tunnel to a fallback stays before the first destination is looked at again,
+    /// and from one look to the next. Default: 10 min.
+    pub homeward: Duration,
     /// Whether a refused forward is the end. Default: no.
     pub exit_on_forward_failure: bool,
 }
@@ -42,6 +46,7 @@ impl Default for Policy {
             auth_timeout: Duration::from_secs(60),
             forward_timeout: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
+            homeward: HOMEWARD,
             exit_on_forward_failure: false,
         }
     }
@@ -69,6 +74,7 @@ impl Policy {
             &mut self.kex_timeout,
             &mut self.auth_timeout,
             &mut self.forward_timeout,
+            &mut self.homeward,
         ] {
             *timeout = (*timeout).max(Duration::from_millis(1));
         }
@@ -101,6 +107,26 @@ pub enum Happening {
         /// Which forward.
         index: u8,
     },
+    /// The server answered a cancellation.
+    ForwardCancelled {
+        /// Which forward.
+        index: u8,
+        /// False if it goes on listening.
+        done: bool,
+    },
+    /// The configuration names this forward now: an index that is not in use, or one that was
+    /// unwanted ([`crate::forwards::Forwards::vacant`]).
+    ForwardWanted {
+        /// Which forward.
+        index: u8,
+    },
+    /// The configuration names this forward no more.
+    ForwardUnwanted {
+        /// Which forward.
+        index: u8,
+    },
+    /// The first destination showed itself as an SSH server, and no connection is being served.
+    FirstAnswers,
     /// Bytes came from the server.
     Inbound,
     /// The attempt or the tunnel is over; the caller has closed its sockets.
@@ -116,7 +142,7 @@ pub enum Happening {
 /// What to do.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Begin an attempt: resolve the name afresh and connect.
+    /// Begin an attempt to [`super::Watchdog::destination`]: resolve the name afresh and connect.
     Resolve,
     /// Close the sockets of the attempt or tunnel now. It is already counted as over; no
     /// [`Happening::Failed`] is wanted for it.
@@ -126,8 +152,16 @@ pub enum Action {
         /// Which forward.
         index: u8,
     },
+    /// Send the cancellation of a forward.
+    CancelForward {
+        /// Which forward.
+        index: u8,
+    },
     /// Ask the server for a sign of life.
     Probe,
+    /// Look whether the first destination answers, beside the tunnel to a fallback; if it does
+    /// and no connection is being served, hand in [`Happening::FirstAnswers`].
+    TryFirst,
     /// Nothing to do: the next attempt is at `until`. For log and status.
     Wait {
         /// When the next attempt begins.
@@ -135,7 +169,8 @@ pub enum Action {
         /// What ended the last one.
         why: Failure,
     },
-    /// Every forward is confirmed. Once per connection. For log and status.
+    /// Every forward is confirmed. Once per connection, and again once forwards that were added
+    /// to it are. For log and status.
     TunnelUp,
     /// A forward was refused and will be asked for again. For log and status.
     ForwardWaits {
@@ -172,6 +207,8 @@ pub enum Timer {
     Probe,
     /// The answer to a probe is late.
     ProbeAnswer,
+    /// The first destination is to be looked at.
+    TryFirst,
     /// The next attempt.
     Wait,
     /// The end of a graceful end.

@@ -13,12 +13,12 @@ use domain::rdata::{A, Aaaa, Cname};
 
 type Wire = Vec<u8>;
 
-struct Files {
-    paths: Paths,
+pub struct Files {
+    pub paths: Paths,
 }
 
 impl Files {
-    fn new(hosts: &str, resolv_conf: &str, server_port: u16) -> Self {
+    pub fn new(hosts: &str, resolv_conf: &str, server_port: u16) -> Self {
         static NUMBER: AtomicU16 = AtomicU16::new(0);
         let path = |name: &str| -> PathBuf {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -71,13 +71,15 @@ fn run(paths: &Paths, name: &str, family: AddressFamily) -> Result<Vec<IpAddr>, 
 
 /// A name server on loopback: for each question, `answer` gives the datagrams to send back.
 /// It ends with the first question for `stop.test`.
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     thread: Option<JoinHandle<Vec<(String, Rtype)>>>,
 }
 
 impl Server {
-    fn start(answer: impl Fn(&Message<Wire>, &str, Rtype) -> Vec<Wire> + Send + 'static) -> Self {
+    pub fn start(
+        answer: impl Fn(&Message<Wire>, &str, Rtype) -> Vec<Wire> + Send + 'static,
+    ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         Self::on(socket, answer)
     }
@@ -110,7 +112,7 @@ impl Server {
         }
     }
 
-    fn files(&self) -> Files {
+    pub fn files(&self) -> Files {
         Files::new("", "nameserver 127.0.0.1\noptions timeout:1", self.port)
     }
 
@@ -128,7 +130,7 @@ fn name(text: &str) -> Name<Wire> {
     Name::from_chars(text.chars()).unwrap()
 }
 
-fn reply(query: &Message<Wire>, code: Rcode, records: &[(&str, &str)]) -> Wire {
+pub fn reply(query: &Message<Wire>, code: Rcode, records: &[(&str, &str)]) -> Wire {
     let builder = MessageBuilder::from_target(Vec::new()).unwrap();
     let mut answer = builder.start_answer(query, code).unwrap();
     let ttl = Ttl::from_secs(60);

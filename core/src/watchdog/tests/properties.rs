@@ -22,7 +22,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(H::KeysExchanged),
         8 => Just(H::Authenticated),
         8 => (index.clone(), any::<u16>()).prop_map(|(index, port)| H::ForwardConfirmed { index, port }),
-        4 => index.prop_map(|index| H::ForwardRefused { index }),
+        4 => index.clone().prop_map(|index| H::ForwardRefused { index }),
+        2 => index.clone().prop_map(|index| H::ForwardWanted { index }),
+        2 => index.clone().prop_map(|index| H::ForwardUnwanted { index }),
+        2 => (index, any::<bool>()).prop_map(|(index, done)| H::ForwardCancelled { index, done }),
+        1 => Just(H::FirstAnswers),
         4 => Just(H::Inbound),
         1 => failure().prop_map(H::Failed),
         2 => Just(H::LinkUp),
@@ -61,6 +65,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         auth_timeout: Duration::from_secs(timeout),
         forward_timeout: Duration::from_secs(timeout),
         stable_after: Duration::from_secs(stable),
+        homeward: Duration::from_secs(60 + timeout * 20),
         exit_on_forward_failure: false,
     })
 }
@@ -76,9 +81,11 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(policy: Policy, forwards: usize) -> Self {
+    fn new(policy: Policy, forwards: usize, fallbacks: usize) -> Self {
+        let mut bench = Bench::with(policy, forwards);
+        bench.dog.set_fallbacks(fallbacks);
         let mut caller = Self {
-            bench: Bench::with(policy, forwards),
+            bench,
             attempt_open: false,
             authenticated: false,
             tunnel_up: false,
@@ -95,6 +102,7 @@ impl Caller {
                 match happening {
                     Happening::Failed(_) => self.attempt_open = false,
                     Happening::Authenticated => self.authenticated = self.attempt_open,
+                    Happening::ForwardWanted { .. } => self.tunnel_up = false,
                     _ => {}
                 }
                 self.bench.dog.handle(self.bench.now, *happening);
@@ -150,9 +158,15 @@ impl Caller {
                     assert!(self.attempt_open, "nothing to abandon");
                     self.attempt_open = false;
                 }
-                Action::RequestForward { index } | Action::ForwardWaits { index, .. } => {
+                Action::RequestForward { index }
+                | Action::CancelForward { index }
+                | Action::ForwardWaits { index, .. } => {
                     assert!(self.attempt_open && self.authenticated);
                     assert!(usize::from(index) < self.bench.dog.forwards().len());
+                }
+                Action::TryFirst => {
+                    assert!(self.attempt_open && self.authenticated);
+                    assert_ne!(self.bench.dog.destination(), 0);
                 }
                 Action::Probe => assert!(self.attempt_open && self.authenticated),
                 Action::TunnelUp => {
@@ -174,9 +188,9 @@ proptest! {
 
     #[test]
     fn attempts_follow_one_another_and_every_state_has_a_way_out(
-        policy in policy(), forwards in 0usize..20, steps in steps()
+        policy in policy(), forwards in 0usize..20, fallbacks in 0usize..=4, steps in steps()
     ) {
-        let mut caller = Caller::new(policy, forwards);
+        let mut caller = Caller::new(policy, forwards, fallbacks);
         for step in &steps {
             caller.step(step);
         }
@@ -219,7 +233,7 @@ proptest! {
             }
         }
         let actions = bench.actions();
-        prop_assert!(actions.len() <= 2 * MAX_FORWARDS + 6);
+        prop_assert!(actions.len() <= 3 * MAX_FORWARDS + 7);
         let resolves = actions.contains(&Action::Resolve);
         let connecting = matches!(bench.dog.state(), State::Connecting(_) | State::Up { .. });
         prop_assert!(!resolves || connecting, "an attempt that is over is not begun");

@@ -1,0 +1,224 @@
+//! The messages of the control socket, as text. `docs/control-protocol.md` has them in words.
+//!
+//! A message is a line; a status snapshot is several, the last of them `end`. Every reader has
+//! a bound, every number and name is checked, and what a later version may add to a snapshot is
+//! skipped.
+
+use core::fmt;
+use core::time::Duration;
+
+use heapless::String;
+
+use crate::forward::{ForwardError, ForwardSpec};
+use crate::history;
+
+mod snapshot;
+pub use snapshot::{ForwardStatus, Link, Snapshot, SnapshotError};
+
+/// Version of the protocol. One that differs is not spoken with.
+pub const VERSION: u16 = 1;
+/// Longest line, bytes without the newline.
+pub const MAX_LINE: usize = 512;
+/// Longest text of a verdict, bytes.
+pub const MAX_TEXT: usize = 240;
+/// Longest wait that may be asked for.
+pub const MAX_WAIT: Duration = Duration::from_secs(86_400);
+
+/// What a client asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// First of all: the client's version.
+    Hello(u16),
+    /// Is there an owner, and which process is it?
+    Check,
+    /// Add a forward; one that is there already is confirmed to be.
+    Forward(ForwardSpec),
+    /// Take a forward away; the connection stays.
+    Cancel(ForwardSpec),
+    /// Take a forward away, and end with the last.
+    Withdraw(ForwardSpec),
+    /// Answer when the forwards that this client added (all, if it added none) are confirmed, or
+    /// when that is out of reach for this time.
+    Wait(Duration),
+    /// Send a snapshot.
+    Status,
+    /// Connect anew now.
+    Reconnect,
+    /// End. The owner closes the socket when it has.
+    Stop,
+}
+
+/// Why a request was not done.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Too many clients: ask again in a moment.
+    Busy,
+    /// Another protocol version.
+    Version,
+    /// Not a request.
+    Bad,
+    /// There is no such forward.
+    Absent,
+    /// The table of forwards is full.
+    Full,
+    /// Not confirmed, and the tunnel goes on trying.
+    NotYet,
+    /// The tunnel has ended or is about to.
+    Ended,
+}
+
+const REFUSALS: [(Refusal, &str); 7] = [
+    (Refusal::Busy, "busy"),
+    (Refusal::Version, "version"),
+    (Refusal::Bad, "bad"),
+    (Refusal::Absent, "absent"),
+    (Refusal::Full, "full"),
+    (Refusal::NotYet, "not-yet"),
+    (Refusal::Ended, "ended"),
+];
+
+/// Text for people that goes with a verdict.
+pub type Text = String<MAX_TEXT>;
+
+/// The answer to every request but `status`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Greets a client that said hello.
+    Hello {
+        /// The owner's version.
+        version: u16,
+        /// The owner's process number.
+        pid: u32,
+    },
+    /// Done; the text says what.
+    Done(Text),
+    /// Not done, and why.
+    Refused(Refusal, Text),
+}
+
+impl Verdict {
+    /// Done, with these words.
+    pub fn done(text: impl fmt::Display) -> Verdict {
+        Verdict::Done(history::line(text))
+    }
+
+    /// Not done, with these words.
+    pub fn refused(refusal: Refusal, text: impl fmt::Display) -> Verdict {
+        Verdict::Refused(refusal, history::line(text))
+    }
+
+    /// Reads a line without its newline.
+    pub fn parse(line: &str) -> Option<Verdict> {
+        let (word, rest) = split(line);
+        match word {
+            "reachback" => {
+                let (version, pid) = rest.split_once(' ')?;
+                Some(Verdict::Hello {
+                    version: version.parse().ok()?,
+                    pid: pid.parse().ok()?,
+                })
+            }
+            "ok" => Some(Verdict::done(rest)),
+            "no" => {
+                let (name, text) = split(rest);
+                let (refusal, _) = REFUSALS.iter().find(|(_, known)| *known == name)?;
+                Some(Verdict::refused(*refusal, text))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// The line, without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello { version, pid } => write!(f, "reachback {version} {pid}"),
+            Self::Done(text) => write!(f, "ok {text}"),
+            Self::Refused(refusal, text) => {
+                let name = REFUSALS.iter().find(|(known, _)| known == refusal);
+                write!(f, "no {} {text}", name.map_or("bad", |(_, name)| name))
+            }
+        }
+    }
+}
+
+/// Why a line is not a request.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum BadRequest {
+    /// No request has this form.
+    Unknown,
+    /// The version is not a number.
+    Version,
+    /// The time is not a number of milliseconds, or longer than [`MAX_WAIT`].
+    Time,
+    /// The forward is none.
+    Forward(ForwardError),
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("not a request"),
+            Self::Version => f.write_str("not a version"),
+            Self::Time => f.write_str("not a time in milliseconds of at most a day"),
+            Self::Forward(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BadRequest {}
+
+impl Request {
+    /// Reads a line without its newline.
+    ///
+    /// # Errors
+    /// See [`BadRequest`].
+    pub fn parse(line: &str) -> Result<Request, BadRequest> {
+        let forward = |text| ForwardSpec::parse(text).map_err(BadRequest::Forward);
+        let (word, rest) = split(line);
+        match (word, rest) {
+            ("reachback", version) => match version.parse() {
+                Ok(version) => Ok(Request::Hello(version)),
+                Err(_) => Err(BadRequest::Version),
+            },
+            ("forward", spec) => Ok(Request::Forward(forward(spec)?)),
+            ("cancel", spec) => Ok(Request::Cancel(forward(spec)?)),
+            ("withdraw", spec) => Ok(Request::Withdraw(forward(spec)?)),
+            ("wait", ms) => match ms.parse().map(Duration::from_millis) {
+                Ok(limit) if limit <= MAX_WAIT => Ok(Request::Wait(limit)),
+                _ => Err(BadRequest::Time),
+            },
+            ("check", "") => Ok(Request::Check),
+            ("status", "") => Ok(Request::Status),
+            ("reconnect", "") => Ok(Request::Reconnect),
+            ("stop", "") => Ok(Request::Stop),
+            _ => Err(BadRequest::Unknown),
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    /// The line, without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello(version) => write!(f, "reachback {version}"),
+            Self::Forward(spec) => write!(f, "forward {spec}"),
+            Self::Cancel(spec) => write!(f, "cancel {spec}"),
+            Self::Withdraw(spec) => write!(f, "withdraw {spec}"),
+            Self::Wait(limit) => write!(f, "wait {}", limit.as_millis()),
+            Self::Check => f.write_str("check"),
+            Self::Status => f.write_str("status"),
+            Self::Reconnect => f.write_str("reconnect"),
+            Self::Stop => f.write_str("stop"),
+        }
+    }
+}
+
+/// The first word and what follows it.
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! Which destination is next: the first, or one of its fallbacks.
+//!
+//! Each destination has its own backoff, so that what one server must not see again for minutes
+//! does not keep us from another. `docs/watchdog.md` has the rules in words.
+
+use core::time::Duration;
+
+use crate::backoff::{self, Backoff};
+use crate::failure::Class;
+use crate::time::Instant;
+
+/// Most fallbacks of one tunnel.
+pub const MAX_FALLBACKS: usize = 4;
+/// Most destinations of one tunnel: the first and its fallbacks.
+pub const MAX_DESTINATIONS: usize = 1 + MAX_FALLBACKS;
+/// Failures of class Normal in a row after which the next destination is tried. Any other class
+/// calls for minutes, so one is enough.
+pub const PATIENCE: u8 = 3;
+/// How long a tunnel to a fallback stays before the first destination is looked at again.
+pub const HOMEWARD: Duration = Duration::from_secs(600);
+
+#[derive(Copy, Clone, Debug)]
+struct Place {
+    backoff: Backoff,
+    /// Not to be tried before.
+    ready: Instant,
+    /// Not even when a link came back.
+    floor: Instant,
+    class: Class,
+}
+
+const FRESH: Place = Place {
+    backoff: Backoff::NEW,
+    ready: Instant(0),
+    floor: Instant(0),
+    class: Class::Normal,
+};
+
+/// The destinations of one tunnel, by index; 0 is the one that the caller named.
+#[derive(Clone, Debug)]
+pub struct Destinations {
+    places: [Place; MAX_DESTINATIONS],
+    count: usize,
+    current: usize,
+    /// Failures of the current one in a row.
+    failures: u8,
+    /// The fallback that worked before the first was tried again.
+    retreat: Option<usize>,
+}
+
+impl Destinations {
+    /// `count` destinations, at least 1 and at most [`MAX_DESTINATIONS`]; the first is current.
+    pub fn new(count: usize) -> Self {
+        Self {
+            places: [FRESH; MAX_DESTINATIONS],
+            count: count.clamp(1, MAX_DESTINATIONS),
+            current: 0,
+            failures: 0,
+            retreat: None,
+        }
+    }
+
+    /// Index of the destination of this attempt, or of the next one.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    /// An attempt or a connection ended, `rng` being 32 random bits: decides how long its
+    /// destination is left alone, and which one is next.
+    pub fn handle_failed(&mut self, now: Instant, class: Class, rng: u32) {
+        let place = &mut self.places[self.current];
+        place.ready = now + place.backoff.next(class, rng);
+        place.floor = now + backoff::range(class).floor;
+        place.class = class;
+        self.failures = self.failures.saturating_add(1);
+        if class != Class::Normal || self.failures >= PATIENCE {
+            self.move_on(now);
+        }
+    }
+
+    /// The current destination held a connection for a while: its failures are forgotten.
+    pub fn handle_stable(&mut self) {
+        self.places[self.current].backoff.reset();
+        self.failures = 0;
+        self.retreat = None;
+    }
+
+    /// A link came back: what kept us from the first may be over, unless it refused us.
+    pub fn handle_link_up(&mut self) {
+        if self.places[0].class == Class::Normal {
+            self.go(0);
+        }
+    }
+
+    /// The first answers: it is next, and one failure of it leads back to where we were.
+    pub fn go_home(&mut self) {
+        self.retreat = Some(self.current).filter(|&current| current != 0);
+        self.go(0);
+        self.failures = PATIENCE - 1;
+    }
+
+    /// When the current destination may be tried.
+    pub fn ready(&self) -> Instant {
+        self.places[self.current].ready
+    }
+
+    /// When it may be tried at the earliest if a link came back.
+    pub fn floor(&self) -> Instant {
+        self.places[self.current].floor
+    }
+
+    /// When to look for the first again, not before `at`; none if the current one is the first.
+    pub fn home_due(&self, at: Instant) -> Option<Instant> {
+        (self.current != 0).then(|| at.max(self.places[0].ready))
+    }
+
+    fn go(&mut self, index: usize) {
+        if index != self.current {
+            self.current = index;
+            self.failures = 0;
+        }
+    }
+
+    /// The one that may be tried first, in their order after the current one.
+    fn move_on(&mut self, now: Instant) {
+        self.failures = 0;
+        if let Some(retreat) = self.retreat.take() {
+            self.go(retreat);
+            return;
+        }
+        let order = (1..=self.count).map(|step| (self.current + step) % self.count);
+        // `min_by_key` gives the first of several that are equal.
+        if let Some(next) = order.min_by_key(|&index| self.places[index].ready.max(now)) {
+            self.go(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: u64 = 1000;
+
+    /// Fails the current destination once it may be tried, and gives the next one's index.
+    fn fail(destinations: &mut Destinations, now: &mut Instant, class: Class) -> usize {
+        *now = (*now).max(destinations.ready());
+        destinations.handle_failed(*now, class, u32::MAX);
+        destinations.current()
+    }
+
+    #[test]
+    fn fallbacks_are_tried_in_order_after_three_ordinary_failures_each() {
+        let mut destinations = Destinations::new(3);
+        let mut now = Instant(S);
+        let order: std::vec::Vec<_> = (0..9)
+            .map(|_| fail(&mut destinations, &mut now, Class::Normal))
+            .collect();
+        assert_eq!(order, [0, 0, 1, 1, 1, 2, 2, 2, 0]);
+    }
+
+    #[test]
+    fn a_refusal_that_calls_for_minutes_leads_on_at_once() {
+        for class in [Class::Slow, Class::HostKey, Class::Respect] {
+            let mut destinations = Destinations::new(2);
+            let mut now = Instant(S);
+            assert_eq!(fail(&mut destinations, &mut now, class), 1, "{class:?}");
+            assert!(
+                destinations.ready() <= now,
+                "the fallback waits for nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn a_destination_that_refused_is_left_alone_for_its_own_wait() {
+        let mut destinations = Destinations::new(2);
+        let mut now = Instant(S);
+        fail(&mut destinations, &mut now, Class::Slow);
+        let first_ready = destinations.places[0].ready;
+        while now < first_ready {
+            assert_eq!(
+                destinations.current(),
+                1,
+                "the first is not ready at {now:?}"
+            );
+            fail(&mut destinations, &mut now, Class::Normal);
+        }
+    }
+
+    #[test]
+    fn with_one_destination_there_is_nowhere_to_go() {
+        let mut destinations = Destinations::new(1);
+        let mut now = Instant(S);
+        for class in [Class::Normal, Class::Slow, Class::HostKey, Class::Respect] {
+            assert_eq!(fail(&mut destinations, &mut now, class), 0);
+            assert!(destinations.ready() > now);
+        }
+        assert_eq!(destinations.home_due(now), None);
+    }
+
+    #[test]
+    fn the_way_home_leads_back_to_the_fallback_that_worked_after_one_failure() {
+        let mut destinations = Destinations::new(3);
+        let mut now = Instant(S);
+        fail(&mut destinations, &mut now, Class::Slow);
+        fail(&mut destinations, &mut now, Class::Slow);
+        assert_eq!(destinations.current(), 2);
+        assert_eq!(
+            destinations.home_due(now + HOMEWARD),
+            Some((now + HOMEWARD).max(destinations.places[0].ready))
+        );
+        destinations.go_home();
+        assert_eq!(destinations.current(), 0);
+        assert_eq!(fail(&mut destinations, &mut now, Class::Normal), 2);
+    }
+
+    #[test]
+    fn a_link_that_came_back_leads_to_the_first_unless_it_refused_us() {
+        let mut now = Instant(S);
+        let mut unreachable = Destinations::new(2);
+        for _ in 0..3 {
+            fail(&mut unreachable, &mut now, Class::Normal);
+        }
+        assert_eq!(unreachable.current(), 1);
+        unreachable.handle_link_up();
+        assert_eq!(unreachable.current(), 0);
+
+        let mut refused = Destinations::new(2);
+        fail(&mut refused, &mut now, Class::Slow);
+        refused.handle_link_up();
+        assert_eq!(refused.current(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_destination_is_tried_before_its_time_and_there_is_always_a_next_one(
+            count in 1usize..=5,
+            steps in prop::collection::vec((0usize..4, any::<u32>(), any::<bool>()), 1..80),
+        ) {
+            let classes = [Class::Normal, Class::Slow, Class::HostKey, Class::Respect];
+            let mut destinations = Destinations::new(count);
+            let mut ready = [Instant(0); MAX_DESTINATIONS];
+            let mut now = Instant(S);
+            for (class, rng, link_up) in steps {
+                let current = destinations.current();
+                prop_assert!(current < count);
+                prop_assert_eq!(destinations.ready(), ready[current]);
+                // The longest wait of any class.
+                prop_assert!(destinations.ready().since(now) <= Duration::from_secs(1800));
+                now = now.max(destinations.ready());
+                destinations.handle_failed(now, classes[class], rng);
+                ready[current] = destinations.places[current].ready;
+                prop_assert!(ready[current].since(now) >= backoff::range(classes[class]).floor);
+                if link_up {
+                    destinations.handle_link_up();
+                }
+            }
+        }
+    }
+}

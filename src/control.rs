@@ -1,0 +1,424 @@
+//! The owner's side of the control socket: a few clients at a time, none of whom can make the
+//! loop wait.
+
+pub mod client;
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use log::{debug, warn};
+use mio::event::Event;
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+use reachback_core::control::{MAX_LINE, Refusal, Request, VERSION, Verdict};
+use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
+use reachback_core::time::Instant;
+
+use crate::exit::Exit;
+use crate::owner::Ownership;
+
+/// Clients at once; one more is told so and sent away.
+pub const CLIENTS: usize = 8;
+/// First token; above those of every tunnel.
+const TOKENS: usize = 1 << 20;
+/// Clients that are taken or sent away in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+/// Requests of one client in one turn.
+const REQUESTS_PER_TURN: usize = 4;
+/// How long a client may be silent, or leave an answer unread. While it waits for forwards its
+/// own limit holds.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the control socket can ask of a tunnel.
+pub trait Tunnel {
+    /// Adds a forward; in words what came of it.
+    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
+    /// Takes a forward away.
+    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
+    /// How many forwards are wanted.
+    fn forwards(&self) -> usize;
+    /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.
+    /// `limit` is when the asker goes away.
+    fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress;
+    /// The lines of a snapshot.
+    fn status(&self, now: Instant) -> String;
+    /// Connects anew.
+    fn reconnect(&mut self, now: Instant);
+    /// Ends; `why` is for the log.
+    fn stop(&mut self, why: &str, now: Instant);
+    /// True once it is ending.
+    fn is_ending(&self) -> bool;
+}
+
+/// How far forwards have come.
+#[derive(Debug)]
+pub enum Progress {
+    /// The server listens for all of them.
+    Confirmed,
+    /// Not yet; why, and whether that may change before the limit.
+    NotYet {
+        /// In words.
+        why: String,
+        /// False when nothing will be tried before the limit.
+        hope: bool,
+    },
+}
+
+/// The socket of one owner and its clients.
+pub struct Control {
+    ownership: Option<Ownership>,
+    listener: UnixListener,
+    acceptable: bool,
+    clients: [Option<Client>; CLIENTS],
+}
+
+impl Control {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`crate::exit::OS`] when the kernel refuses to watch the socket.
+    pub fn new(ownership: Ownership, registry: &Registry) -> Result<Control, Exit> {
+        let failed = |error: io::Error| Exit::os("cannot watch the control socket", error);
+        let mut listener = UnixListener::from_std(ownership.listener().map_err(failed)?);
+        registry
+            .register(&mut listener, Token(TOKENS), Interest::READABLE)
+            .map_err(failed)?;
+        Ok(Control {
+            ownership: Some(ownership),
+            listener,
+            acceptable: true,
+            clients: Default::default(),
+        })
+    }
+
+    /// Whether a token is of this socket.
+    pub fn owns(token: Token) -> bool {
+        token.0 >= TOKENS
+    }
+
+    /// The socket or one of its clients is ready.
+    pub fn handle_ready(&mut self, event: &Event) {
+        match event.token().0 - TOKENS {
+            0 => self.acceptable = true,
+            place => {
+                if let Some(Some(client)) = self.clients.get_mut(place - 1) {
+                    client.readable |= event.is_readable() || event.is_read_closed();
+                    client.writable |= event.is_writable() || event.is_write_closed();
+                }
+            }
+        }
+    }
+
+    /// When the next turn is due at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.clients.iter().flatten().map(|c| c.deadline).min()
+    }
+
+    /// One turn; true when there is more to do at once.
+    pub fn drive(&mut self, tunnel: &mut impl Tunnel, registry: &Registry, now: Instant) -> bool {
+        let mut more = false;
+        for slot in &mut self.clients {
+            if let Some(client) = slot {
+                match client.drive(tunnel, now) {
+                    Turn::Idle => {}
+                    Turn::More => more = true,
+                    Turn::Over => {
+                        // The last thing that it asked for may still be to be done.
+                        more = true;
+                        let _ = registry.deregister(&mut client.stream);
+                        *slot = None;
+                    }
+                }
+            }
+        }
+        let before = self.clients.iter().flatten().count();
+        more |= self.accept(registry, now);
+        more || self.clients.iter().flatten().count() > before
+    }
+
+    /// True when there may be more to take.
+    fn accept(&mut self, registry: &Registry, now: Instant) -> bool {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.acceptable {
+                return false;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => self.welcome(stream, registry, now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        warn!("cannot take a control client: {error}");
+                    }
+                    self.acceptable = false;
+                }
+            }
+        }
+        self.acceptable
+    }
+
+    fn welcome(&mut self, mut stream: UnixStream, registry: &Registry, now: Instant) {
+        // The directory's mode keeps others out already.
+        match getsockopt(&stream, sockopt::PeerCredentials) {
+            Ok(peer) if peer.uid() == 0 || peer.uid() == geteuid().as_raw() => {}
+            _ => {
+                debug!("a control client of another user was sent away");
+                return;
+            }
+        }
+        let Some(place) = self.clients.iter().position(Option::is_none) else {
+            let text = format!("{CLIENTS} clients are being served: try again");
+            // A new socket takes a line; a client that is gone misses nothing.
+            let _ = writeln!(stream, "{}", Verdict::refused(Refusal::Busy, text));
+            return;
+        };
+        let token = Token(TOKENS + 1 + place);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match registry.register(&mut stream, token, interest) {
+            Ok(()) => self.clients[place] = Some(Client::new(stream, now)),
+            Err(error) => warn!("cannot watch a control client: {error}"),
+        }
+    }
+
+    /// Keeps the callers' orders for the case that this process restarts itself.
+    pub fn keep_orders(&self, orders: &str) {
+        let kept = self.ownership.as_ref().map(|own| own.keep_orders(orders));
+        if let Some(Err(error)) = kept {
+            warn!("cannot keep what callers ordered for a restart: {error}");
+        }
+    }
+
+    /// The tunnel has ended: tells those who wait, and removes the files.
+    pub fn end(mut self, why: &str) {
+        for client in self.clients.iter_mut().flatten() {
+            if client.waiting {
+                client.say(&Verdict::refused(Refusal::Ended, why));
+            }
+            client.writable = true;
+            client.write();
+        }
+        if let Some(ownership) = self.ownership.take() {
+            ownership.release();
+        }
+    }
+}
+
+enum Turn {
+    Idle,
+    More,
+    Over,
+}
+
+/// One client. Its buffers are one line and one answer: the next request is read when the
+/// answer to the last one is gone.
+struct Client {
+    stream: UnixStream,
+    readable: bool,
+    writable: bool,
+    /// What came of the next request.
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    greeted: bool,
+    /// It will send no more, or must not.
+    closing: bool,
+    waiting: bool,
+    deadline: Instant,
+    /// The forwards it added.
+    added: Vec<ForwardSpec>,
+}
+
+impl Client {
+    fn new(stream: UnixStream, now: Instant) -> Client {
+        Client {
+            stream,
+            readable: true,
+            writable: true,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            greeted: false,
+            closing: false,
+            waiting: false,
+            deadline: now + DEADLINE,
+            added: Vec::new(),
+        }
+    }
+
+    fn drive(&mut self, tunnel: &mut impl Tunnel, now: Instant) -> Turn {
+        if self.waiting {
+            self.wait(tunnel, now);
+        }
+        let mut handled = false;
+        for _ in 0..REQUESTS_PER_TURN {
+            self.write();
+            if !self.output.is_empty() {
+                break;
+            }
+            if self.closing {
+                return Turn::Over;
+            }
+            let Some(line) = self.line() else {
+                break;
+            };
+            self.deadline = now + DEADLINE;
+            self.handle(&line, tunnel, now);
+            handled = true;
+        }
+        self.write();
+        if now >= self.deadline || (self.closing && self.output.is_empty()) {
+            return Turn::Over;
+        }
+        // What was asked for is done in the tunnel's next turn.
+        let more = handled || (self.readable && self.output.is_empty());
+        if more { Turn::More } else { Turn::Idle }
+    }
+
+    /// The next whole line. Reads at most as much as a line may have; the end of the stream, an
+    /// error and a line that is too long are the end of the client.
+    fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                return match String::from_utf8(line) {
+                    Ok(line) => Some(line.trim_end_matches('\n').to_owned()),
+                    Err(_) => Some(String::new()),
+                };
+            }
+            if self.input.len() > MAX_LINE {
+                self.say(&Verdict::refused(Refusal::Bad, "line too long"));
+                self.closing = true;
+                return None;
+            }
+            if !self.readable {
+                return None;
+            }
+            let mut buffer = [0; MAX_LINE];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    // Nobody reads the answer to a wait any more.
+                    self.readable = false;
+                    self.closing = true;
+                    return None;
+                }
+                Ok(n) => self.input.extend(&buffer[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.readable = false;
+                    self.closing |= error.kind() != io::ErrorKind::WouldBlock;
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, line: &str, tunnel: &mut impl Tunnel, now: Instant) {
+        // One that waits and asks for something else waits no more.
+        self.waiting = false;
+        let request = match Request::parse(line) {
+            Ok(request) => request,
+            Err(bad) => return self.say(&Verdict::refused(Refusal::Bad, bad)),
+        };
+        if !self.greeted && !matches!(request, Request::Hello(_)) {
+            self.closing = true;
+            return self.say(&Verdict::refused(Refusal::Bad, "say hello first"));
+        }
+        let verdict = match request {
+            Request::Hello(VERSION) => {
+                self.greeted = true;
+                Verdict::Hello {
+                    version: VERSION,
+                    pid: std::process::id(),
+                }
+            }
+            Request::Hello(_) => {
+                self.closing = true;
+                let text = format!("this owner speaks version {VERSION}");
+                Verdict::refused(Refusal::Version, text)
+            }
+            Request::Check => Verdict::done("running"),
+            Request::Forward(_) if tunnel.is_ending() => {
+                Verdict::refused(Refusal::Ended, "the tunnel is ending")
+            }
+            Request::Forward(spec) => {
+                let verdict = tunnel.add_forward(&spec, now);
+                if matches!(verdict, Verdict::Done(_))
+                    && self.added.len() < MAX_FORWARDS
+                    && !self.added.contains(&spec)
+                {
+                    self.added.push(spec);
+                }
+                verdict
+            }
+            Request::Cancel(spec) => tunnel.remove_forward(&spec, now),
+            Request::Withdraw(spec) => {
+                let verdict = tunnel.remove_forward(&spec, now);
+                if matches!(verdict, Verdict::Done(_)) && tunnel.forwards() == 0 {
+                    tunnel.stop("the last forward was taken away", now);
+                    Verdict::done("forward taken away, and the connection with it: it was the last")
+                } else {
+                    verdict
+                }
+            }
+            Request::Wait(limit) => {
+                self.waiting = true;
+                self.deadline = now + limit;
+                return self.wait(tunnel, now);
+            }
+            Request::Status => {
+                let lines = tunnel.status(now);
+                self.output.extend(lines.as_bytes());
+                return;
+            }
+            Request::Reconnect => {
+                tunnel.reconnect(now);
+                Verdict::done("connecting anew")
+            }
+            Request::Stop => {
+                tunnel.stop("asked to", now);
+                Verdict::done("ending")
+            }
+        };
+        self.say(&verdict);
+    }
+
+    fn wait(&mut self, tunnel: &impl Tunnel, now: Instant) {
+        let late = now >= self.deadline;
+        let verdict = match tunnel.confirmed(&self.added, self.deadline) {
+            Progress::Confirmed => Verdict::done("forwards confirmed"),
+            Progress::NotYet { why, hope } if late || !hope => {
+                Verdict::refused(Refusal::NotYet, why)
+            }
+            Progress::NotYet { .. } => return,
+        };
+        self.waiting = false;
+        self.deadline = now + DEADLINE;
+        self.say(&verdict);
+    }
+
+    fn say(&mut self, verdict: &Verdict) {
+        self.output.extend(format!("{verdict}\n").into_bytes());
+    }
+
+    /// Writes what the client takes at once.
+    fn write(&mut self) {
+        while self.writable && self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.writable = false;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.closing = true;
+                        self.output.clear();
+                    }
+                }
+            }
+        }
+        if self.written >= self.output.len() {
+            self.output = Vec::new();
+            self.written = 0;
+        }
+    }
+}

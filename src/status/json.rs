@@ -1,0 +1,179 @@
+//! The document for programs; `docs/status-json.md` describes it.
+
+use std::fmt::Write;
+
+use reachback_core::control::{ForwardStatus, Link, Snapshot};
+use reachback_core::forwards::ForwardState;
+use reachback_core::history::Event;
+use reachback_core::time::Instant;
+
+use super::Tunnel;
+use super::target::Answer;
+
+/// Version of the document. It changes when a member is renamed, removed or changes its
+/// meaning; new members may come without.
+pub const VERSION: u32 = 1;
+
+/// The document: one line.
+pub fn document(tunnels: &[Tunnel]) -> String {
+    let tunnels: Vec<String> = tunnels.iter().map(tunnel).collect();
+    format!(
+        "{{\"schema\":\"reachback-status\",\"version\":{VERSION},\"tunnels\":[{}]}}\n",
+        tunnels.join(",")
+    )
+}
+
+fn tunnel(tunnel: &Tunnel) -> String {
+    let snapshot = &*tunnel.snapshot;
+    let now = snapshot.now;
+    let (address, stage, next) = match &snapshot.link {
+        Link::Up(address) => (Some(address.as_str()), None, None),
+        Link::Connecting(stage) => (None, Some(stage.as_str()), None),
+        Link::Waiting(until) => (None, None, Some(until_ms(*until, now))),
+        Link::Ending => (None, None, None),
+    };
+    let failure = Some(snapshot.failure.as_str()).filter(|why| !why.is_empty());
+    let forwards = snapshot.forwards.iter().zip(&tunnel.targets);
+    let forwards = forwards
+        .map(|(f, answer)| forward(f, answer, now))
+        .collect();
+    let events = snapshot.events.iter().map(|e| event(e, snapshot)).collect();
+    let mut object = Object::default();
+    object.text("user", &snapshot.user);
+    object.text("host", &snapshot.host);
+    object.number("port", u64::from(snapshot.port));
+    let fallback = Some(snapshot.fallback.as_str()).filter(|fallback| !fallback.is_empty());
+    object.optional_text("fallback", fallback);
+    object.text("state", tunnel.state());
+    object.number("state_for_ms", age_ms(snapshot.since, now));
+    object.optional_text("address", address);
+    object.optional_text("stage", stage);
+    object.optional_number("next_attempt_in_ms", next);
+    object.optional_text("last_failure", failure);
+    object.optional_number("round_trip_ms", snapshot.round_trip_ms.map(u64::from));
+    object.number("connections_now", u64::from(snapshot.serving));
+    object.number("connections_total", snapshot.served);
+    object.number("bytes_in", snapshot.bytes_in);
+    object.number("bytes_out", snapshot.bytes_out);
+    object.number("logins", u64::from(snapshot.logins));
+    object.number("losses", u64::from(snapshot.lost));
+    object.optional_number(
+        "max_lifetime_left_ms",
+        snapshot.ends.map(|at| until_ms(at, now)),
+    );
+    object.optional_number(
+        "idle_left_ms",
+        snapshot.idle_ends.map(|at| until_ms(at, now)),
+    );
+    object.number("pid", u64::from(snapshot.pid));
+    object.text("program_version", &snapshot.program);
+    object.number("running_for_ms", age_ms(snapshot.started, now));
+    object.text("time", &super::utc(snapshot.wall_s));
+    object.list("forwards", forwards);
+    object.list("events", events);
+    object.end()
+}
+
+fn forward(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
+    let spec = &forward.spec;
+    let (state, port, retry) = match forward.state {
+        ForwardState::Confirmed { port } => ("listening", Some(port), None),
+        ForwardState::Refused { retry_at } => ("refused", None, Some(until_ms(retry_at, now))),
+        ForwardState::Requested { .. } => ("requested", None, None),
+        ForwardState::Idle | ForwardState::Cancelling { .. } => ("idle", None, None),
+    };
+    let (answers, why) = match answer {
+        Answer::Answers => (Some(true), None),
+        Answer::Silent(why) => (Some(false), Some(why.as_str())),
+        Answer::NotAsked => (None, None),
+    };
+    let mut object = Object::default();
+    object.text("bind", spec.bind.wire());
+    object.number("requested_port", u64::from(spec.port));
+    object.text("state", state);
+    object.optional_number("server_port", port.map(u64::from));
+    object.optional_number("next_try_in_ms", retry);
+    object.text("target_host", &spec.host);
+    object.number("target_port", u64::from(spec.host_port));
+    object.optional("target_answers", answers.map(|answers| answers.to_string()));
+    object.optional_text("target_failure", why);
+    object.end()
+}
+
+fn event(event: &Event, snapshot: &Snapshot) -> String {
+    let mut object = Object::default();
+    object.text("kind", event.kind.name());
+    object.text("text", &event.text);
+    object.number("times", u64::from(event.times));
+    object.number("ago_ms", age_ms(event.at, snapshot.now));
+    object.number("monotonic_ms", event.at.0);
+    object.text("time", &super::utc(event.wall_s));
+    object.end()
+}
+
+fn age_ms(at: Instant, now: Instant) -> u64 {
+    now.since(at).as_millis() as u64
+}
+
+fn until_ms(at: Instant, now: Instant) -> u64 {
+    at.since(now).as_millis() as u64
+}
+
+/// A JSON object being written; every member is always there, `null` if it has no value.
+#[derive(Default)]
+struct Object(String);
+
+impl Object {
+    fn raw(&mut self, name: &str, value: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        let _ = write!(self.0, "\"{name}\":{value}");
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.raw(name, &quoted(value));
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.raw(name, &value.to_string());
+    }
+
+    fn optional(&mut self, name: &str, value: Option<String>) {
+        self.raw(name, value.as_deref().unwrap_or("null"));
+    }
+
+    fn optional_text(&mut self, name: &str, value: Option<&str>) {
+        self.optional(name, value.map(quoted));
+    }
+
+    fn optional_number(&mut self, name: &str, value: Option<u64>) {
+        self.optional(name, value.map(|value| value.to_string()));
+    }
+
+    fn list(&mut self, name: &str, values: Vec<String>) {
+        self.raw(name, &format!("[{}]", values.join(",")));
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// A JSON string (RFC 8259, 7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,142 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use reachback_core::control::ForwardStatus;
+use reachback_core::forward::ForwardSpec;
+use reachback_core::history::{self, Event, Kind};
+use reachback_core::time::Instant;
+
+const NOW: Instant = Instant(10_000_000);
+
+fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
+    let mut snapshot = Box::new(Snapshot {
+        pid: 4711,
+        program: history::line("0.1.0"),
+        user: history::line("op"),
+        host: history::line("hub.example"),
+        port: 22,
+        now: NOW,
+        wall_s: 1_795_400_000,
+        started: Instant(0),
+        link,
+        since: Instant(2_500_000),
+        round_trip_ms: Some(42),
+        serving: 1,
+        served: 17,
+        bytes_in: 999,
+        bytes_out: 12_345_678,
+        logins: 3,
+        lost: 2,
+        failure: history::line("the \"server\" stopped answering"),
+        ..Snapshot::default()
+    });
+    for (n, &state) in states.iter().enumerate() {
+        let spec = ForwardSpec::parse(&format!("{}:localhost:22", 1111 + n)).unwrap();
+        snapshot
+            .forwards
+            .push(ForwardStatus { spec, state })
+            .unwrap();
+    }
+    let event = Event {
+        at: Instant(9_990_000),
+        wall_s: 1_795_399_990,
+        times: 3,
+        kind: Kind::Lost,
+        text: history::line("gone"),
+    };
+    snapshot.events.push(event).unwrap();
+    Tunnel {
+        targets: vec![target::Answer::Answers; states.len()],
+        snapshot,
+    }
+}
+
+const CONFIRMED: ForwardState = ForwardState::Confirmed { port: 1111 };
+const REFUSED: ForwardState = ForwardState::Refused {
+    retry_at: Instant(10_012_000),
+};
+
+fn up() -> Link {
+    Link::Up(history::line("192.0.2.7"))
+}
+
+#[test]
+fn the_exit_status_says_up_partly_or_down() {
+    let connecting = Link::Connecting(history::line("key exchange"));
+    for (link, states, code, state) in [
+        (up(), &[CONFIRMED][..], UP, "up"),
+        (up(), &[CONFIRMED, REFUSED], PARTLY, "partly-up"),
+        (connecting, &[ForwardState::Idle], PARTLY, "connecting"),
+        (Link::Waiting(NOW), &[ForwardState::Idle], DOWN, "waiting"),
+        (Link::Ending, &[CONFIRMED], DOWN, "ending"),
+    ] {
+        let tunnel = tunnel(link, states);
+        assert_eq!((tunnel.code(), tunnel.state()), (code, state));
+    }
+}
+
+#[test]
+fn the_page_answers_the_questions_of_a_person() {
+    let text = page::page(&tunnel(up(), &[CONFIRMED, REFUSED]));
+    for part in [
+        "op@hub.example port 22: partly up, 1 of 2 forwards for 2 h 5 min (192.0.2.7)\n",
+        "server port 1111 to localhost:22: listening; the target answers\n",
+        "server port 1112 to localhost:22: refused by the server, waiting for port, next try in 12 s;",
+        "last round trip: 42 ms\n",
+        "connections: 1 now, 17 so far; 999 bytes in, 12.3 MB out\n",
+        "logged in 3 times, lost twice, last: the \"server\" stopped answering\n",
+        "process 4711, running for 2 h 46 min, version 0.1.0\n",
+        "2026-11-23T02:13:10Z (10 s ago) connection lost: gone (3 times in a row)\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+    let down = page::page(&tunnel(
+        Link::Waiting(Instant(10_061_000)),
+        &[ForwardState::Idle],
+    ));
+    assert!(
+        down.contains(": down for 2 h 5 min; next attempt in 1 min 1 s\n"),
+        "{down}"
+    );
+    assert!(
+        down.contains("  because: the \"server\" stopped answering\n"),
+        "{down}"
+    );
+}
+
+#[test]
+fn the_document_escapes_its_texts_and_has_every_member() {
+    let text = json::document(&[tunnel(Link::Waiting(Instant(10_061_000)), &[REFUSED])]);
+    for part in [
+        "{\"schema\":\"reachback-status\",\"version\":1,\"tunnels\":[{\"user\":\"op\",",
+        "\"state\":\"waiting\",\"state_for_ms\":7500000,\"address\":null,",
+        "\"next_attempt_in_ms\":61000,",
+        "\"last_failure\":\"the \\\"server\\\" stopped answering\"",
+        "\"state\":\"refused\",\"server_port\":null,\"next_try_in_ms\":12000,",
+        "\"target_answers\":true,\"target_failure\":null}",
+        "{\"kind\":\"lost\",\"text\":\"gone\",\"times\":3,\"ago_ms\":10000,\"monotonic_ms\":9990000,",
+    ] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+    assert_eq!(text.matches('{').count(), text.matches('}').count());
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn dates_are_those_of_the_calendar() {
+    // date -u -d @N
+    assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+    assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+    assert_eq!(utc(1_709_251_199), "2024-02-29T23:59:59Z");
+    assert_eq!(utc(1_735_689_600), "2025-01-01T00:00:00Z");
+    assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+}
+
+#[test]
+fn amounts_and_spans_have_the_unit_that_fits() {
+    assert_eq!(page::amount(0), "0 bytes");
+    assert_eq!(page::amount(1_000), "1.0 kB");
+    assert_eq!(page::amount(999_999), "999.9 kB");
+    assert_eq!(page::amount(5_000_000_000_000_000), "5000.0 TB");
+    assert_eq!(page::span(Duration::from_secs(59)), "59 s");
+    assert_eq!(page::span(Duration::from_secs(90_000)), "1 d 1 h");
+}

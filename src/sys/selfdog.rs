@@ -1,0 +1,417 @@
+//! The process's own health: a turn of the loop that does not end, a panic or a fatal signal
+//! restarts the program in place, with the arguments, the environment and the process number
+//! that it had. `docs/watchdog.md` has the rules.
+//!
+//! What runs in a signal handler here uses only what was prepared before and only system calls
+//! that signal-safety(7) lists (and chdir(2), execve(2), which it lists as well).
+
+use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
+use std::fmt::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::panic::PanicHookInfo;
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::signal::{
+    SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, sigaction,
+};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use reachback_core::backoff;
+
+use super::signals;
+use crate::exit::{self, Exit};
+
+/// How long one turn of the loop may take.
+const STALL: Duration = Duration::from_secs(60);
+/// Carries the count and the reason over exec: `PID COUNT REASON`.
+const MARKER: &str = "REACHBACK_RESTARTED";
+/// Room for the marker with its name and its end, bytes.
+const MARKER_BYTES: usize = 256;
+/// Signals after which this process cannot go on. `SIGABRT` is how a failed allocation ends.
+const FATAL: [(Signal, &[u8]); 5] = [
+    (Signal::SIGSEGV, b"signal SIGSEGV"),
+    (Signal::SIGBUS, b"signal SIGBUS"),
+    (Signal::SIGILL, b"signal SIGILL"),
+    (Signal::SIGFPE, b"signal SIGFPE"),
+    (Signal::SIGABRT, b"signal SIGABRT"),
+];
+
+/// Everything that a restart needs, made before anything can go wrong and never freed.
+struct Prepared {
+    /// Null-terminated, as execve(2) takes them.
+    argv: Vec<*const c_char>,
+    /// The last entry before the null is `marker`.
+    envp: Vec<*const c_char>,
+    marker: [u8; MARKER_BYTES],
+    /// Where relative names in the arguments start.
+    directory: CString,
+    mask: SigSet,
+    restarts: u32,
+    started_ms: u64,
+}
+
+static PREPARED: AtomicPtr<Prepared> = AtomicPtr::new(ptr::null_mut());
+/// A restart is under way; a second cause on top of it adds nothing.
+static RESTARTING: AtomicBool = AtomicBool::new(false);
+
+/// What this process is the restart of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// How many in a row, this one included.
+    pub count: u32,
+    /// Why, fit for a log.
+    pub reason: String,
+    /// How long to wait before anything else.
+    pub delay: Duration,
+}
+
+/// Whether this process restarted itself. The number of the process is part of the marker, so
+/// that a variable that was passed on to another process means nothing there.
+pub fn restarted() -> Option<Restart> {
+    let value = std::env::var(MARKER).ok()?;
+    parse_marker(&value, std::process::id())
+}
+
+fn parse_marker(value: &str, own_pid: u32) -> Option<Restart> {
+    let mut parts = value.splitn(3, ' ');
+    let pid: u32 = parts.next()?.parse().ok()?;
+    let count: u32 = parts.next()?.parse().ok()?;
+    let reason = parts.next()?.to_owned();
+    (pid == own_pid && count > 0).then(|| Restart {
+        count,
+        reason,
+        delay: backoff::restart_delay(count),
+    })
+}
+
+/// Prepares restarts: arguments, environment and working directory are those of this moment.
+/// `before` is what this process is the restart of.
+pub fn prepare(before: Option<&Restart>) {
+    let arguments = std::env::args_os().map(OsString::into_vec);
+    let variables = std::env::vars_os()
+        .filter(|(name, _)| name != MARKER)
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let prepared = Box::leak(Box::new(Prepared {
+        argv: c_strings(arguments),
+        envp: c_strings(variables),
+        marker: [0; MARKER_BYTES],
+        directory: CString::new(directory.into_os_string().into_vec()).unwrap_or_default(),
+        // The new process finds what was sent meanwhile, once it listens.
+        mask: signals::handled(),
+        restarts: before.map_or(0, |restart| restart.count),
+        started_ms: now_ms(),
+    }));
+    let marker = prepared.marker.as_ptr().cast::<c_char>();
+    prepared.argv.push(ptr::null());
+    prepared.envp.extend([marker, ptr::null()]);
+    PREPARED.store(prepared, Ordering::Release);
+}
+
+/// The working directory of [`prepare`]'s moment.
+pub fn directory() -> PathBuf {
+    let prepared = PREPARED.load(Ordering::Acquire);
+    if prepared.is_null() {
+        return PathBuf::from("/");
+    }
+    // SAFETY: set once to a leaked box whose `directory` nothing changes.
+    let directory = unsafe { &(*prepared).directory };
+    PathBuf::from(OsStr::from_bytes(directory.as_bytes()))
+}
+
+/// Text that cannot hold a zero byte: it came from the kernel as C strings.
+fn c_strings(texts: impl Iterator<Item = Vec<u8>>) -> Vec<*const c_char> {
+    texts
+        .filter_map(|text| CString::new(text).ok())
+        .map(|text| text.into_raw().cast_const())
+        .collect()
+}
+
+/// Waits as a restarted process has to. False if `SIGTERM` or `SIGINT` ended the wait.
+pub fn hold(delay: Duration) -> bool {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    if set.thread_block().is_err() {
+        return true;
+    }
+    let deadline_ms = now_ms() + delay.as_millis() as u64;
+    loop {
+        let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
+        let timeout = nix::sys::time::TimeSpec::from_duration(left);
+        // SAFETY: both pointers are to living values of the right types; no siginfo is wanted.
+        let got = unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), timeout.as_ref()) };
+        match (got, nix::errno::Errno::last()) {
+            (-1, nix::errno::Errno::EINTR) => {}
+            (-1, _) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// Takes over panics and fatal signals from now on.
+///
+/// # Errors
+/// sigaction(2)'s.
+pub fn guard() -> nix::Result<()> {
+    std::panic::set_hook(Box::new(panicked));
+    let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
+    let fatal = SigAction::new(SigHandler::SigAction(fatal), flags, SigSet::all());
+    let stalled = SigAction::new(SigHandler::SigAction(stalled), flags, SigSet::all());
+    for (signal, _) in FATAL {
+        // SAFETY: the handler makes only async-signal-safe calls, see `restart`.
+        unsafe { sigaction(signal, &fatal) }?;
+    }
+    // SAFETY: as above.
+    unsafe { sigaction(Signal::SIGALRM, &stalled) }?;
+    Ok(())
+}
+
+/// Watches one turn of the loop after the other.
+pub struct Selfdog {
+    timer: Timer,
+    limit: Duration,
+}
+
+impl Selfdog {
+    /// Calls [`guard`] and makes the timer. Call it after [`prepare`] and
+    /// after the fork.
+    ///
+    /// # Errors
+    /// [`exit::OS`] when the kernel refuses a timer or a handler.
+    pub fn start() -> Result<Selfdog, Exit> {
+        let refused = |error: nix::Error| Exit::os("cannot watch over this process", error);
+        guard().map_err(refused)?;
+        let notify = SigevNotify::SigevSignal {
+            signal: Signal::SIGALRM,
+            si_value: 0,
+        };
+        // CLOCK_MONOTONIC stands still in suspend: a turn that was suspended is no stall.
+        let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify)).map_err(refused)?;
+        Ok(Selfdog {
+            timer,
+            limit: faults::limit().unwrap_or(STALL),
+        })
+    }
+
+    /// The loop woke up: this turn has [`STALL`] to end.
+    pub fn turn_begins(&mut self) {
+        self.set(self.limit);
+        faults::cause();
+    }
+
+    /// The loop is about to wait, for however long: the timer is off, so it wakes nobody.
+    pub fn turn_ends(&mut self) {
+        self.set(Duration::ZERO);
+    }
+
+    fn set(&mut self, limit: Duration) {
+        // Fails only for a timer that does not exist or a time that is none.
+        let _ = self.timer.set(
+            Expiration::OneShot(limit.into()),
+            TimerSetTimeFlags::empty(),
+        );
+    }
+}
+
+/// Restarts because of something that this process found out itself. Gives back only before
+/// [`prepare`].
+pub fn restart_because(reason: &str) {
+    restart(reason.as_bytes());
+}
+
+fn panicked(info: &PanicHookInfo<'_>) {
+    let mut reason = Reason::default();
+    let place = info.location().map_or(("?", 0), |l| (l.file(), l.line()));
+    let payload = info.payload();
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let _ = write!(reason, "panic at {}:{}: {text}", place.0, place.1);
+    restart(&reason.text[..reason.len]);
+}
+
+extern "C" fn fatal(number: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    let name = FATAL
+        .iter()
+        .find(|(signal, _)| *signal as c_int == number)
+        .map_or(&b"a fatal signal"[..], |(_, name)| name);
+    restart(name);
+}
+
+extern "C" fn stalled(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the kernel hands a valid siginfo to a handler with SA_SIGINFO.
+    let code = unsafe { (*info).si_code };
+    // Another process's SIGALRM says nothing about the loop.
+    if code == libc::SI_TIMER {
+        restart(b"the loop made no progress for 60 s");
+    }
+}
+
+/// Replaces the process image. Async-signal-safe: no allocation, no lock, system calls only.
+/// Gives back only before [`prepare`], or when a restart is under way already.
+fn restart(reason: &[u8]) {
+    let prepared = PREPARED.load(Ordering::Acquire);
+    if prepared.is_null() || RESTARTING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    // SAFETY: a leaked box; RESTARTING makes this the only place that touches it from now on.
+    let prepared = unsafe { &mut *prepared };
+    let count = next_count(
+        prepared.restarts,
+        now_ms().saturating_sub(prepared.started_ms),
+    );
+    let pid = nix::unistd::getpid().as_raw();
+    write_marker(&mut prepared.marker, pid.unsigned_abs(), count, reason);
+    // SAFETY: every pointer was prepared, null-terminated where the call wants it, and lives for
+    // ever; the calls are async-signal-safe. `/proc/self/exe` is this very file, even if it was
+    // replaced by a newer one meanwhile.
+    unsafe {
+        // Without its directory, absolute names in the arguments still hold.
+        let _ = libc::chdir(prepared.directory.as_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, prepared.mask.as_ref(), ptr::null_mut());
+        let exe = c"/proc/self/exe";
+        libc::execve(exe.as_ptr(), prepared.argv.as_ptr(), prepared.envp.as_ptr());
+        libc::_exit(exit::OS.into());
+    }
+}
+
+/// Restarts in a row, this one included; a process that was healthy for a while starts over.
+fn next_count(before: u32, lived_ms: u64) -> u32 {
+    if lived_ms >= backoff::RESTART_HEALTHY.as_millis() as u64 {
+        1
+    } else {
+        before.saturating_add(1)
+    }
+}
+
+/// Writes `REACHBACK_RESTARTED=PID COUNT REASON` and its end, cut to the room there is; bytes
+/// that are no printable ASCII become `?`.
+fn write_marker(marker: &mut [u8; MARKER_BYTES], pid: u32, count: u32, reason: &[u8]) {
+    let (mut pid_digits, mut count_digits) = ([0; 10], [0; 10]);
+    let parts = [
+        MARKER.as_bytes(),
+        b"=",
+        decimal(pid, &mut pid_digits),
+        b" ",
+        decimal(count, &mut count_digits),
+        b" ",
+        reason,
+    ];
+    let room = MARKER_BYTES - 1;
+    let bytes = parts.iter().copied().flatten();
+    let mut length = 0;
+    for (slot, &byte) in marker[..room].iter_mut().zip(bytes) {
+        *slot = if (b' '..=b'~').contains(&byte) {
+            byte
+        } else {
+            b'?'
+        };
+        length += 1;
+    }
+    marker[length] = 0;
+}
+
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        return 0;
+    };
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    seconds * 1000 + u64::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000
+}
+
+/// Text on the stack: a panic may come from an allocation.
+struct Reason {
+    text: [u8; MARKER_BYTES],
+    len: usize,
+}
+
+impl Default for Reason {
+    fn default() -> Self {
+        Reason {
+            text: [0; MARKER_BYTES],
+            len: 0,
+        }
+    }
+}
+
+impl Write for Reason {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (slot, &byte) in self.text[self.len..].iter_mut().zip(text.as_bytes()) {
+            *slot = byte;
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Faults that tests ask for: `REACHBACK_TEST_FAULT=stall:FILE` or `panic:FILE` brings one about
+/// in the first turn that finds FILE, which it removes; without `:FILE` in every first turn.
+/// `REACHBACK_TEST_STALL_MS` shortens [`STALL`]. Not part of a release.
+#[cfg(any(debug_assertions, feature = "test-faults"))]
+pub mod faults {
+    use std::time::Duration;
+
+    /// `REACHBACK_TEST_HOMEWARD_MS` shortens the stay at a fallback.
+    pub fn homeward() -> Option<Duration> {
+        let text = std::env::var("REACHBACK_TEST_HOMEWARD_MS").ok()?;
+        Some(Duration::from_millis(text.parse().ok()?))
+    }
+
+    pub(super) fn limit() -> Option<Duration> {
+        let text = std::env::var("REACHBACK_TEST_STALL_MS").ok()?;
+        Some(Duration::from_millis(text.parse().ok()?))
+    }
+
+    pub(super) fn cause() {
+        let Ok(fault) = std::env::var("REACHBACK_TEST_FAULT") else {
+            return;
+        };
+        let (kind, file) = fault.split_once(':').unwrap_or((&fault, ""));
+        if !file.is_empty() && std::fs::remove_file(file).is_err() {
+            return;
+        }
+        match kind {
+            "stall" => loop {
+                std::hint::spin_loop();
+            },
+            "panic" => panic!("asked for by a test"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(not(any(debug_assertions, feature = "test-faults")))]
+pub mod faults {
+    /// No test has a say in a release.
+    pub fn homeward() -> Option<std::time::Duration> {
+        None
+    }
+
+    pub(super) fn limit() -> Option<std::time::Duration> {
+        None
+    }
+
+    pub(super) fn cause() {}
+}
+
+#[cfg(test)]
+mod tests;

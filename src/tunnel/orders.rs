@@ -1,0 +1,232 @@
+//! What the control socket asks of a tunnel, and the limits after which it ends by itself.
+
+use log::info;
+use reachback_core::control::{Refusal, Request, Verdict};
+use reachback_core::forward::ForwardSpec;
+use reachback_core::forwards::ForwardState;
+use reachback_core::history::Kind;
+use reachback_core::time::Instant;
+use reachback_core::watchdog::{Happening, State};
+
+use super::Tunnel;
+use crate::control::{self, Progress, Tunnel as _};
+
+/// What callers ordered about forwards. It stands against the configuration: reading that again
+/// neither takes back what a caller handed over nor opens again what a caller closed.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// What the configuration names.
+    configured: Vec<ForwardSpec>,
+    handed: Vec<ForwardSpec>,
+    /// Of those configured.
+    withdrawn: Vec<ForwardSpec>,
+    changed: bool,
+}
+
+impl Orders {
+    pub(super) fn new(configured: &[ForwardSpec]) -> Orders {
+        Orders {
+            configured: configured.to_vec(),
+            ..Orders::default()
+        }
+    }
+
+    /// Turns the forwards of a configuration into those that are wanted.
+    pub(super) fn apply(&mut self, forwards: &mut Vec<ForwardSpec>) {
+        self.configured.clone_from(forwards);
+        self.withdrawn.retain(|spec| forwards.contains(spec));
+        forwards.retain(|spec| !self.withdrawn.contains(spec));
+        for spec in &self.handed {
+            if !forwards.contains(spec) {
+                forwards.push(spec.clone());
+            }
+        }
+    }
+
+    fn handed(&mut self, spec: &ForwardSpec) {
+        self.withdrawn.retain(|withdrawn| withdrawn != spec);
+        if !self.handed.contains(spec) {
+            self.handed.push(spec.clone());
+        }
+        self.changed = true;
+    }
+
+    fn withdrawn(&mut self, spec: &ForwardSpec) {
+        self.handed.retain(|handed| handed != spec);
+        if self.configured.contains(spec) && !self.withdrawn.contains(spec) {
+            self.withdrawn.push(spec.clone());
+        }
+        self.changed = true;
+    }
+
+    /// As requests of the control protocol, a line each.
+    fn lines(&self) -> String {
+        let handed = self.handed.iter().cloned().map(Request::Forward);
+        let withdrawn = self.withdrawn.iter().cloned().map(Request::Cancel);
+        let lines = handed.chain(withdrawn);
+        lines.map(|request| format!("{request}\n")).collect()
+    }
+}
+
+impl control::Tunnel for Tunnel {
+    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
+        let verdict = match self.want(spec, now) {
+            None => {
+                let full = "the tunnel carries as many forwards as it can";
+                return Verdict::refused(Refusal::Full, full);
+            }
+            Some(false) => Verdict::done("already there"),
+            Some(true) => {
+                info!("forward {spec} was added by another call");
+                Verdict::done("added")
+            }
+        };
+        self.orders.handed(spec);
+        self.lifetime.handle_call(now);
+        verdict
+    }
+
+    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
+        let Some(index) = self.wanted_index(spec) else {
+            return Verdict::refused(Refusal::Absent, format!("there is no forward {spec}"));
+        };
+        self.orders.withdrawn(spec);
+        info!("forward {spec} is taken away, as asked");
+        self.record.note(Kind::ForwardRemoved, spec, now);
+        let index = index as u8;
+        self.watchdog
+            .handle(now, Happening::ForwardUnwanted { index });
+        Verdict::done("taken away")
+    }
+
+    fn forwards(&self) -> usize {
+        let count = self.settings.forwards.len();
+        (0..count).filter(|&i| self.watchdog.is_wanted(i)).count()
+    }
+
+    fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress {
+        let not_yet = |why: String, hope| Progress::NotYet { why, hope };
+        match self.watchdog.state() {
+            State::Up { .. } => {}
+            State::Waiting { until, why } => {
+                let why = match self.record.failure() {
+                    "" => why.to_string(),
+                    words => words.to_owned(),
+                };
+                return not_yet(why, until <= limit);
+            }
+            State::Connecting(stage) => {
+                let why = match self.record.failure() {
+                    "" => format!("still in {stage}"),
+                    words => format!("still in {stage}, after: {words}"),
+                };
+                return not_yet(why, true);
+            }
+            // Those who wait are told when it has ended.
+            State::Stopping | State::Stopped => return not_yet("ending".to_owned(), true),
+        }
+        for (index, spec) in self.settings.forwards.iter().enumerate() {
+            let asked_about = specs.is_empty() || specs.contains(spec);
+            if !asked_about || !self.watchdog.is_wanted(index) {
+                continue;
+            }
+            match self.watchdog.forwards().get(index) {
+                Some(ForwardState::Confirmed { .. }) => {}
+                Some(ForwardState::Refused { retry_at }) => {
+                    let why = format!("the server refuses forward {spec}");
+                    return not_yet(why, *retry_at <= limit);
+                }
+                _ => return not_yet(format!("no reply for forward {spec}"), true),
+            }
+        }
+        let gone = specs.iter().find(|spec| self.wanted_index(spec).is_none());
+        match gone {
+            Some(spec) => not_yet(format!("forward {spec} was taken away"), false),
+            None => Progress::Confirmed,
+        }
+    }
+
+    fn status(&self, now: Instant) -> String {
+        let Self {
+            settings,
+            watchdog,
+            lifetime,
+            ..
+        } = self;
+        // There always is a first server.
+        self.servers.first().map_or_else(String::new, |first| {
+            let snapshot = self
+                .record
+                .snapshot(first, settings, watchdog, lifetime, now);
+            snapshot.to_string()
+        })
+    }
+
+    fn reconnect(&mut self, now: Instant) {
+        Tunnel::reconnect(self, now);
+    }
+
+    fn stop(&mut self, why: &str, now: Instant) {
+        info!("ending: {why}");
+        self.record.note(Kind::Ending, why, now);
+        Tunnel::stop(self, now);
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.watchdog.state(), State::Stopping | State::Stopped)
+    }
+}
+
+impl Tunnel {
+    /// Wants a forward. True if it was not wanted before; none when there is no number left.
+    pub(super) fn want(&mut self, spec: &ForwardSpec, now: Instant) -> Option<bool> {
+        if self.wanted_index(spec).is_some() {
+            return Some(false);
+        }
+        let known = self.settings.forwards.iter().position(|own| own == spec);
+        let index = known.or_else(|| self.watchdog.vacant())?;
+        match self.settings.forwards.get_mut(index) {
+            Some(slot) => *slot = spec.clone(),
+            None => self.settings.forwards.push(spec.clone()),
+        }
+        self.record.note(Kind::ForwardAdded, spec, now);
+        let index = index as u8;
+        self.watchdog
+            .handle(now, Happening::ForwardWanted { index });
+        Some(true)
+    }
+
+    fn wanted_index(&self, spec: &ForwardSpec) -> Option<usize> {
+        let forwards = self.settings.forwards.iter().enumerate();
+        forwards
+            .filter(|(index, own)| *own == spec && self.watchdog.is_wanted(*index))
+            .map(|(index, _)| index)
+            .next()
+    }
+
+    /// The callers' orders that stand, when they have changed since this was last asked.
+    pub fn changed_orders(&mut self) -> Option<String> {
+        std::mem::take(&mut self.orders.changed).then(|| self.orders.lines())
+    }
+
+    /// Follows orders that [`Tunnel::changed_orders`] gave to this process before it restarted.
+    pub fn restore_orders(&mut self, lines: &str, now: Instant) {
+        for line in lines.lines() {
+            match Request::parse(line) {
+                Ok(Request::Forward(spec)) => drop(self.add_forward(&spec, now)),
+                Ok(Request::Cancel(spec)) => drop(self.remove_forward(&spec, now)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the tunnel when `MaxLifetime` or `IdleTimeout` is over.
+    pub(super) fn end_if_over(&mut self, now: Instant) {
+        let up = matches!(self.watchdog.state(), State::Up { .. });
+        self.lifetime.handle_state(up, self.record.serving(), now);
+        let ending = control::Tunnel::is_ending(self);
+        if let Some(over) = self.lifetime.poll(now).filter(|_| !ending) {
+            control::Tunnel::stop(self, &over.to_string(), now);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Channels that the server opens to the client, and what RFC 4254 lets the client do on them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use reachback_ssh::wire::{Put, Reader};
+
+use super::Knobs;
+use super::numbers::*;
+
+/// First number given to a channel: not one that the client would use itself.
+const FIRST: u32 = 100;
+
+/// One channel, from the server's side.
+#[derive(Debug, Default)]
+pub struct Channel {
+    /// The client's number, once it confirmed.
+    pub remote: Option<u32>,
+    /// The reason of RFC 4254 section 5.1, when the client refused.
+    pub refused: Option<u32>,
+    /// What the client sent, while the log is kept.
+    pub received: Vec<u8>,
+    /// How much the client sent.
+    pub received_bytes: u64,
+    /// The client sent its end.
+    pub eof_received: bool,
+    /// The client sent its close.
+    pub close_received: bool,
+    /// Ours went out.
+    pub close_sent: bool,
+    /// Extra window granted by the client and not yet used.
+    pub out_window: u32,
+    /// Sum of all windows that the client granted.
+    pub granted: u64,
+    /// Bytes of ours that went out.
+    pub sent_bytes: u64,
+    out_packet: u32,
+    in_window: u32,
+    queue: VecDeque<u8>,
+    eof_wanted: bool,
+    eof_sent: bool,
+    close_wanted: bool,
+}
+
+impl Channel {
+    /// True once both sides closed, or the client refused.
+    pub fn is_over(&self) -> bool {
+        self.refused.is_some() || (self.close_received && self.close_sent)
+    }
+
+    /// Bytes that wait for the client's window.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// All channels, by the server's number.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    pub(crate) table: BTreeMap<u32, Channel>,
+    next: u32,
+}
+
+impl Default for Channels {
+    fn default() -> Channels {
+        Channels {
+            table: BTreeMap::new(),
+            next: FIRST,
+        }
+    }
+}
+
+impl Channels {
+    /// A new channel and the message that opens it.
+    pub(crate) fn open(&mut self, knobs: &Knobs, bind: &str, port: u32) -> (u32, Vec<u8>) {
+        let number = self.next;
+        self.next += 1;
+        let channel = Channel {
+            in_window: knobs.window,
+            ..Channel::default()
+        };
+        self.table.insert(number, channel);
+        let open = open_message(b"forwarded-tcpip", number, knobs, bind, port);
+        (number, open)
+    }
+
+    pub(crate) fn write(&mut self, number: u32, data: &[u8]) {
+        if let Some(channel) = self.table.get_mut(&number) {
+            channel.queue.extend(data);
+        }
+    }
+
+    pub(crate) fn finish(&mut self, number: u32) {
+        if let Some(channel) = self.table.get_mut(&number) {
+            channel.eof_wanted = true;
+        }
+    }
+
+    pub(crate) fn close(&mut self, number: u32) {
+        if let Some(channel) = self.table.get_mut(&number) {
+            channel.close_wanted = true;
+        }
+    }
+
+    /// The next message that windows and wishes allow.
+    pub(crate) fn poll(&mut self) -> Option<Vec<u8>> {
+        for channel in self.table.values_mut() {
+            let Some(remote) = channel.remote.filter(|_| !channel.close_sent) else {
+                continue;
+            };
+            let room = channel.out_window.min(channel.out_packet) as usize;
+            let n = room.min(channel.queue.len());
+            if n > 0 && !channel.eof_sent {
+                let data: Vec<u8> = channel.queue.drain(..n).collect();
+                channel.out_window -= n as u32;
+                channel.sent_bytes += n as u64;
+                let mut message = with_channel(CHANNEL_DATA, remote);
+                message.put_string(&data);
+                return Some(message);
+            }
+            let drained = channel.queue.is_empty();
+            if drained && channel.eof_wanted && !channel.eof_sent {
+                channel.eof_sent = true;
+                return Some(with_channel(CHANNEL_EOF, remote));
+            }
+            if drained && channel.close_wanted {
+                channel.close_sent = true;
+                return Some(with_channel(CHANNEL_CLOSE, remote));
+            }
+        }
+        None
+    }
+
+    /// A message of the client about a channel. Gives the answer, and an error when the client
+    /// broke the protocol.
+    pub(crate) fn handle(
+        &mut self,
+        payload: &[u8],
+        knobs: &Knobs,
+    ) -> Result<Option<Vec<u8>>, String> {
+        let mut reader = Reader::new(&payload[1..]);
+        let malformed = |_| format!("message {} does not parse", payload[0]);
+        let number = reader.u32().map_err(malformed)?;
+        let Some(channel) = self.table.get_mut(&number) else {
+            return Err(format!(
+                "message {} for channel {number}, which is not there",
+                payload[0]
+            ));
+        };
+        if channel.is_over() {
+            return Err(format!("message {} for a channel that is over", payload[0]));
+        }
+        if channel.close_received {
+            return Err(format!("message {} after the client's close", payload[0]));
+        }
+        let opening = matches!(payload[0], CHANNEL_OPEN_CONFIRMATION | CHANNEL_OPEN_FAILURE);
+        if opening == channel.remote.is_some() {
+            return Err(format!("message {} out of place", payload[0]));
+        }
+        match payload[0] {
+            CHANNEL_OPEN_CONFIRMATION => {
+                channel.remote = Some(reader.u32().map_err(malformed)?);
+                channel.out_window = reader.u32().map_err(malformed)?;
+                channel.granted = u64::from(channel.out_window);
+                channel.out_packet = reader.u32().map_err(malformed)?;
+            }
+            CHANNEL_OPEN_FAILURE => channel.refused = Some(reader.u32().map_err(malformed)?),
+            CHANNEL_WINDOW_ADJUST => {
+                let more = reader.u32().map_err(malformed)?;
+                channel.granted += u64::from(more);
+                channel.out_window = channel
+                    .out_window
+                    .checked_add(more)
+                    .ok_or("the client's window passes 2^32 - 1")?;
+            }
+            CHANNEL_DATA => {
+                let data = reader.string().map_err(malformed)?;
+                return channel.take(data, knobs);
+            }
+            CHANNEL_EOF if channel.eof_received => return Err("a second EOF".into()),
+            CHANNEL_EOF => channel.eof_received = true,
+            CHANNEL_CLOSE => {
+                channel.close_received = true;
+                if knobs.answers_close && !channel.close_sent {
+                    channel.close_sent = true;
+                    return Ok(Some(with_channel(
+                        CHANNEL_CLOSE,
+                        channel.remote.unwrap_or_default(),
+                    )));
+                }
+            }
+            CHANNEL_FAILURE | CHANNEL_SUCCESS => {}
+            other => return Err(format!("message {other} on a channel")),
+        }
+        Ok(None)
+    }
+}
+
+impl Channel {
+    fn take(&mut self, data: &[u8], knobs: &Knobs) -> Result<Option<Vec<u8>>, String> {
+        let n = data.len() as u32;
+        if self.eof_received {
+            return Err("data after EOF".into());
+        }
+        if n > self.in_window {
+            return Err(format!("{n} bytes into a window of {}", self.in_window));
+        }
+        if n > knobs.packet {
+            return Err(format!("{n} bytes in one packet of {}", knobs.packet));
+        }
+        self.in_window -= n;
+        self.received_bytes += u64::from(n);
+        if knobs.keeps_log {
+            self.received.extend_from_slice(data);
+        }
+        if !knobs.grants || self.in_window > knobs.window / 2 || self.close_sent {
+            return Ok(None);
+        }
+        let more = knobs.window - self.in_window;
+        self.in_window = knobs.window;
+        let mut adjust = with_channel(CHANNEL_WINDOW_ADJUST, self.remote.unwrap_or_default());
+        adjust.put_u32(more);
+        Ok(Some(adjust))
+    }
+}
+
+/// A message that begins with a channel's number.
+pub fn with_channel(message: u8, number: u32) -> Vec<u8> {
+    let mut payload = vec![message];
+    payload.put_u32(number);
+    payload
+}
+
+/// `SSH_MSG_CHANNEL_OPEN` with the fields of `forwarded-tcpip` (RFC 4254 section 7.2).
+pub fn open_message(kind: &[u8], number: u32, knobs: &Knobs, bind: &str, port: u32) -> Vec<u8> {
+    let mut payload = vec![CHANNEL_OPEN];
+    payload.put_string(kind);
+    payload.put_u32(number);
+    payload.put_u32(knobs.window);
+    payload.put_u32(knobs.packet);
+    payload.put_string(bind.as_bytes());
+    payload.put_u32(port);
+    payload.put_string(b"192.0.2.7");
+    payload.put_u32(50_000);
+    payload
+}

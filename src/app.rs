@@ -160,7 +160,10 @@ impl App {
                 info!("configuration read again");
                 self.tunnel.reload(plan, now);
             }
-            Err(exit) => error!("configuration not taken over, going on as before: {exit}"),
+            Err(exit) => {
+                let why = exit.line();
+                error!("configuration not taken over, going on as before: {why}");
+            }
         }
     }
 

@@ -1,11 +1,16 @@
 //! The command line: flags as in ssh(1) and dbclient(1), subcommands, and the configuration
 //! file that goes with them.
 
+pub mod file;
 mod flags;
+mod local;
+#[cfg(test)]
+mod manual;
 mod options;
 mod orders;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,7 +23,9 @@ use reachback_core::keyword::LogLevel;
 
 pub use flags::{help, version};
 pub use options::Options;
+pub use tools::{Checked, Local};
 
+use crate::boot::Boot;
 use crate::call::{Order, Place, What};
 use crate::exit::Exit;
 use crate::keys;
@@ -41,6 +48,12 @@ pub enum Command {
     Status(View),
     /// Ask a running tunnel for something.
     Order(Order),
+    /// Print this text.
+    Print(String),
+    /// Look at what a start would look at.
+    Check(Vec<Checked>),
+    /// Start what is to be up from boot on.
+    Boot(Boot),
     /// Print [`help`].
     Help,
     /// Print [`version`].
@@ -155,7 +168,10 @@ impl Invocation {
     pub fn settings(self, destination: Destination) -> Result<Settings, Exit> {
         let mut options = self.options;
         options.background = true;
-        let config = options.read_config(&destination.host)?;
+        let given = destination.host.to_string();
+        let mut config = options.read_config(&given)?;
+        let destination = really(destination, &given, &config)?;
+        local::expand(&mut config, &destination, &given)?;
         settings(options, destination, config)
     }
 
@@ -170,8 +186,10 @@ impl Invocation {
     /// # Errors
     /// As [`parse`], about the configuration file.
     pub fn own_forwards(&self) -> Result<(Vec<ForwardSpec>, PathBuf), Exit> {
-        let directory = orders::directory(&self.options.read_config("")?);
-        Ok((self.options.config.forwards().to_vec(), directory))
+        let config = self.options.read_config("")?;
+        let own = self.options.config.forwards();
+        let own = local::expand_forwards(own, &config, None)?;
+        Ok((own, orders::directory(&config)))
     }
 
     /// How much to log of what the invocation itself has to say, before the configuration
@@ -191,20 +209,13 @@ impl Invocation {
 /// [`crate::exit::USAGE`] for the command line; [`crate::exit::NO_INPUT`],
 /// [`crate::exit::NO_PERMISSION`] and [`crate::exit::CONFIG`] for the configuration file.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Exit> {
-    let mut arguments = arguments.into_iter().peekable();
-    let subcommand = arguments.peek().and_then(|first| first.to_str());
-    let subcommand = match subcommand {
-        Some("invoke") => Some("invoke"),
-        Some("pubkey") => Some("pubkey"),
-        Some("status") => Some("status"),
-        Some("stop") => Some("stop"),
-        Some("reconnect") => Some("reconnect"),
-        _ => None,
-    };
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let named = |word: &OsString| flags::SUBCOMMANDS.iter().find(|known| word == known.name);
+    let subcommand = arguments.first().and_then(named).map(|found| found.name);
     if subcommand.is_some() {
-        arguments.next();
+        arguments.remove(0);
     }
-    let (options, words) = Options::parse(arguments)?;
+    let (options, words) = Options::parse(arguments.iter().cloned())?;
     if options.help {
         return Ok(Command::Help);
     }
@@ -217,6 +228,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
         Some("stop") => orders::order(&options, &words, What::Stop),
         Some("reconnect") => orders::order(&options, &words, What::Reconnect),
         Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
+        Some("config") => tools::config(&options, &words),
+        Some("check") => tools::check(options, &words),
+        Some("boot") => tools::boot(&options, &words, arguments),
         Some(_) => pubkey(&options, &words),
         None => run(options, &words),
     }
@@ -238,17 +252,27 @@ fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
     if let Some(what) = options.order {
         return orders::order(&options, words, what);
     }
-    let (destination, config) = destination(&options, words)?;
-    let exits = options.background && config.exit_on_forward_failure();
-    let mut settings = settings(options, destination, config)?;
-    if exits {
+    let mut settings = tunnel_settings(options, words)?;
+    if settings.background && settings.config.exit_on_forward_failure() {
         settings.wait.get_or_insert(options::DEFAULT_WAIT);
     }
     Ok(Command::Run(Box::new(settings)))
 }
 
-/// The one destination, and the configuration that holds for it.
-fn destination(options: &Options, words: &[String]) -> Result<(Destination, Config), Exit> {
+fn tunnel_settings(options: Options, words: &[String]) -> Result<Settings, Exit> {
+    let (destination, config) = prepared(&options, words)?;
+    settings(options, destination, config)
+}
+
+/// The one destination and its configuration, the tokens in it replaced.
+fn prepared(options: &Options, words: &[String]) -> Result<(Destination, Config), Exit> {
+    let (destination, given, mut config) = destination(options, words)?;
+    local::expand(&mut config, &destination, &given)?;
+    Ok((destination, config))
+}
+
+/// The one destination, its host as it was given, and the configuration that holds for it.
+fn destination(options: &Options, words: &[String]) -> Result<(Destination, String, Config), Exit> {
     let text = match words {
         [] => {
             return Err(Exit::usage(
@@ -274,5 +298,18 @@ fn destination(options: &Options, words: &[String]) -> Result<(Destination, Conf
         .host;
     let config = options.read_config(&host)?;
     let destination = Destination::parse_with_default(text, config.user()).map_err(bad)?;
-    Ok((destination, config))
+    let destination = really(destination, &host, &config)?;
+    Ok((destination, host.to_string(), config))
+}
+
+/// The destination with its real host, where `Hostname` says that the one given is a name of a
+/// `Host` block.
+fn really(mut destination: Destination, given: &str, config: &Config) -> Result<Destination, Exit> {
+    if let Some(host) = config.hostname(given) {
+        destination.host = host.map_err(|error| {
+            let message = format!("bad configuration: Hostname of {given}: {error}");
+            Exit::new(crate::exit::CONFIG, message)
+        })?;
+    }
+    Ok(destination)
 }

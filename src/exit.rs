@@ -24,7 +24,8 @@ pub const CONFIG: u8 = 78;
 pub struct Exit {
     /// Exit status of the process.
     pub code: u8,
-    /// `<what failed>: <on what>: <what to do>`, without the program's name.
+    /// `<what failed>: <on what>: <what to do>`, without the program's name. For a configuration
+    /// file, two lines follow that show the place.
     pub message: String,
 }
 
@@ -35,6 +36,11 @@ impl Exit {
             code,
             message: message.into(),
         }
+    }
+
+    /// The first line of the message: a log has one line for each thing that happens.
+    pub fn line(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
     }
 
     /// A command line that cannot be followed.

@@ -1,7 +1,9 @@
 //! Keeps SSH reverse forwards from an embedded controller up.
 
 mod app;
+mod boot;
 mod call;
+mod check;
 mod cli;
 mod commands;
 mod control;
@@ -19,6 +21,7 @@ mod status;
 mod sys;
 mod trust;
 mod tunnel;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -58,6 +61,9 @@ fn execute(command: Command) -> Result<(), Exit> {
         Command::Pubkey { identity_files } => {
             commands::pubkey(&identity_files, &mut std::io::stdout().lock())
         }
+        Command::Print(text) => commands::print(&text),
+        Command::Check(checked) => check::run(checked),
+        Command::Boot(boot) => boot::run(&boot),
         Command::Help => commands::print(&cli::help()),
         Command::Version => commands::print(&format!("reachback {}\n", cli::version())),
     }

@@ -8,6 +8,7 @@ use reachback_core::forwards::ForwardState;
 use reachback_core::history::{History, Kind, line};
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 use reachback_core::watchdog::{State, Watchdog};
 
 use crate::sys::clock;
@@ -130,6 +131,7 @@ impl Record {
         settings: &Settings,
         watchdog: &Watchdog,
         lifetime: &Lifetime,
+        proof: impl Fn(usize) -> Proof,
         now: Instant,
     ) -> Box<Snapshot> {
         let (link, since) = match watchdog.state() {
@@ -179,6 +181,7 @@ impl Record {
                 let _ = snapshot.forwards.push(ForwardStatus {
                     spec: spec.clone(),
                     state: state.unwrap_or(ForwardState::Idle),
+                    proof: proof(index),
                 });
             }
         }

@@ -1,11 +1,12 @@
 //! The connections being served: one relay for each channel.
 
 mod bridge;
+mod socket;
 
 use log::info;
 use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
-use reachback_core::forward::ForwardSpec;
+use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
@@ -49,7 +50,7 @@ impl Relays {
     pub fn open(
         &mut self,
         channel: ChannelId,
-        target: &ForwardSpec,
+        target: &Target,
         client: &mut Client,
         registry: &Registry,
         now: Instant,

@@ -58,7 +58,7 @@ pub fn resume(restart: &Restart) -> Result<(), Exit> {
         && background
         && exit.code != exit::UNAVAILABLE
     {
-        error!("not started: {exit}");
+        error!("not started: {}", exit.line());
         selfdog::restart_because("it could not be started");
     }
     ended.map(|_| ())
@@ -128,7 +128,7 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
         }
         Ok(Ran::ToTheEnd) => Ok(()),
         Err(exit) => {
-            error!("not started: {exit}");
+            error!("not started: {}", exit.line());
             Err(exit)
         }
     }
@@ -268,6 +268,7 @@ fn plan(settings: &Settings, keys: Vec<reachback_ssh::userkey::UserKey>, known: 
             qos: config.ip_qos(),
         },
         keep_alive: config.tcp_keep_alive(),
+        verify_forward: config.verify_forward(),
         max_lifetime: config.max_lifetime(),
         idle_timeout: config.idle_timeout(),
     };

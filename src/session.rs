@@ -9,8 +9,10 @@ use mio::net::TcpStream;
 use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::Failure;
+use reachback_core::forward::Listen;
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
 use reachback_ssh::{Client, Error, Event, ForwardId, Phase};
 
@@ -19,6 +21,9 @@ use crate::record::Record;
 use crate::relay::Relays;
 use crate::trust::Trust;
 use crate::tunnel::Settings;
+use crate::verify::{Checks, Taken};
+
+mod check;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
 const READS_PER_TURN: usize = 4;
@@ -48,6 +53,7 @@ pub struct Session {
     stream: TcpStream,
     client: Client,
     relays: Relays,
+    checks: Checks,
     readable: bool,
     writable: bool,
     /// Logged in: the client forgets its phase when it ends.
@@ -66,6 +72,7 @@ impl Session {
             stream,
             client,
             relays: Relays::new(first_token, family),
+            checks: Checks::new(),
             readable: true,
             writable: true,
             connected: false,
@@ -99,21 +106,31 @@ impl Session {
     /// The earliest deadline of the client and the relays.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let client = self.client.poll_timeout().map(Instant);
-        client.into_iter().chain(self.relays.poll_timeout()).min()
+        let all = client.into_iter().chain(self.relays.poll_timeout());
+        all.chain(self.checks.poll_timeout()).min()
     }
 
     /// True when no connection is being served.
     pub fn is_idle(&self) -> bool {
-        self.relays.is_empty()
+        self.relays.is_empty() && !self.checks.is_holding()
+    }
+
+    /// What `VerifyForward` knows of a forward.
+    pub fn proof(&self, index: usize) -> Proof {
+        self.checks.proof(index)
     }
 
     /// Asks the server to listen.
     pub fn request_forward(&mut self, index: u8, settings: &Settings) -> Result<(), Ended> {
         match settings.forwards.get(usize::from(index)) {
             Some(spec) => {
-                let requested =
-                    self.client
-                        .request_forward(ForwardId(index), spec.bind.wire(), spec.port);
+                let id = ForwardId(index);
+                let requested = match &spec.listen {
+                    Listen::Tcp { bind, port } => {
+                        self.client.request_forward(id, bind.wire(), *port)
+                    }
+                    Listen::Unix(path) => self.client.request_socket_forward(id, path),
+                };
                 requested.map_err(|error| self.ended(error))
             }
             None => Ok(()),
@@ -121,16 +138,16 @@ impl Session {
     }
 
     /// Takes a listener back; those connected through it stay so.
-    pub fn cancel_forward(&mut self, index: u8) -> Result<(), Ended> {
+    pub fn cancel_forward(&mut self, index: u8, now: Instant) -> Result<(), Ended> {
+        self.checks.cancelled(index, now);
         let cancelled = self.client.cancel_forward(ForwardId(index));
         cancelled.map_err(|error| self.ended(error))
     }
 
     /// Takes every listener back.
-    pub fn cancel_forwards(&mut self, count: u8) -> Result<(), Ended> {
+    pub fn cancel_forwards(&mut self, count: u8, now: Instant) -> Result<(), Ended> {
         for index in 0..count {
-            let cancelled = self.client.cancel_forward(ForwardId(index));
-            cancelled.map_err(|error| self.ended(error))?;
+            self.cancel_forward(index, now)?;
         }
         Ok(())
     }
@@ -172,6 +189,8 @@ impl Session {
             }
             self.handle_events(settings, trust, watchdog, record, registry, now)?;
         }
+        self.check_forwards(settings, watchdog, record, registry, now)
+            .map_err(|error| self.ended(error))?;
         let moved = self.relays.drive(&mut self.client, registry, now);
         let sent = moved.map_err(|error| self.ended(error))?;
         record.turned(self.relays.count(), sent);
@@ -200,7 +219,7 @@ impl Session {
                 Ok(false)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            Err(error) => Err(Ended::new(Failure::Lost, error.to_string())),
+            Err(error) => Err(self.broken(&error)),
         }
     }
 
@@ -211,7 +230,7 @@ impl Session {
                 Ok(n) => self.client.handle_written(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Ended::new(Failure::Lost, error.to_string())),
+                Err(error) => return Err(self.broken(&error)),
             }
         }
         Ok(())
@@ -288,9 +307,10 @@ impl Session {
                 port,
             } => {
                 if let Some(spec) = settings.forwards.get(usize::from(index)) {
-                    let shown = format!("server port {port} to {}:{}", spec.host, spec.host_port);
+                    let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
                     info!("forward confirmed: {shown}{}", settings.place);
                     record.note(Kind::ForwardConfirmed, shown, now);
+                    self.checks.confirmed(index, port, spec, now);
                 }
                 record.answered(now);
                 watchdog.handle(now, Happening::ForwardConfirmed { index, port });
@@ -316,7 +336,10 @@ impl Session {
                 record.answered(now);
                 watchdog.handle(now, Happening::ForwardCancelled { index, done });
             }
-            Event::KeepaliveAnswered => record.answered(now),
+            Event::KeepaliveAnswered => {
+                record.answered(now);
+                self.checks.alive(now);
+            }
             Event::ChannelOpened {
                 channel,
                 forward,
@@ -326,23 +349,62 @@ impl Session {
                 let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
                     return Ok(true);
                 };
-                record.opened();
                 debug!(
-                    "connection from {originator} port {originator_port} to {}:{}",
-                    spec.host, spec.host_port
+                    "connection from {originator} port {originator_port} to {}",
+                    spec.target
                 );
-                self.relays
-                    .open(channel, spec, &mut self.client, registry, now)?;
+                let who = (channel, forward.0);
+                if !self
+                    .checks
+                    .arrived(who, &spec.target, &mut self.client, now)?
+                {
+                    record.opened();
+                    self.relays
+                        .open(channel, &spec.target, &mut self.client, registry, now)?;
+                }
             }
             Event::ChannelData { channel, data } => {
-                record.received(data.len());
-                let taken = self.relays.data(channel, data);
+                let taken = match self.checks.data(channel, data, now) {
+                    Taken::No => {
+                        record.received(data.len());
+                        self.relays.data(channel, data)
+                    }
+                    Taken::Kept => 0,
+                    Taken::Dropped => data.len(),
+                };
                 self.client.channel_taken(channel, taken)?;
             }
-            Event::ChannelEof { channel } => self.relays.peer_eof(channel),
-            Event::ChannelClosed { channel } => self.relays.peer_closed(channel, now),
+            Event::ChannelEof { channel } => {
+                if !self.checks.peer_eof(channel) {
+                    self.relays.peer_eof(channel);
+                }
+            }
+            Event::ChannelClosed { channel } => {
+                if !self.checks.peer_closed(channel, now) {
+                    self.relays.peer_closed(channel, now);
+                }
+            }
+            Event::DirectOpened { channel } => self.checks.opened(channel, now),
+            Event::DirectRefused {
+                channel,
+                reason,
+                text,
+            } => self.checks.refused(channel, reason, text, now),
         }
+        self.check_forwards(settings, watchdog, record, registry, now)?;
         Ok(true)
+    }
+
+    /// The kernel ended the connection. A reset before login is how servers turn a caller away
+    /// whose last bytes they did not read; it is respected like a close.
+    fn broken(&self, error: &io::Error) -> Ended {
+        let reset = error.kind() == io::ErrorKind::ConnectionReset;
+        let failure = if reset && !self.connected {
+            Failure::GoneAway
+        } else {
+            Failure::Lost
+        };
+        Ended::new(failure, error.to_string())
     }
 
     /// The server closed the connection; what that means depends on how far it had come.

@@ -10,10 +10,11 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::{Class, Failure};
-use reachback_core::forward::ForwardSpec;
+use reachback_core::forward::{ForwardSpec, Listen};
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Action, ExitReason, Happening, Policy, State, Watchdog};
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub source: Source,
     /// `TCPKeepAlive`.
     pub keep_alive: bool,
+    /// `VerifyForward`.
+    pub verify_forward: bool,
     /// `MaxLifetime`; zero is for ever.
     pub max_lifetime: Duration,
     /// `IdleTimeout`; zero is for ever.
@@ -347,7 +350,7 @@ impl Tunnel {
             Action::CancelForward { index } => {
                 if let Link::Up(session) = &mut self.link {
                     self.record.asked(now);
-                    session.cancel_forward(index)?;
+                    session.cancel_forward(index, now)?;
                 }
             }
             Action::Resolve => {
@@ -396,7 +399,7 @@ impl Tunnel {
                 self.ending = true;
                 match &mut self.link {
                     Link::Up(session) => {
-                        session.cancel_forwards(self.settings.forwards.len() as u8)?
+                        session.cancel_forwards(self.settings.forwards.len() as u8, now)?
                     }
                     _ => self.finish(registry, now),
                 }
@@ -551,18 +554,42 @@ impl Tunnel {
             return;
         };
         let place = &self.settings.place;
-        let (port, seconds) = (spec.port, wait.as_millis().div_ceil(1000));
+        let (at, seconds) = (
+            spec.listen.on(spec.listen.port()),
+            wait.as_millis().div_ceil(1000),
+        );
+        let kind = match spec.listen {
+            Listen::Tcp { .. } => "port",
+            Listen::Unix(_) => "socket",
+        };
+        let misled = match &self.link {
+            Link::Up(session) => matches!(session.proof(index.into()), Proof::Elsewhere { .. }),
+            _ => false,
+        };
+        if misled {
+            warn!(
+                "forward taken back: server {at}{place} does not lead here; waiting for {kind}, next try in {seconds} s"
+            );
+            return;
+        }
         warn!(
-            "forward refused: server port {port}{place} is taken or not permitted; waiting for port, next try in {seconds} s"
+            "forward refused: server {at}{place} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
         );
         let bit = 1 << index;
         if self.waiting_told & bit == 0 {
             self.waiting_told |= bit;
-            warn!(
-                "an old session may still hold server port {port}: \
-                 `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
-                 AllowTcpForwarding and PermitListen must allow the port"
-            );
+            match spec.listen {
+                Listen::Tcp { .. } => warn!(
+                    "an old session may still hold server {at}: \
+                     `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
+                     AllowTcpForwarding and PermitListen must allow the port"
+                ),
+                Listen::Unix(_) => warn!(
+                    "an old session leaves server {at} behind: \
+                     `StreamLocalBindUnlink yes` in the server's sshd_config replaces it, and \
+                     AllowStreamLocalForwarding and the directory's mode must allow it"
+                ),
+            }
         }
     }
 }

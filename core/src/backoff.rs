@@ -2,6 +2,8 @@
 //!
 //! Exponential with full jitter above a floor: the n-th wait is drawn evenly from the floor to
 //! `min(cap, base * 2^n)`. The floor keeps a wait from being zero, so it bounds the rate.
+//! An ordinary wait is besides never longer than the trouble has lasted so far (but for the
+//! base), so that failures that come at once do not make a short outage a long one.
 //!
 //! | class | floor | base | cap |
 //! |---|---|---|---|
@@ -13,6 +15,7 @@
 use core::time::Duration;
 
 use crate::failure::Class;
+use crate::time::Instant;
 
 /// The bounds of one kind of wait.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -36,8 +39,14 @@ impl Range {
 
     /// The wait after `failures` earlier ones, `rng` being 32 random bits.
     pub fn delay(&self, failures: u8, rng: u32) -> Duration {
+        self.delay_within(failures, self.cap, rng)
+    }
+
+    /// The same, drawn from no more than `most` where that is above the base.
+    fn delay_within(&self, failures: u8, most: Duration, rng: u32) -> Duration {
         let factor = 1u32 << failures.min(16);
         let ceiling = self.base.saturating_mul(factor).min(self.cap);
+        let ceiling = ceiling.min(most.max(self.base));
         let span_ms = ceiling.saturating_sub(self.floor).as_millis() as u64;
         let share_ms = ((span_ms + 1) * u64::from(rng)) >> 32;
         self.floor + Duration::from_millis(share_ms)
@@ -55,8 +64,9 @@ pub const fn range(class: Class) -> Range {
     }
 }
 
-/// The bounds for asking again for a refused forward on a living connection.
-pub const FORWARD_RETRY: Range = Range::from_ms(5_000, 5_000, 60_000);
+/// The bounds for asking again for a refused forward on a living connection. Asking costs one
+/// packet and a line of the log, so it begins soon.
+pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000);
 
 /// How long a process must have lived for its restart not to count as one more in a row.
 pub const RESTART_HEALTHY: Duration = Duration::from_secs(600);
@@ -74,16 +84,28 @@ pub fn restart_delay(count: u32) -> Duration {
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Backoff {
     failures: [u8; 4],
+    /// The first failure since the last reset.
+    since: Option<Instant>,
 }
 
 impl Backoff {
     /// No failure yet.
-    pub const NEW: Self = Self { failures: [0; 4] };
+    pub const NEW: Self = Self {
+        failures: [0; 4],
+        since: None,
+    };
 
-    /// The wait after a failure of this class, `rng` being 32 random bits.
-    pub fn next(&mut self, class: Class, rng: u32) -> Duration {
+    /// The wait after a failure of this class at `now`, `rng` being 32 random bits.
+    pub fn next(&mut self, now: Instant, class: Class, rng: u32) -> Duration {
+        let lasted = now.since(*self.since.get_or_insert(now));
+        let range = range(class);
+        let most = if class == Class::Normal {
+            lasted
+        } else {
+            range.cap
+        };
         let failures = &mut self.failures[class as usize];
-        let delay = range(class).delay(*failures, rng);
+        let delay = range.delay_within(*failures, most, rng);
         *failures = failures.saturating_add(1);
         delay
     }
@@ -104,7 +126,12 @@ mod tests {
     #[test]
     fn the_upper_end_doubles_from_1_s_to_60_s_and_reset_starts_over() {
         let mut backoff = Backoff::default();
-        let longest = |backoff: &mut Backoff| backoff.next(Class::Normal, u32::MAX).as_millis();
+        let mut hours = 0;
+        let mut longest = |backoff: &mut Backoff| {
+            hours += 1;
+            let now = Instant(hours * 3_600_000);
+            backoff.next(now, Class::Normal, u32::MAX).as_millis()
+        };
         let waits: std::vec::Vec<_> = (0..8).map(|_| longest(&mut backoff)).collect();
         assert_eq!(
             waits,
@@ -112,6 +139,23 @@ mod tests {
         );
         backoff.reset();
         assert_eq!(longest(&mut backoff), 1_000);
+    }
+
+    #[test]
+    fn failures_that_come_at_once_wait_no_longer_than_the_trouble_has_lasted() {
+        let mut backoff = Backoff::default();
+        let began = Instant(1_000_000);
+        let mut now = began;
+        for _ in 0..20 {
+            let wait = backoff.next(now, Class::Normal, u32::MAX);
+            let lasted = now.since(began).max(Duration::from_secs(1));
+            assert!(wait <= lasted, "{wait:?} after {lasted:?}");
+            now = now + wait;
+        }
+        assert!(
+            now.since(began) > Duration::from_secs(300),
+            "it still slows down"
+        );
     }
 
     #[test]
@@ -138,10 +182,10 @@ mod tests {
     fn classes_count_on_their_own() {
         let mut backoff = Backoff::default();
         for _ in 0..9 {
-            backoff.next(Class::Normal, 0);
+            backoff.next(Instant(0), Class::Normal, 0);
         }
         assert_eq!(
-            backoff.next(Class::Respect, u32::MAX),
+            backoff.next(Instant(0), Class::Respect, u32::MAX),
             Duration::from_secs(60)
         );
     }

@@ -11,6 +11,9 @@ pub const MAX_USER: usize = 32;
 /// Longest argument of a script entry point in bytes.
 pub const MAX_SCRIPT_ARGUMENT: usize = 255;
 
+/// Name or address of a server.
+pub type HostName = String<255>;
+
 /// A server as the caller named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination {
@@ -166,18 +169,33 @@ impl Fallback {
     }
 }
 
+impl fmt::Display for Fallback {
+    /// The form that [`Fallback::parse`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        write_place(f, &self.host, self.port)
+    }
+}
+
 impl fmt::Display for Destination {
     /// `user@host[:port]`, an IPv6 address in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "{}@[{}]", self.user, self.host)?;
-        } else {
-            write!(f, "{}@{}", self.user, self.host)?;
-        }
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
-        }
+        write!(f, "{}@", self.user)?;
+        write_place(f, &self.host, self.port)
+    }
+}
+
+fn write_place(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "[{host}]")?;
+    } else {
+        f.write_str(host)?;
+    }
+    match port {
+        Some(port) => write!(f, ":{port}"),
+        None => Ok(()),
     }
 }
 

@@ -66,12 +66,18 @@ impl Destinations {
     }
 
     /// An attempt or a connection ended, `rng` being 32 random bits: decides how long its
-    /// destination is left alone, and which one is next.
-    pub fn handle_failed(&mut self, now: Instant, class: Class, rng: u32) {
+    /// destination is left alone, and which one is next. While the network is `settling`, an
+    /// ordinary failure says nothing about the destination: it waits the floor and counts for
+    /// nothing.
+    pub fn handle_failed(&mut self, now: Instant, class: Class, settling: bool, rng: u32) {
         let place = &mut self.places[self.current];
-        place.ready = now + place.backoff.next(class, rng);
         place.floor = now + backoff::range(class).floor;
         place.class = class;
+        if settling && class == Class::Normal {
+            place.ready = place.floor;
+            return;
+        }
+        place.ready = now + place.backoff.next(now, class, rng);
         self.failures = self.failures.saturating_add(1);
         if class != Class::Normal || self.failures >= PATIENCE {
             self.move_on(now);
@@ -148,7 +154,7 @@ mod tests {
     /// Fails the current destination once it may be tried, and gives the next one's index.
     fn fail(destinations: &mut Destinations, now: &mut Instant, class: Class) -> usize {
         *now = (*now).max(destinations.ready());
-        destinations.handle_failed(*now, class, u32::MAX);
+        destinations.handle_failed(*now, class, false, u32::MAX);
         destinations.current()
     }
 
@@ -181,14 +187,27 @@ mod tests {
         let mut now = Instant(S);
         fail(&mut destinations, &mut now, Class::Slow);
         let first_ready = destinations.places[0].ready;
-        while now < first_ready {
-            assert_eq!(
-                destinations.current(),
-                1,
-                "the first is not ready at {now:?}"
-            );
+        while destinations.current() == 1 {
+            assert!(now < first_ready, "its time came and it was not chosen");
             fail(&mut destinations, &mut now, Class::Normal);
         }
+        assert_eq!(destinations.ready(), first_ready);
+    }
+
+    #[test]
+    fn while_the_network_settles_ordinary_failures_wait_the_floor_and_count_for_nothing() {
+        let mut destinations = Destinations::new(2);
+        let now = Instant(S);
+        for _ in 0..10 {
+            destinations.handle_failed(now, Class::Normal, true, u32::MAX);
+            assert_eq!(destinations.current(), 0);
+            assert_eq!(
+                destinations.ready(),
+                now + backoff::range(Class::Normal).floor
+            );
+        }
+        destinations.handle_failed(now, Class::Slow, true, u32::MAX);
+        assert_eq!(destinations.current(), 1, "a refusal is one all the same");
     }
 
     #[test]
@@ -252,7 +271,7 @@ mod tests {
                 // The longest wait of any class.
                 prop_assert!(destinations.ready().since(now) <= Duration::from_secs(1800));
                 now = now.max(destinations.ready());
-                destinations.handle_failed(now, classes[class], rng);
+                destinations.handle_failed(now, classes[class], false, rng);
                 ready[current] = destinations.places[current].ready;
                 prop_assert!(ready[current].since(now) >= backoff::range(classes[class]).floor);
                 if link_up {

@@ -23,8 +23,8 @@ pub enum ForwardState {
         /// On this port.
         port: u16,
     },
-    /// The server refused (often because an old connection still holds the port); asked for
-    /// again then.
+    /// The server refused (often because an old connection still holds the port), or its
+    /// listener led elsewhere and was taken back; asked for again then.
     Refused {
         /// When.
         retry_at: Instant,
@@ -49,6 +49,8 @@ pub struct Forwards {
     refusals: [u8; MAX_FORWARDS],
     /// One bit per forward.
     wanted: u16,
+    /// One bit per forward: being taken back because it led elsewhere.
+    misled: u16,
 }
 
 impl Forwards {
@@ -65,6 +67,7 @@ impl Forwards {
     pub fn reset(&mut self) {
         self.states.fill(ForwardState::Idle);
         self.refusals = [0; MAX_FORWARDS];
+        self.misled = 0;
     }
 
     /// The forward is wanted from now on. True if it is to be asked for now: it may be on its
@@ -124,6 +127,30 @@ impl Forwards {
         }
     }
 
+    /// A confirmed forward that is wanted leads elsewhere: to be cancelled, and then asked for
+    /// again as if it had been refused ([`Forwards::take_misled`]). False if there is none.
+    pub fn mislead(&mut self, index: usize) -> bool {
+        let confirmed = matches!(self.states.get(index), Some(ForwardState::Confirmed { .. }));
+        let due = confirmed && self.is_wanted(index);
+        if due {
+            self.misled |= 1 << index;
+        }
+        due
+    }
+
+    /// The cancellation of [`Forwards::mislead`] was answered. Gives the time of the next
+    /// request if that is what it was, and if the server listens no more.
+    pub fn take_misled(&mut self, index: usize, now: Instant, rng: u32) -> Option<Instant> {
+        if index >= self.states.len() || self.misled & (1 << index) == 0 {
+            return None;
+        }
+        self.misled &= !(1 << index);
+        if self.states[index] != ForwardState::Idle || !self.is_wanted(index) {
+            return None;
+        }
+        Some(self.postpone(index, now, rng))
+    }
+
     /// The reply to a cancellation: `done` if the server listens no more. False if none was
     /// asked for.
     pub fn handle_cancelled(&mut self, index: usize, done: bool) -> bool {
@@ -171,10 +198,14 @@ impl Forwards {
             self.set(index, ForwardState::Idle);
             return None;
         }
+        Some(self.postpone(index, now, rng))
+    }
+
+    fn postpone(&mut self, index: usize, now: Instant, rng: u32) -> Instant {
         let retry_at = now + FORWARD_RETRY.delay(self.refusals[index], rng);
         self.refusals[index] = self.refusals[index].saturating_add(1);
         self.set(index, ForwardState::Refused { retry_at });
-        Some(retry_at)
+        retry_at
     }
 
     /// The next refused forward whose time has come.
@@ -237,7 +268,7 @@ mod tests {
     const REPLY: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_refused_forward_is_asked_for_again_after_5_s_to_60_s() {
+    fn a_refused_forward_is_asked_for_again_after_2_s_to_60_s_at_the_latest() {
         let mut forwards = Forwards::new(1);
         let mut now = Instant(0);
         let mut waits = std::vec::Vec::new();
@@ -249,7 +280,7 @@ mod tests {
             assert_eq!(forwards.poll_retry(retry_at), Some(0));
             now = retry_at;
         }
-        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(waits, [2, 4, 8, 16, 32, 60]);
     }
 
     #[test]

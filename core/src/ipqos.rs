@@ -1,5 +1,7 @@
 //! The type-of-service byte of IPv4 and the traffic class of IPv6, by ssh_config(5)'s names.
 
+use core::fmt;
+
 /// Names of whole values; `af` and `cs` have a number behind them. `le` is RFC 8622's lower
 /// effort, the last three are RFC 1349's, which ssh knows as well.
 const NAMES: [(&str, u8); 5] = [
@@ -46,6 +48,16 @@ impl IpQos {
             _ => number(text, 10)?,
         };
         Some(Self::Byte(byte))
+    }
+}
+
+impl fmt::Display for IpQos {
+    /// The form that [`IpQos::parse`] reads: `none` or a number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("none"),
+            Self::Byte(byte) => write!(f, "0x{byte:02x}"),
+        }
     }
 }
 

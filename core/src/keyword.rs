@@ -3,6 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 
+mod nearest;
+pub use nearest::nearest;
+
 /// Which setting a keyword names.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // Each is described by its record in KEYWORDS.
@@ -13,6 +16,7 @@ pub enum Setting {
     ConnectTimeout,
     ExitOnForwardFailure,
     Fallback,
+    Hostname,
     IPQoS,
     IdentityFile,
     IdleTimeout,
@@ -22,13 +26,16 @@ pub enum Setting {
     RekeyLimit,
     RemoteForward,
     RuntimeDirectory,
+    SerialFile,
     ServerAliveCountMax,
     ServerAliveInterval,
+    StartAtBoot,
     StateFile,
     StrictHostKeyChecking,
     TCPKeepAlive,
     User,
     UserKnownHostsFile,
+    VerifyForward,
 }
 
 /// What values a keyword takes. Its `Display` says so in words.
@@ -54,7 +61,11 @@ pub enum Kind {
     User,
     /// A file name of at most 255 bytes.
     Path,
-    /// `[bind:]port host:hostport`.
+    /// A file name of at most 255 bytes, with tokens.
+    Template,
+    /// The name or address of a server, with tokens.
+    Host,
+    /// `[bind:]port host:hostport`, with a path in the place of either.
     Forward,
     /// `[user@]host[:port]`.
     Destination,
@@ -85,8 +96,14 @@ impl fmt::Display for Kind {
             }
             Self::User => f.write_str("a user name of 1 to 32 letters, digits and ._+-"),
             Self::Path => f.write_str("a file name of 1 to 255 bytes"),
+            Self::Template => {
+                f.write_str("a file name of 1 to 255 bytes; tokens such as %h are replaced")
+            }
+            Self::Host => f.write_str("a name or an address; %h is the host that was asked for"),
             Self::Destination => f.write_str("[user@]host[:port]"),
-            Self::Forward => f.write_str("[bind:]port host:hostport"),
+            Self::Forward => {
+                f.write_str("[bind:]port host:hostport; a Unix socket's path may stand for either")
+            }
             Self::Address => f.write_str("an IPv4 or IPv6 address"),
             Self::Interface => f.write_str("an interface name of 1 to 15 bytes"),
             Self::IpQos => f.write_str(
@@ -131,9 +148,18 @@ macro_rules! keyword {
     };
 }
 
+/// That of `IdentityFile`, which `-i` sets as well.
+pub(crate) const IDENTITY_FILE: Keyword = keyword!(
+    IdentityFile,
+    Kind::Template,
+    "",
+    "",
+    "Private key file (Dropbear, OpenSSH or PEM); up to 4, tried in order"
+);
+
 /// All keywords, in alphabetical order.
 #[rustfmt::skip]
-pub static KEYWORDS: [Keyword; 22] = [
+pub static KEYWORDS: [Keyword; 26] = [
     keyword!(AddressFamily, Kind::Choice(&["any", "inet", "inet6"]), "any", "",
         "Which addresses of the server to use"),
     keyword!(BindAddress, Kind::Address, "", "",
@@ -146,10 +172,11 @@ pub static KEYWORDS: [Keyword; 22] = [
         "End when the server refuses a forward, instead of asking again"),
     keyword!(Fallback, Kind::Destination, "", "",
         "Server to go to when the one before it stays unreachable; up to 4"),
+    keyword!(Hostname, Kind::Host, "", "",
+        "Real name or address of the server that a Host block names"),
     keyword!(IPQoS, Kind::IpQos, "none", "",
         "Marking of the connection's packets; of two, the second is used"),
-    keyword!(IdentityFile, Kind::Path, "", "",
-        "Private key file (Dropbear, OpenSSH or PEM); up to 4, tried in order"),
+    IDENTITY_FILE,
     keyword!(IdleTimeout, Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s",
         "End when nobody connected through the tunnel for so long; 0 is never"),
     keyword!(LogLevel,
@@ -159,17 +186,21 @@ pub static KEYWORDS: [Keyword; 22] = [
         "End so long after the last call that asked for the tunnel; 0 is never"),
     keyword!(Port, Kind::Number { min: 1, max: 65535 }, "22", "",
         "TCP port of the server"),
-    keyword!(RekeyLimit, Kind::RekeyLimit, "1G 1h", "bytes, s",
+    keyword!(RekeyLimit, Kind::RekeyLimit, "1G none", "bytes, s",
         "Data and time after which new session keys are asked for"),
     keyword!(RemoteForward, Kind::Forward, "", "",
         "Listener on the server and the local target it leads to; up to 16"),
     keyword!(RuntimeDirectory, Kind::Path, "", "",
         "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback"),
+    keyword!(SerialFile, Kind::Path, "", "",
+        "File with this machine's serial number, for the token %s"),
     keyword!(ServerAliveCountMax, Kind::Number { min: 1, max: 100 }, "3", "",
         "Unanswered probes after which the connection counts as lost"),
     keyword!(ServerAliveInterval, Kind::Time { min_s: 0, max_s: 86400 }, "60", "s",
         "Silence after which the server is probed; 0 turns probing off"),
-    keyword!(StateFile, Kind::Path, "", "",
+    keyword!(StartAtBoot, YES_NO, "no", "",
+        "Whether `reachback boot` starts the tunnel of this Host block"),
+    keyword!(StateFile, Kind::Template, "", "",
         "File that keeps the last address that worked, for when no name server answers"),
     keyword!(StrictHostKeyChecking, Kind::Choice(&["yes", "accept-new"]), "yes", "",
         "Whether an unknown host key may be accepted and pinned"),
@@ -177,14 +208,19 @@ pub static KEYWORDS: [Keyword; 22] = [
         "Whether the kernel probes an idle connection as well"),
     keyword!(User, Kind::User, "", "",
         "Login name, when the destination has none"),
-    keyword!(UserKnownHostsFile, Kind::Path, "~/.ssh/known_hosts", "",
+    keyword!(UserKnownHostsFile, Kind::Template, "~/.ssh/known_hosts", "",
         "File with the pinned host keys"),
+    keyword!(VerifyForward, YES_NO, "no", "",
+        "Whether the server is asked to connect to its own listeners, to see that they lead here"),
 ];
 
 /// The keyword with this name, in any case.
 pub fn find(name: &str) -> Option<&'static Keyword> {
     KEYWORDS.iter().find(|k| k.name.eq_ignore_ascii_case(name))
 }
+
+/// Begin a block and read another file; they are no settings and stand in files only.
+pub const STRUCTURE: [&str; 2] = ["Host", "Include"];
 
 /// How much to log, from least to most (ssh_config(5), LogLevel).
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -202,6 +238,20 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// ssh's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "QUIET",
+            Self::Fatal => "FATAL",
+            Self::Error => "ERROR",
+            Self::Info => "INFO",
+            Self::Verbose => "VERBOSE",
+            Self::Debug1 => "DEBUG1",
+            Self::Debug2 => "DEBUG2",
+            Self::Debug3 => "DEBUG3",
+        }
+    }
+
     /// Reads ssh's name of a level, in any case; `DEBUG` is `DEBUG1`.
     pub fn parse(text: &str) -> Option<Self> {
         const NAMES: [(&str, LogLevel); 9] = [

@@ -20,6 +20,7 @@
 extern crate std;
 
 pub mod backoff;
+pub mod calendar;
 pub mod config;
 pub mod control;
 pub mod destination;
@@ -36,7 +37,8 @@ pub mod keyword;
 pub mod known_hosts;
 pub mod lifetime;
 pub mod liveness;
-mod pattern;
+pub mod pattern;
 pub mod time;
 pub mod tokens;
+pub mod verify;
 pub mod watchdog;

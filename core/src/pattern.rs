@@ -1,8 +1,17 @@
 //! The patterns of ssh_config(5) and known_hosts: `*`, `?` and a leading `!`.
 
-/// Whether `text` matches `pattern`, without regard to ASCII case. Takes at most
-/// `pattern.len() * text.len()` steps and no stack.
+/// Whether a file is called so: `*` and `?` for characters, case counts.
+pub fn file_matches(pattern: &str, name: &str) -> bool {
+    matches_by(pattern, name, |a, b| a == b)
+}
+
+/// Whether `text` matches `pattern`, without regard to ASCII case.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    matches_by(pattern, text, |a, b| a.eq_ignore_ascii_case(&b))
+}
+
+/// Takes at most `pattern.len() * text.len()` steps and no stack.
+fn matches_by(pattern: &str, text: &str, same: impl Fn(u8, u8) -> bool) -> bool {
     let (p, t) = (pattern.as_bytes(), text.as_bytes());
     let (mut pi, mut ti) = (0, 0);
     // Where to go back to: the byte after the last `*`, and the text it was tried at.
@@ -11,7 +20,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
         if pi < p.len() && p[pi] == b'*' {
             pi += 1;
             retry = Some((pi, ti));
-        } else if pi < p.len() && (p[pi] == b'?' || p[pi].eq_ignore_ascii_case(&t[ti])) {
+        } else if pi < p.len() && (p[pi] == b'?' || same(p[pi], t[ti])) {
             pi += 1;
             ti += 1;
         } else if let Some((after_star, from)) = retry {
@@ -55,6 +64,7 @@ mod tests {
         assert!(!matches("a*b*c", "aXbbY"));
         assert!(!matches("?", ""));
         assert!(!matches("a", "ab"));
+        assert!(file_matches("*.conf", "a.conf") && !file_matches("*.conf", "a.CONF"));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub use types::{Action, ExitReason, Happening, Policy, State, Timer};
 
 /// Shortest time from the beginning of one attempt to that of the next, whatever happens.
 pub const ATTEMPT_GAP: Duration = Duration::from_millis(500);
+/// How long after a link came back the network is taken to settle (neighbours are found anew,
+/// routes follow links): an attempt that fails meanwhile is soon repeated and not counted.
+pub const SETTLING: Duration = Duration::from_secs(5);
 /// How old an attempt must be up to its TCP connection for a link that comes back to begin it
 /// anew. A younger one has its first retransmission before it (RFC 6298, 2.1: after 1 s) and
 /// loses nothing; an older one may wait 2, 4, 8 s for its next.
@@ -50,6 +53,8 @@ pub struct Watchdog {
     liveness: Liveness,
     agenda: Agenda,
     exit_reason: ExitReason,
+    /// End of the time in which the network settles.
+    settled_at: Instant,
     rng: u64,
 }
 
@@ -88,6 +93,7 @@ impl Watchdog {
             liveness,
             agenda: Agenda::default(),
             exit_reason: ExitReason::Stopped,
+            settled_at: now,
             rng: seed,
         };
         watchdog.begin_attempt(now);
@@ -132,6 +138,7 @@ impl Watchdog {
             }
             Happening::ForwardWanted { index } => self.handle_wanted(now, index.into()),
             Happening::ForwardUnwanted { index } => self.handle_unwanted(now, index.into()),
+            Happening::ForwardElsewhere { index } => self.handle_elsewhere(now, index.into()),
             Happening::FirstAnswers => self.handle_first_answers(now),
             Happening::ForwardRefused { index } => self.handle_refused(now, index),
             Happening::Inbound => {
@@ -332,6 +339,11 @@ impl Watchdog {
         if !self.is_up() || !self.forwards.handle_cancelled(index, done) {
             return;
         }
+        let rng = self.random();
+        if let Some(until) = self.forwards.take_misled(index, now, rng) {
+            self.agenda.forward_waits(index, until);
+            return;
+        }
         match (self.forwards.is_wanted(index), done) {
             // Wanted again meanwhile.
             (true, true) => self.request(now, index),
@@ -340,6 +352,20 @@ impl Watchdog {
             // The listener can only be got rid of with its connection.
             (false, false) => self.handle_reconnect(now),
         }
+    }
+
+    /// What a refusal is to a request, this is to a confirmation.
+    fn handle_elsewhere(&mut self, now: Instant, index: usize) {
+        if !self.is_up() || !self.forwards.mislead(index) {
+            return;
+        }
+        if self.policy.exit_on_forward_failure {
+            self.stop(now, ExitReason::ForwardRefused);
+            return;
+        }
+        self.forwards
+            .cancel(index, now, self.policy.forward_timeout);
+        self.agenda.cancel_forward(index);
     }
 
     /// Leaves a tunnel to a fallback for the first destination.
@@ -416,7 +442,9 @@ impl Watchdog {
             self.destinations.handle_stable();
         }
         let rng = self.random();
-        self.destinations.handle_failed(now, why.class(), rng);
+        let settling = now < self.settled_at;
+        self.destinations
+            .handle_failed(now, why.class(), settling, rng);
         self.forwards.reset();
         // Another destination may be ready long since.
         let until = self.destinations.ready().max(now + ATTEMPT_GAP);
@@ -431,6 +459,7 @@ impl Watchdog {
     }
 
     fn handle_link_up(&mut self, now: Instant) {
+        self.settled_at = now + SETTLING;
         match self.phase {
             Phase::Waiting { since, until, why } => {
                 self.destinations.handle_link_up();

@@ -71,10 +71,39 @@ const fn long(
     }
 }
 
+/// What stands in the place of the first argument to do something else than keep a tunnel up.
+pub struct Subcommand {
+    pub name: &'static str,
+    /// What comes after the name.
+    pub arguments: &'static str,
+    pub help: &'static str,
+}
+
+const fn subcommand(name: &'static str, arguments: &'static str, help: &'static str) -> Subcommand {
+    Subcommand {
+        name,
+        arguments,
+        help,
+    }
+}
+
+/// Every subcommand, in the order of the help.
+#[rustfmt::skip]
+pub static SUBCOMMANDS: [Subcommand; 8] = [
+    subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
+    subcommand("pubkey", "-i keyfile", "print the authorized_keys line"),
+    subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
+    subcommand("stop", "[destination]", "end a tunnel"),
+    subcommand("reconnect", "[destination]", "connect anew now"),
+    subcommand("config", "[destination]", "print the values that hold for it"),
+    subcommand("check", "[destination]", "look at configuration, keys and known hosts"),
+    subcommand("boot", "", "start each Host block with StartAtBoot yes"),
+];
+
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
 pub static FLAGS: [Flag; 23] = [
-    flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here (up to 16)"),
+    flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
     flag('p', "port", Action::Port, "port of the server (22)"),
@@ -119,15 +148,13 @@ pub fn help() -> String {
     let mut text = String::from(
         "Keeps SSH reverse forwards to a server up.\n\
          \n\
-         reachback [flags] user@host[:port]\n\
-         reachback invoke [flags] -- user@host[:port]   what the custom scripts call\n\
-         reachback pubkey -i keyfile                    print the authorized_keys line\n\
-         reachback status [destination]                 what is up; exit status 0 up, 1 partly, 2 down\n\
-         reachback stop [destination]                   end a tunnel\n\
-         reachback reconnect [destination]              connect anew now\n\
-         \n\
-         Flags:\n",
+         reachback [flags] user@host[:port]\n",
     );
+    for command in &SUBCOMMANDS {
+        let left = format!("reachback {} {}", command.name, command.arguments);
+        let _ = writeln!(text, "{left:<46} {}", command.help);
+    }
+    text.push_str("\nFlags:\n");
     for flag in all() {
         let left = match (flag.short, flag.long) {
             (LONG_ONLY, Some(long)) => format!("--{long}{}", flag.argument),

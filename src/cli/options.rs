@@ -1,7 +1,6 @@
 //! From words to option values.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,20 +10,17 @@ use reachback_core::control;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword;
 
+use super::file;
 use super::flags::{self, Action, Flag};
 use crate::call::What;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::logging::escaped;
-use crate::sys::file;
 
 /// Read when `-F` names no other file; need not exist.
-const DEFAULT_CONFIG_FILE: &str = "/etc/reachback/config";
+pub const DEFAULT_CONFIG_FILE: &str = "/etc/reachback/config";
 
 /// `--wait` without a time, and `ExitOnForwardFailure` with `-f`.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
-
-/// Largest configuration file, bytes.
-const CONFIG_BYTES: usize = 64 * 1024;
 
 /// What the flags say; the configuration file is not read yet.
 #[derive(Clone, Debug, Default)]
@@ -182,60 +178,40 @@ impl Options {
         self.config.apply(keyword, value)
     }
 
-    /// The keywords of the command line and then those of the file for this host.
+    /// The keywords of the command line and then those of the file for this host, as the caller
+    /// gave it.
     ///
     /// # Errors
-    /// [`exit::NO_INPUT`] and [`exit::NO_PERMISSION`] for a file that cannot be read (a default
-    /// file need not exist), [`exit::CONFIG`] for one that is wrong.
+    /// Those of [`super::file::read`]; the default file need not exist.
     pub fn read_config(&self, host: &str) -> Result<Config, Exit> {
-        let mut config = self.config.clone();
-        let path = match &self.file {
-            Some(path) if path == Path::new("none") => return Ok(config),
-            Some(path) => path.as_path(),
-            None => Path::new(DEFAULT_CONFIG_FILE),
-        };
-        let bytes = match file::read_bounded(path, CONFIG_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if self.file.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(config);
-            }
-            Err(error) => return Err(unreadable(path, &error)),
-        };
-        // file:line:column, as compilers write it: editors and people find the place.
-        let wrong = |line: u32, column: u32, why: &dyn std::fmt::Display| {
-            let place = format!("{}:{line}:{column}", path.display());
-            Exit::new(exit::CONFIG, format!("bad configuration: {place}: {why}"))
-        };
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            let line = valid.matches('\n').count() + 1;
-            let column = valid
-                .rsplit('\n')
-                .next()
-                .map_or(0, |last| last.chars().count())
-                + 1;
-            wrong(line as u32, column as u32, &"not UTF-8; rewrite it")
-        })?;
-        config.parse_file(text, host).map_err(|error| {
-            let (line, column) = error.position.map_or((1, 1), |at| (at.line, at.column));
-            wrong(line, column, &error.kind)
-        })?;
-        Ok(config)
+        self.read_named(host).map(|(config, _)| config)
     }
-}
 
-fn unreadable(path: &Path, error: &io::Error) -> Exit {
-    let code = match error.kind() {
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        io::ErrorKind::FileTooLarge => exit::CONFIG,
-        _ => exit::NO_INPUT,
-    };
-    let path = path.display();
-    let reason = file::reason(error);
-    Exit::new(
-        code,
-        format!("cannot read the configuration: {path}: {reason}; name another with -F"),
-    )
+    /// The same, and the servers that the file's `Host` lines name.
+    ///
+    /// # Errors
+    /// As [`Options::read_config`].
+    pub fn read_named(&self, host: &str) -> Result<(Config, Vec<String>), Exit> {
+        let mut config = self.config.clone();
+        let names = match self.config_file() {
+            None => Vec::new(),
+            Some(path) => file::read(&mut config, path, host)?,
+        };
+        Ok((config, names))
+    }
+
+    /// The configuration file to read: `-F`'s, or the default one if it is there.
+    pub fn config_file(&self) -> Option<&Path> {
+        match &self.file {
+            Some(path) if path == Path::new("none") => None,
+            Some(path) => Some(path),
+            None => {
+                let default = Path::new(DEFAULT_CONFIG_FILE);
+                // One that cannot even be looked at is not taken for one that is not there.
+                default.try_exists().unwrap_or(true).then_some(default)
+            }
+        }
+    }
 }
 
 fn value(parser: &mut lexopt::Parser, flag: &Flag) -> Result<String, Exit> {

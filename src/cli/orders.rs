@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use reachback_core::config::Config;
+use reachback_core::destination::Destination;
 
-use super::{Command, Options, destination};
+use super::{Command, Options, destination, local};
 use crate::call::{Order, What};
 use crate::exit::Exit;
 use crate::keys;
@@ -41,10 +42,10 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
 
 /// `reachback status [destination]`.
 pub fn status(options: &Options, words: &[String]) -> Result<Command, Exit> {
-    let (name, config) = named(options, words)?;
+    let named = named(options, words)?;
     Ok(Command::Status(View {
-        directory: directory(&config),
-        destination: name,
+        directory: directory(&named.config),
+        destination: named.name(),
         json: options.json,
         watch: options.watch,
     }))
@@ -58,28 +59,51 @@ pub fn order(options: &Options, words: &[String], what: What) -> Result<Command,
     if options.all && !words.is_empty() {
         return Err(Exit::usage("--all: not together with a destination"));
     }
-    let (name, config) = named(options, words)?;
+    let named = named(options, words)?;
+    let place = named
+        .destination
+        .as_ref()
+        .map(|(found, given)| (found, given.as_str()));
     // The file's forwards are not what was meant here.
-    let forwards = options.config.forwards().to_vec();
+    let forwards = local::expand_forwards(options.config.forwards(), &named.config, place)?;
     if matches!(what, What::Forward | What::Cancel) && forwards.is_empty() {
         return Err(Exit::usage("no forward: -O: name it with -R"));
     }
     Ok(Command::Order(Order {
         what,
-        directory: directory(&config),
-        name: name.map(|(name, _)| name),
+        directory: directory(&named.config),
+        name: named.name().map(|(name, _)| name),
         all: options.all,
         forwards,
     }))
 }
 
-/// The destination's file name and its words, if one is given.
-fn named(options: &Options, words: &[String]) -> Result<(Option<(String, String)>, Config), Exit> {
-    if words.is_empty() {
-        return Ok((None, options.read_config("")?));
+/// What running tunnels are looked for with.
+struct Named {
+    config: Config,
+    /// The one destination, and its host as the caller gave it.
+    destination: Option<(Destination, String)>,
+}
+
+impl Named {
+    /// The destination's file name and its words.
+    fn name(&self) -> Option<(String, String)> {
+        let (destination, _) = self.destination.as_ref()?;
+        let port = destination.port.unwrap_or_else(|| self.config.port());
+        Some((owner::name(destination, port), destination.to_string()))
     }
-    let (destination, config) = destination(options, words)?;
-    let port = destination.port.unwrap_or_else(|| config.port());
-    let name = owner::name(&destination, port);
-    Ok((Some((name, destination.to_string())), config))
+}
+
+fn named(options: &Options, words: &[String]) -> Result<Named, Exit> {
+    if words.is_empty() {
+        return Ok(Named {
+            config: options.read_config("")?,
+            destination: None,
+        });
+    }
+    let (destination, given, config) = destination(options, words)?;
+    Ok(Named {
+        config,
+        destination: Some((destination, given)),
+    })
 }

@@ -167,6 +167,55 @@ fn the_command_line_goes_before_the_file_and_the_file_may_name_the_user() {
 }
 
 #[test]
+fn the_real_host_of_a_block_takes_the_place_of_its_name() {
+    let text = b"Host hub\nHostname %h.example\nUser you\nPort 7\nIdentityFile /keys/%n-%h-%p-%r\n\
+                 Host hub.example\nUser never\n";
+    with_file("alias", text, |path| {
+        let path = path.display();
+        let settings = |line: &str| match parsed(&format!("-F {path} -R /run/%r.sock:h:2 {line}")) {
+            Ok(Command::Run(settings)) => *settings,
+            other => panic!("{other:?}"),
+        };
+        let alias = settings("hub");
+        assert_eq!(alias.destination.to_string(), "you@hub.example");
+        assert_eq!(alias.port(), 7);
+        let key = Path::new("/keys/hub-hub.example-7-you");
+        assert_eq!(alias.identity_files(), [key]);
+        let forward = ForwardSpec::parse("/run/you.sock:h:2").unwrap();
+        assert_eq!(alias.config.forwards(), [forward]);
+        let other = settings("me@hub:8");
+        assert_eq!(other.destination.to_string(), "me@hub.example:8");
+        let key = Path::new("/keys/hub-hub.example-8-me");
+        assert_eq!(other.identity_files(), [key]);
+        assert_eq!(alias.place().name, "you@hub.example:7");
+    });
+}
+
+#[test]
+fn orders_and_a_scripts_off_name_forwards_as_the_tunnel_has_them() {
+    let Command::Order(order) = parsed("-F none -O cancel -R /run/%h.sock:h:2 me@hub").unwrap()
+    else {
+        panic!("no order");
+    };
+    assert_eq!(
+        order.forwards,
+        [ForwardSpec::parse("/run/hub.sock:h:2").unwrap()]
+    );
+    let off = |path: &str| match parsed(&format!("invoke -F none -R {path}:h:2 -- off")) {
+        Ok(Command::Invoke(invocation)) => invocation.own_forwards(),
+        other => panic!("{other:?}"),
+    };
+    let (own, _) = off("/run/%i.sock").unwrap();
+    assert!(!own[0].to_string().contains('%'));
+    let refused = off("/run/%h.sock").unwrap_err();
+    assert_eq!(refused.code, CONFIG);
+    assert!(
+        refused.message.contains("it needs a destination"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
     let missing = parsed("-F /nonexistent/x -R 1:h:2 me@hub").unwrap_err();
     assert_eq!(missing.code, NO_INPUT);

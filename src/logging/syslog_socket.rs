@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::Level;
+use reachback_core::calendar::{LogTime, Utc};
 use reachback_core::time::Instant;
-use syslog::{Facility, Formatter3164, LogFormat};
+use syslog::{Facility, LogFormat, Severity};
 
 use super::escaped;
+use crate::sys::clock;
 
 /// Longest line sent (RFC 3164 section 4.1); longer ones are cut.
 const LINE_BYTES: usize = 1024;
@@ -46,11 +48,28 @@ impl Write for Line {
     }
 }
 
+/// Lines as syslogd reads them at its socket (RFC 3164 without the host name, which is
+/// syslogd's to add).
+///
+/// The crate's own formatter brings 40 kB of date formatting, pads days with zeros, and panics
+/// on a clock it cannot format.
+struct Rfc3164 {
+    pid: u32,
+}
+
+impl<T: fmt::Display> LogFormat<T> for Rfc3164 {
+    fn format<W: Write>(&self, out: &mut W, severity: Severity, message: T) -> syslog::Result<()> {
+        let priority = Facility::LOG_DAEMON as u8 | severity as u8;
+        let (time, pid) = (LogTime(Utc::from_unix_s(clock::wall_s())), self.pid);
+        write!(out, "<{priority}>{time} reachback[{pid}]: {message}").map_err(syslog::Error::Write)
+    }
+}
+
 /// A connection to syslogd that may be away, full or restarted at any time. Lines wait in a
 /// small ring meanwhile and are sent in order; what did not fit is counted and said.
 pub struct SyslogSocket {
     path: PathBuf,
-    formatter: Formatter3164,
+    format: Rfc3164,
     socket: Option<UnixDatagram>,
     kept: VecDeque<Vec<u8>>,
     kept_bytes: usize,
@@ -63,10 +82,7 @@ impl SyslogSocket {
     pub fn new(path: PathBuf) -> Self {
         SyslogSocket {
             path,
-            formatter: Formatter3164 {
-                facility: Facility::LOG_DAEMON,
-                hostname: None,
-                process: "reachback".to_owned(),
+            format: Rfc3164 {
                 pid: std::process::id(),
             },
             socket: None,
@@ -137,23 +153,15 @@ impl SyslogSocket {
     fn format(&self, level: Level, notice: bool, message: &fmt::Arguments<'_>) -> Option<Vec<u8>> {
         let mut line = Line(Vec::with_capacity(160));
         let message = escaped(message);
-        let formatter = &self.formatter;
         let severity = match level {
-            Level::Error => syslog::Severity::LOG_ERR,
-            Level::Warn => syslog::Severity::LOG_WARNING,
-            Level::Info if notice => syslog::Severity::LOG_NOTICE,
-            Level::Info => syslog::Severity::LOG_INFO,
-            Level::Debug | Level::Trace => syslog::Severity::LOG_DEBUG,
+            Level::Error => Severity::LOG_ERR,
+            Level::Warn => Severity::LOG_WARNING,
+            Level::Info if notice => Severity::LOG_NOTICE,
+            Level::Info => Severity::LOG_INFO,
+            Level::Debug | Level::Trace => Severity::LOG_DEBUG,
         };
-        formatter.format(&mut line, severity, message).ok()?;
-        let mut bytes = line.0;
-        // RFC 3164 section 4.1.2: a day below 10 has a space in front, where the formatter
-        // puts a zero. The date follows the `>` of the priority.
-        let day = bytes.iter().position(|&byte| byte == b'>')? + "Mmm ".len() + 1;
-        if bytes.get(day) == Some(&b'0') {
-            bytes[day] = b' ';
-        }
-        Some(bytes)
+        self.format.format(&mut line, severity, message).ok()?;
+        Some(line.0)
     }
 
     /// Hands one line to the kernel; false when it did not take it.

@@ -2,20 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use log::{debug, info};
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use reachback_core::dial::AddressFamily;
-use reachback_core::forward::ForwardSpec;
+use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
 use super::TOKENS_PER_RELAY;
+use super::socket::{Address, Socket};
 use crate::net::resolve::Resolution;
-use crate::sys::sockopt;
 
 /// How long a target may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -29,12 +28,9 @@ enum Stage {
     /// The target's name is being looked up.
     Resolving(Box<Resolution>),
     /// Waiting for the target to accept; `rest` are addresses not yet tried.
-    Connecting {
-        socket: TcpStream,
-        rest: Vec<SocketAddr>,
-    },
+    Connecting { socket: Socket, rest: Vec<Address> },
     /// Bytes flow.
-    Open(TcpStream),
+    Open(Socket),
     /// The target is gone; waiting for the peer to close the channel.
     TargetGone,
 }
@@ -44,8 +40,7 @@ pub struct Relay {
     /// `None` once both sides of the channel closed.
     channel: Option<ChannelId>,
     stage: Stage,
-    name: String,
-    port: u16,
+    target: Target,
     readable: bool,
     writable: bool,
     /// What the target has not taken; never more than the channel's window.
@@ -60,12 +55,11 @@ pub struct Relay {
 
 impl Relay {
     /// A relay that has not begun yet.
-    pub fn new(channel: ChannelId, target: &ForwardSpec, now: Instant) -> Relay {
+    pub fn new(channel: ChannelId, target: &Target, now: Instant) -> Relay {
         Relay {
             channel: Some(channel),
             stage: Stage::TargetGone,
-            name: target.host.as_str().to_owned(),
-            port: target.host_port,
+            target: target.clone(),
             readable: false,
             writable: false,
             unsent: VecDeque::new(),
@@ -89,10 +83,17 @@ impl Relay {
         now: Instant,
     ) -> io::Result<()> {
         let [socket, resolving @ ..] = tokens;
-        match known_addresses(&self.name, self.port) {
+        let (host, port) = match &self.target {
+            Target::Tcp { host, port } => (host, *port),
+            Target::Unix(path) => {
+                let address = Address::Unix(path.as_str().into());
+                return self.connect(vec![address], socket, registry);
+            }
+        };
+        match known_addresses(host, port) {
             Some(addresses) => self.connect(addresses, socket, registry),
             None => {
-                let resolution = Resolution::start(&self.name, family, registry, resolving, now);
+                let resolution = Resolution::start(host, family, registry, resolving, now);
                 self.stage = Stage::Resolving(Box::new(resolution));
                 self.resolved(socket, registry)
             }
@@ -156,14 +157,14 @@ impl Relay {
     /// Begins to connect to the first address that allows it.
     fn connect(
         &mut self,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         token: Token,
         registry: &Registry,
     ) -> io::Result<()> {
         let mut rest = addresses.into_iter();
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         while let Some(address) = rest.next() {
-            match TcpStream::connect(address) {
+            match Socket::connect(&address) {
                 Ok(mut socket) => {
                     registry.register(
                         &mut socket,
@@ -185,7 +186,9 @@ impl Relay {
     }
 
     fn resolved(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
-        let Stage::Resolving(resolution) = &mut self.stage else {
+        let (Stage::Resolving(resolution), Target::Tcp { port, .. }) =
+            (&mut self.stage, &self.target)
+        else {
             return Ok(());
         };
         match resolution.result() {
@@ -193,7 +196,7 @@ impl Relay {
             Some(Ok(addresses)) => {
                 let addresses = addresses
                     .iter()
-                    .map(|ip| SocketAddr::new(*ip, self.port))
+                    .map(|ip| Address::Tcp(SocketAddr::new(*ip, *port)))
                     .collect();
                 self.connect(addresses, token, registry)
             }
@@ -229,9 +232,8 @@ impl Relay {
             Stage::Connecting { .. } => self.drive_connecting(late, token, client, registry),
             Stage::Open(_) if late => {
                 debug!(
-                    "{}:{} did not take the last {} bytes",
-                    self.name,
-                    self.port,
+                    "{} did not take the last {} bytes",
+                    self.target,
                     self.unsent.len()
                 );
                 Ok(false)
@@ -261,18 +263,14 @@ impl Relay {
         } else if !self.writable {
             return Ok(true);
         } else {
-            match socket.take_error() {
-                Ok(Some(error)) | Err(error) => Err(error),
-                Ok(None) => socket.peer_addr().map(|_| ()),
-            }
+            socket.outcome()
         };
         match outcome {
             Ok(()) => {
                 if let Stage::Connecting { socket, .. } =
                     std::mem::replace(&mut self.stage, Stage::TargetGone)
                 {
-                    // Small answers of a dashboard must not wait for more.
-                    let _ = sockopt::prepare_target(&socket);
+                    socket.prepare();
                     self.stage = Stage::Open(socket);
                 }
                 self.deadline = None;
@@ -308,7 +306,7 @@ impl Relay {
         if delivered && !self.write_shut {
             self.write_shut = true;
             if let Stage::Open(socket) = &self.stage {
-                let _ = socket.shutdown(Shutdown::Write);
+                socket.end_writing();
             }
         }
         match self.channel {
@@ -351,7 +349,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    debug!("{}:{} took no more: {error}", self.name, self.port);
+                    debug!("{} took no more: {error}", self.target);
                     self.stage = Stage::TargetGone;
                 }
             }
@@ -387,7 +385,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    debug!("{}:{} broke off: {error}", self.name, self.port);
+                    debug!("{} broke off: {error}", self.target);
                     self.unsent.clear();
                     client.channel_close(channel)?;
                     self.stage = Stage::TargetGone;
@@ -416,8 +414,8 @@ impl Relay {
     /// Tells log and peer that the target cannot be reached.
     pub fn refuse(&mut self, error: &io::Error, client: &mut Client) -> Result<(), Error> {
         info!(
-            "cannot connect to {}:{}: {error}; the connection from the server is refused",
-            self.name, self.port
+            "cannot connect to {}: {error}; the connection from the server is refused",
+            self.target
         );
         match self.channel.take() {
             Some(channel) => {
@@ -437,14 +435,15 @@ impl Relay {
 
 /// Addresses that need no look-up: literals, and `localhost`, IPv4 first because that is where
 /// small services listen.
-fn known_addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+fn known_addresses(name: &str, port: u16) -> Option<Vec<Address>> {
+    let at = |ip: &IpAddr| Address::Tcp(SocketAddr::new(*ip, port));
     if name.eq_ignore_ascii_case("localhost") {
         let both = [
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(Ipv6Addr::LOCALHOST),
         ];
-        return Some(both.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
+        return Some(both.iter().map(at).collect());
     }
     let address: IpAddr = name.parse().ok()?;
-    Some(vec![SocketAddr::new(address, port)])
+    Some(vec![at(&address)])
 }

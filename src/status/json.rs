@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use reachback_core::calendar::Utc;
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
+use reachback_core::forward::{Listen, Target};
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::Event;
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 
 use super::Tunnel;
 use super::target::Answer;
@@ -68,7 +71,7 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.number("pid", u64::from(snapshot.pid));
     object.text("program_version", &snapshot.program);
     object.number("running_for_ms", age_ms(snapshot.started, now));
-    object.text("time", &super::utc(snapshot.wall_s));
+    object.text("time", &Utc::from_unix_s(snapshot.wall_s).to_string());
     object.list("forwards", forwards);
     object.list("events", events);
     object.end()
@@ -88,15 +91,35 @@ fn forward(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
         Answer::NotAsked => (None, None),
     };
     let mut object = Object::default();
-    object.text("bind", spec.bind.wire());
-    object.number("requested_port", u64::from(spec.port));
+    let (bind, requested, socket) = match &spec.listen {
+        Listen::Tcp { bind, port } => (Some(bind.wire()), Some(u64::from(*port)), None),
+        Listen::Unix(path) => (None, None, Some(path.as_str())),
+    };
+    let port = port.filter(|_| socket.is_none());
+    let (host, host_port, target_socket) = match &spec.target {
+        Target::Tcp { host, port } => (Some(host.as_str()), Some(u64::from(*port)), None),
+        Target::Unix(path) => (None, None, Some(path.as_str())),
+    };
+    object.optional_text("bind", bind);
+    object.optional_number("requested_port", requested);
     object.text("state", state);
     object.optional_number("server_port", port.map(u64::from));
     object.optional_number("next_try_in_ms", retry);
-    object.text("target_host", &spec.host);
-    object.number("target_port", u64::from(spec.host_port));
+    let (verified, verified_at) = match forward.proof {
+        Proof::Unknown => (None, None),
+        Proof::Here { at } => (Some("here"), Some(at)),
+        Proof::Elsewhere { at } => (Some("elsewhere"), Some(at)),
+        Proof::NotPermitted => (Some("not-permitted"), None),
+    };
+    object.optional_text("verified", verified);
+    object.optional_number("verified_ago_ms", verified_at.map(|at| age_ms(at, now)));
+    object.optional_text("server_socket", socket);
+    object.optional_text("target_host", host);
+    object.optional_number("target_port", host_port);
+    object.optional_text("target_socket", target_socket);
     object.optional("target_answers", answers.map(|answers| answers.to_string()));
     object.optional_text("target_failure", why);
+    object.text("spec", &spec.to_string());
     object.end()
 }
 
@@ -107,7 +130,7 @@ fn event(event: &Event, snapshot: &Snapshot) -> String {
     object.number("times", u64::from(event.times));
     object.number("ago_ms", age_ms(event.at, snapshot.now));
     object.number("monotonic_ms", event.at.0);
-    object.text("time", &super::utc(event.wall_s));
+    object.text("time", &Utc::from_unix_s(event.wall_s).to_string());
     object.end()
 }
 

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use reachback_core::calendar::Utc;
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
-use reachback_core::forward::Bind;
+use reachback_core::forward::{Bind, Listen};
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::{Event, Kind};
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 
 use super::Tunnel;
 use super::target::Answer;
@@ -109,21 +111,37 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
 
 fn forward_line(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
     let spec = &forward.spec;
-    let place = match &spec.bind {
-        Bind::Default => String::new(),
-        Bind::Any => " on all addresses".to_owned(),
-        Bind::Address(address) => format!(" on {address}"),
-    };
-    let port = match (forward.state, spec.port) {
-        (ForwardState::Confirmed { port }, _) => port.to_string(),
-        (_, 0) => "of its choice".to_owned(),
-        (_, port) => port.to_string(),
+    let (kind, place) = match &spec.listen {
+        Listen::Unix(path) => ("socket", format!("socket {path}")),
+        Listen::Tcp { bind, port } => {
+            let port = match (forward.state, *port) {
+                (ForwardState::Confirmed { port }, _) => port.to_string(),
+                (_, 0) => "of its choice".to_owned(),
+                (_, port) => port.to_string(),
+            };
+            let on = match bind {
+                Bind::Default => String::new(),
+                Bind::Any => " on all addresses".to_owned(),
+                Bind::Address(address) => format!(" on {address}"),
+            };
+            ("port", format!("port {port}{on}"))
+        }
     };
     let state = match forward.state {
-        ForwardState::Confirmed { .. } => "listening".to_owned(),
+        ForwardState::Confirmed { port } => {
+            format!("listening{}", proof(forward.proof, port, now))
+        }
+        ForwardState::Refused { retry_at } if matches!(forward.proof, Proof::Elsewhere { .. }) => {
+            let wait = span(retry_at.since(now));
+            let port = spec.listen.port();
+            format!(
+                "taken back, the server's port {port} leads elsewhere: a stale session holds it, \
+                 or another program; next try in {wait}"
+            )
+        }
         ForwardState::Refused { retry_at } => {
             let wait = span(retry_at.since(now));
-            format!("refused by the server, waiting for port, next try in {wait}")
+            format!("refused by the server, waiting for {kind}, next try in {wait}")
         }
         ForwardState::Requested { .. } => "asked for".to_owned(),
         ForwardState::Idle | ForwardState::Cancelling { .. } => "not listening".to_owned(),
@@ -133,12 +151,25 @@ fn forward_line(forward: &ForwardStatus, answer: &Answer, now: Instant) -> Strin
         Answer::Silent(why) => format!("the target does not answer: {why}"),
         Answer::NotAsked => "the target was not asked".to_owned(),
     };
-    let (host, host_port) = (&spec.host, spec.host_port);
-    format!("server port {port}{place} to {host}:{host_port}: {state}; {target}")
+    let leads = &spec.target;
+    format!("server {place} to {leads}: {state}; {target}")
+}
+
+/// What `VerifyForward` found about a listener, behind `listening`.
+fn proof(proof: Proof, port: u16, now: Instant) -> String {
+    match proof {
+        Proof::Unknown => String::new(),
+        Proof::Here { at } => format!(", verified {} ago", span(now.since(at))),
+        Proof::Elsewhere { .. } => format!(
+            ", but the server's port {port} leads elsewhere: a stale session holds it, or another \
+             program"
+        ),
+        Proof::NotPermitted => ", not verified: the server does not permit it".to_owned(),
+    }
 }
 
 fn event_line(event: &Event, now: Instant) -> String {
-    let when = super::utc(event.wall_s);
+    let when = Utc::from_unix_s(event.wall_s);
     let ago = span(now.since(event.at));
     let name = match event.kind {
         Kind::Started => "started",

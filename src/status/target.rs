@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use reachback_core::forward::ForwardSpec;
+use mio::net::UnixStream;
+use reachback_core::forward::{ForwardSpec, Target};
 
 use crate::sys::file;
 
@@ -24,7 +25,17 @@ pub enum Answer {
 
 /// Connects and hangs up. `localhost` is 127.0.0.1 and then ::1, as for the tunnel itself.
 pub fn look(spec: &ForwardSpec) -> Answer {
-    let name = spec.host.as_str();
+    let (host, port) = match &spec.target {
+        Target::Tcp { host, port } => (host, *port),
+        // Non-blocking: one whose queue is full would hold us up (unix(7)).
+        Target::Unix(path) => {
+            return match UnixStream::connect(path.as_str()) {
+                Ok(_) => Answer::Answers,
+                Err(error) => Answer::Silent(file::reason(&error)),
+            };
+        }
+    };
+    let name = host.as_str();
     let addresses = if name.eq_ignore_ascii_case("localhost") {
         vec![
             IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -38,7 +49,7 @@ pub fn look(spec: &ForwardSpec) -> Answer {
     };
     let mut why = None;
     for address in addresses {
-        match TcpStream::connect_timeout(&SocketAddr::new(address, spec.host_port), PATIENCE) {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, port), PATIENCE) {
             Ok(_) => return Answer::Answers,
             // The first is the one that people mean.
             Err(error) => {

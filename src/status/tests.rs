@@ -4,6 +4,7 @@ use reachback_core::control::ForwardStatus;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::history::{self, Event, Kind};
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 
 const NOW: Instant = Instant(10_000_000);
 
@@ -33,7 +34,11 @@ fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
         let spec = ForwardSpec::parse(&format!("{}:localhost:22", 1111 + n)).unwrap();
         snapshot
             .forwards
-            .push(ForwardStatus { spec, state })
+            .push(ForwardStatus {
+                spec,
+                state,
+                proof: Proof::Unknown,
+            })
             .unwrap();
     }
     let event = Event {
@@ -112,7 +117,7 @@ fn the_document_escapes_its_texts_and_has_every_member() {
         "\"next_attempt_in_ms\":61000,",
         "\"last_failure\":\"the \\\"server\\\" stopped answering\"",
         "\"state\":\"refused\",\"server_port\":null,\"next_try_in_ms\":12000,",
-        "\"target_answers\":true,\"target_failure\":null}",
+        "\"target_answers\":true,\"target_failure\":null,\"spec\":\"1111:localhost:22\"}",
         "{\"kind\":\"lost\",\"text\":\"gone\",\"times\":3,\"ago_ms\":10000,\"monotonic_ms\":9990000,",
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
@@ -122,13 +127,32 @@ fn the_document_escapes_its_texts_and_has_every_member() {
 }
 
 #[test]
-fn dates_are_those_of_the_calendar() {
-    // date -u -d @N
-    assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-    assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
-    assert_eq!(utc(1_709_251_199), "2024-02-29T23:59:59Z");
-    assert_eq!(utc(1_735_689_600), "2025-01-01T00:00:00Z");
-    assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+fn unix_sockets_are_named_on_both_sides() {
+    let mut tunnel = tunnel(up(), &[CONFIRMED]);
+    tunnel.snapshot.forwards[0].spec = ForwardSpec::parse("/run/a:/run/b").unwrap();
+    let text = page::page(&tunnel);
+    let line = "server socket /run/a to /run/b: listening; the target answers\n";
+    assert!(text.contains(line), "{text}");
+    let document = json::document(&[tunnel]);
+    for part in [
+        "{\"bind\":null,\"requested_port\":null,",
+        "\"server_port\":null,",
+        "\"server_socket\":\"/run/a\",",
+        "\"target_host\":null,\"target_port\":null,\"target_socket\":\"/run/b\",",
+        "\"spec\":\"/run/a:/run/b\"}",
+    ] {
+        assert!(document.contains(part), "no {part:?} in\n{document}");
+    }
+}
+
+#[test]
+fn a_target_that_is_a_unix_socket_is_asked_too() {
+    let scene = tempfile::tempdir().unwrap();
+    let path = scene.path().join("socket");
+    let spec = ForwardSpec::parse(&format!("1:{}", path.display())).unwrap();
+    assert!(matches!(target::look(&spec), target::Answer::Silent(_)));
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(target::look(&spec), target::Answer::Answers);
 }
 
 #[test]

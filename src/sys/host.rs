@@ -23,11 +23,20 @@ pub fn host_name() -> String {
         .unwrap_or_else(|| "localhost".to_owned())
 }
 
+/// Number of the user of this process.
+pub fn user_id() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Name of the user of this process; the number of one without name.
+pub fn user_name() -> String {
+    let user = User::from_uid(Uid::effective()).ok().flatten();
+    user.map_or_else(|| Uid::effective().to_string(), |user| user.name)
+}
+
 /// `user@host` of this process, for comments.
 pub fn user_at_host() -> String {
-    let user = User::from_uid(Uid::effective()).ok().flatten();
-    let user = user.map_or_else(|| Uid::effective().to_string(), |user| user.name);
-    format!("{user}@{}", host_name())
+    format!("{}@{}", user_name(), host_name())
 }
 
 /// `path` with a leading `~/` replaced by the home directory, as ssh_config(5) does.

@@ -6,9 +6,10 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
+use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, State};
 
-use super::Tunnel;
+use super::{Link, Tunnel};
 use crate::control::{self, Progress, Tunnel as _};
 
 /// What callers ordered about forwards. It stands against the configuration: reading that again
@@ -155,9 +156,13 @@ impl control::Tunnel for Tunnel {
         } = self;
         // There always is a first server.
         self.servers.first().map_or_else(String::new, |first| {
+            let proof = |index| match &self.link {
+                Link::Up(session) => session.proof(index),
+                _ => Proof::Unknown,
+            };
             let snapshot = self
                 .record
-                .snapshot(first, settings, watchdog, lifetime, now);
+                .snapshot(first, settings, watchdog, lifetime, proof, now);
             snapshot.to_string()
         })
     }

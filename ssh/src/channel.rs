@@ -17,7 +17,7 @@ impl ChannelId {
     }
 }
 
-/// How far an inbound open has come.
+/// How far an open has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// The forward's own confirmation has not come yet.
@@ -26,6 +26,8 @@ pub(crate) enum Opening {
     Announce,
     /// The caller has yet to say yes or no.
     AwaitingCaller,
+    /// Opened by this side, and not answered yet.
+    AwaitingServer,
     Open,
 }
 

@@ -59,7 +59,7 @@ pub enum Event<'a> {
     ForwardConfirmed {
         /// Which forward.
         forward: ForwardId,
-        /// The port it listens on.
+        /// The port it listens on; 0 for a Unix socket.
         port: u16,
     },
     /// The server does not listen; the forward is forgotten and may be asked for again.
@@ -105,6 +105,22 @@ pub enum Event<'a> {
     ChannelClosed {
         /// Which channel.
         channel: ChannelId,
+    },
+    /// The server made the connection of [`Client::open_direct`].
+    DirectOpened {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The server did not make the connection of [`Client::open_direct`]; the identifier is free
+    /// again.
+    DirectRefused {
+        /// Which channel.
+        channel: ChannelId,
+        /// The server's reason (RFC 4254 section 5.1: 1 prohibited, 2 connect failed, 3 unknown
+        /// type, 4 resource shortage), or any other number.
+        reason: u32,
+        /// The server's text, fit for a log.
+        text: String,
     },
 }
 
@@ -230,6 +246,13 @@ impl Client {
             .request_forward(id, bind, port, &mut self.transport)
     }
 
+    /// Asks the server to listen on a Unix socket (OpenSSH's PROTOCOL, 2.4). The answer is an
+    /// event, as for a port, with port 0.
+    pub fn request_socket_forward(&mut self, id: ForwardId, path: &str) -> Result<(), Error> {
+        self.connection
+            .request_socket_forward(id, path, &mut self.transport)
+    }
+
     /// Takes a confirmed forward back. The answer is an event; without a confirmed forward of
     /// that name nothing is sent.
     pub fn cancel_forward(&mut self, id: ForwardId) -> Result<(), Error> {
@@ -246,7 +269,15 @@ impl Client {
         self.connection.accept(id, &mut self.transport)
     }
 
-    /// The channel of [`Event::ChannelOpened`] cannot be served; its identifier is free again.
+    /// Asks the server to connect to `port` of `host` as it sees them (RFC 4254 section 7.2,
+    /// `direct-tcpip`). The answer is an event, however long the server takes; a channel that is
+    /// closed before is closed as soon as it is answered. `None` when every channel is in use.
+    pub fn open_direct(&mut self, host: &str, port: u16) -> Result<Option<ChannelId>, Error> {
+        self.connection.open_direct(host, port, &mut self.transport)
+    }
+
+    /// The channel of [`Event::ChannelOpened`] cannot be served; its identifier is free again. A
+    /// channel that was accepted already is closed.
     pub fn refuse_channel(
         &mut self,
         id: ChannelId,
@@ -464,6 +495,16 @@ impl Client {
                 },
                 Step::Eof { channel } => Event::ChannelEof { channel },
                 Step::Closed { channel } => Event::ChannelClosed { channel },
+                Step::DirectOpened { channel } => Event::DirectOpened { channel },
+                Step::DirectRefused {
+                    channel,
+                    reason,
+                    text,
+                } => Event::DirectRefused {
+                    channel,
+                    reason,
+                    text,
+                },
                 Step::Handled | Step::KeepaliveAnswered => Event::KeepaliveAnswered,
             },
         })

@@ -1,6 +1,7 @@
 //! Global requests in order and the channel table (RFC 4254).
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -13,6 +14,8 @@ use crate::limits::{
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
 use crate::wire::{Put, Reader};
+
+mod outbound;
 
 /// Why a channel is refused (RFC 4254 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,14 @@ pub(crate) enum Step {
     Closed {
         channel: ChannelId,
     },
+    DirectOpened {
+        channel: ChannelId,
+    },
+    DirectRefused {
+        channel: ChannelId,
+        reason: u32,
+        text: String,
+    },
 }
 
 /// Header of `SSH_MSG_CHANNEL_DATA` up to the data: number, channel, length.
@@ -104,6 +115,16 @@ impl Connection {
         transport: &mut Transport,
     ) -> Result<(), Error> {
         let payload = self.forwards.request(id, bind, port)?;
+        self.ask(Asked::Forward(id), &payload, transport)
+    }
+
+    pub(crate) fn request_socket_forward(
+        &mut self,
+        id: ForwardId,
+        path: &str,
+        transport: &mut Transport,
+    ) -> Result<(), Error> {
+        let payload = self.forwards.request_socket(id, path)?;
         self.ask(Asked::Forward(id), &payload, transport)
     }
 
@@ -155,6 +176,7 @@ impl Connection {
             msg::CHANNEL_OPEN => self.handle_open(range, transport),
             msg::CHANNEL_WINDOW_ADJUST => {
                 let (_, channel) = self.channel(&mut reader)?;
+                known_to_server(channel)?;
                 channel.granted(reader.u32()?)?;
                 Ok(Step::Handled)
             }
@@ -180,6 +202,7 @@ impl Connection {
             msg::CHANNEL_CLOSE => self.handle_close(range, transport),
             msg::CHANNEL_REQUEST => {
                 let channel = self.channel(&mut reader)?.1;
+                known_to_server(channel)?;
                 let (remote, closing) = (channel.remote, channel.close_out);
                 reader.string()?;
                 // An answer behind our close could name a channel that the peer has let go of.
@@ -198,11 +221,10 @@ impl Connection {
                 }
                 Ok(Step::Handled)
             }
+            msg::CHANNEL_OPEN_CONFIRMATION => self.handle_opened(range, transport),
+            msg::CHANNEL_OPEN_FAILURE => self.handle_not_opened(range, transport),
             // Answers to what this client never asks.
-            message @ (msg::CHANNEL_OPEN_CONFIRMATION
-            | msg::CHANNEL_OPEN_FAILURE
-            | msg::CHANNEL_SUCCESS
-            | msg::CHANNEL_FAILURE) => Err(Error::Unexpected {
+            message @ (msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE) => Err(Error::Unexpected {
                 message,
                 during: "the connection",
             }),
@@ -254,8 +276,8 @@ impl Connection {
         }
     }
 
-    /// `SSH_MSG_CHANNEL_OPEN` (RFC 4254 sections 5.1 and 7.2): only `forwarded-tcpip`, and only
-    /// for a forward of ours.
+    /// `SSH_MSG_CHANNEL_OPEN` (RFC 4254 sections 5.1 and 7.2; OpenSSH's PROTOCOL, 2.4): only
+    /// `forwarded-tcpip` and its Unix counterpart, and only for a forward of ours.
     fn handle_open(
         &mut self,
         range: Range<usize>,
@@ -265,19 +287,30 @@ impl Connection {
         let kind = reader.string()?;
         let remote = reader.u32()?;
         let (window, packet) = (reader.u32()?, reader.u32()?);
-        if kind != b"forwarded-tcpip" {
-            return refuse(remote, Refusal::UnknownType, "not supported", transport);
-        }
-        let address = reader.string()?;
-        let port = reader.u32()?;
-        let originator = reader.string()?;
-        let originator_port = reader.u32()?;
-        reader.finish()?;
-        let belongs = if address.len() > ADDRESS || originator.len() > ADDRESS || packet == 0 {
-            Belongs::No
-        } else {
-            self.forwards.owner_of(address, port)
+        let (belongs, originator, originator_port) = match kind {
+            b"forwarded-tcpip" => {
+                let address = reader.string()?;
+                let port = reader.u32()?;
+                let originator = reader.string()?;
+                let originator_port = reader.u32()?;
+                reader.finish()?;
+                let belongs = if address.len() > ADDRESS || originator.len() > ADDRESS {
+                    Belongs::No
+                } else {
+                    self.forwards.owner_of(address, port)
+                };
+                (belongs, originator, originator_port)
+            }
+            b"forwarded-streamlocal@openssh.com" => {
+                let path = reader.string()?;
+                // Reserved.
+                reader.string()?;
+                reader.finish()?;
+                (self.forwards.owner_of_socket(path), &b"a socket"[..], 0)
+            }
+            _ => return refuse(remote, Refusal::UnknownType, "not supported", transport),
         };
+        let belongs = if packet == 0 { Belongs::No } else { belongs };
         let (forward, opening) = match belongs {
             Belongs::Now(id) => (id, Opening::Announce),
             Belongs::Later(id) => (id, Opening::AwaitingForward),
@@ -325,7 +358,10 @@ impl Connection {
         let (remote, answered, opening) = (channel.remote, channel.close_out, channel.opening);
         if matches!(
             opening,
-            Opening::AwaitingForward | Opening::Announce | Opening::AwaitingCaller
+            Opening::AwaitingForward
+                | Opening::Announce
+                | Opening::AwaitingCaller
+                | Opening::AwaitingServer
         ) {
             return Err(Error::Malformed("close of a channel that is not open"));
         }
@@ -417,7 +453,7 @@ impl Connection {
             .get(id)
             .filter(|c| c.opening == Opening::AwaitingCaller)
         else {
-            return Ok(());
+            return self.close(id, transport);
         };
         let remote = channel.remote;
         self.channels[id.index()] = None;
@@ -502,15 +538,17 @@ impl Connection {
     }
 
     pub(crate) fn close(&mut self, id: ChannelId, transport: &mut Transport) -> Result<(), Error> {
-        match self
-            .get(id)
-            .filter(|c| c.opening == Opening::Open && !c.close_out)
-        {
-            Some(channel) => {
+        match self.get(id).filter(|c| !c.close_out) {
+            // To be closed as soon as its number is known.
+            Some(channel) if channel.opening == Opening::AwaitingServer => {
+                channel.close_out = true;
+                Ok(())
+            }
+            Some(channel) if channel.opening == Opening::Open => {
                 channel.close_out = true;
                 transport.send(&with_channel(msg::CHANNEL_CLOSE, channel.remote))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -520,6 +558,15 @@ impl Connection {
             .get(id.index())
             .and_then(Option::as_ref)
             .is_none_or(|c| c.close_out)
+    }
+}
+
+/// A channel whose open the server has not answered has no number there: nothing can be said
+/// about it.
+fn known_to_server(channel: &Channel) -> Result<(), Error> {
+    match channel.opening {
+        Opening::AwaitingServer => Err(Error::Malformed("channel number")),
+        _ => Ok(()),
     }
 }
 

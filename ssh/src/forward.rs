@@ -22,12 +22,21 @@ enum State {
     Cancelling,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Listener {
+    Tcp {
+        bind: String,
+        /// The port the server listens on: the requested one, or the one it chose for 0.
+        port: u16,
+    },
+    /// A Unix socket (OpenSSH's PROTOCOL, 2.4).
+    Unix { path: String },
+}
+
 #[derive(Debug)]
 struct Forward {
     id: ForwardId,
-    bind: String,
-    /// The port the server listens on: the requested one, or the one it chose for 0.
-    port: u16,
+    listener: Listener,
     state: State,
 }
 
@@ -56,19 +65,30 @@ impl Forwards {
         bind: &str,
         port: u16,
     ) -> Result<Vec<u8>, Error> {
+        let bind = bind.to_string();
+        self.enter(id, Listener::Tcp { bind, port })
+    }
+
+    /// The same for a Unix socket.
+    pub(crate) fn request_socket(&mut self, id: ForwardId, path: &str) -> Result<Vec<u8>, Error> {
+        let path = path.to_string();
+        self.enter(id, Listener::Unix { path })
+    }
+
+    fn enter(&mut self, id: ForwardId, listener: Listener) -> Result<Vec<u8>, Error> {
         if self.0.len() >= FORWARDS {
             return Err(Error::Limit("forwards"));
         }
         if self.0.iter().any(|f| f.id == id) {
             return Err(Error::Limit("forwards of one name"));
         }
+        let request = listener.global("");
         self.0.push(Forward {
             id,
-            bind: bind.to_string(),
-            port,
+            listener,
             state: State::Requested,
         });
-        Ok(global(b"tcpip-forward", bind, port))
+        Ok(request)
     }
 
     /// The request that takes a confirmed forward back: same address, and the port that the
@@ -79,10 +99,10 @@ impl Forwards {
             .iter_mut()
             .find(|f| f.id == id && f.state == State::Confirmed)?;
         forward.state = State::Cancelling;
-        Some(global(b"cancel-tcpip-forward", &forward.bind, forward.port))
+        Some(forward.listener.global("cancel-"))
     }
 
-    /// The server's success for a request; gives the port it listens on. A fixed port comes back
+    /// The server's success for a request; gives the port it listens on, 0 for a socket. A fixed port comes back
     /// empty from OpenSSH and echoed from others; port 0 always comes back (RFC 4254 section 7.1).
     pub(crate) fn confirmed(&mut self, id: ForwardId, reply: &[u8]) -> Result<u16, Error> {
         let forward = self
@@ -90,15 +110,20 @@ impl Forwards {
             .iter_mut()
             .find(|f| f.id == id)
             .ok_or(Error::Malformed("forward reply"))?;
-        if forward.port == 0 {
-            let port = Reader::new(reply).u32()?;
-            forward.port = u16::try_from(port)
-                .ok()
-                .filter(|p| *p != 0)
-                .ok_or(Error::Malformed("allocated port"))?;
-        }
+        let listens_on = match &mut forward.listener {
+            Listener::Unix { .. } => 0,
+            Listener::Tcp { port, .. } => {
+                if *port == 0 {
+                    *port = u16::try_from(Reader::new(reply).u32()?)
+                        .ok()
+                        .filter(|p| *p != 0)
+                        .ok_or(Error::Malformed("allocated port"))?;
+                }
+                *port
+            }
+        };
         forward.state = State::Confirmed;
-        Ok(forward.port)
+        Ok(listens_on)
     }
 
     /// The forward is no more: refused, or cancelled.
@@ -116,9 +141,24 @@ impl Forwards {
     /// The forward an inbound open names: the address as it was requested, and the port. A
     /// forward being cancelled takes no more.
     pub(crate) fn owner_of(&self, address: &[u8], port: u32) -> Belongs {
-        let named =
-            |f: &&Forward| f.port != 0 && u32::from(f.port) == port && f.bind.as_bytes() == address;
-        match self.0.iter().find(named) {
+        self.owner_where(|listener| match listener {
+            Listener::Tcp { bind, port: own } => {
+                *own != 0 && u32::from(*own) == port && bind.as_bytes() == address
+            }
+            Listener::Unix { .. } => false,
+        })
+    }
+
+    /// The same for a Unix socket: the path as it was requested, byte for byte.
+    pub(crate) fn owner_of_socket(&self, named: &[u8]) -> Belongs {
+        self.owner_where(|listener| match listener {
+            Listener::Unix { path } => path.as_bytes() == named,
+            Listener::Tcp { .. } => false,
+        })
+    }
+
+    fn owner_where(&self, named: impl Fn(&Listener) -> bool) -> Belongs {
+        match self.0.iter().find(|f| named(&f.listener)) {
             Some(Forward {
                 id,
                 state: State::Confirmed,
@@ -134,14 +174,26 @@ impl Forwards {
     }
 }
 
-fn global(name: &[u8], bind: &str, port: u16) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(64);
-    payload.put_u8(msg::GLOBAL_REQUEST);
-    payload.put_string(name);
-    payload.put_boolean(true);
-    payload.put_string(bind.as_bytes());
-    payload.put_u32(u32::from(port));
-    payload
+impl Listener {
+    /// The global request about this listener; `verb` stands before its name.
+    fn global(&self, verb: &str) -> Vec<u8> {
+        let name = match self {
+            Listener::Tcp { .. } => "tcpip-forward",
+            Listener::Unix { .. } => "streamlocal-forward@openssh.com",
+        };
+        let mut payload = Vec::with_capacity(64);
+        payload.put_u8(msg::GLOBAL_REQUEST);
+        payload.put_string([verb, name].concat().as_bytes());
+        payload.put_boolean(true);
+        match self {
+            Listener::Tcp { bind, port } => {
+                payload.put_string(bind.as_bytes());
+                payload.put_u32(u32::from(*port));
+            }
+            Listener::Unix { path } => payload.put_string(path.as_bytes()),
+        }
+        payload
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +237,27 @@ mod tests {
         assert!(forwards.request(ID, "localhost", 1112).is_err());
         forwards.remove(ID);
         assert!(forwards.request(ID, "localhost", 1112).is_ok());
+    }
+
+    #[test]
+    fn a_socket_is_named_byte_for_byte_and_never_mistaken_for_a_port() {
+        let mut forwards = Forwards::new();
+        let request = forwards.request_socket(ID, "/run/a.sock").unwrap();
+        let at = request
+            .windows(31)
+            .position(|w| w == b"streamlocal-forward@openssh.com");
+        assert_eq!(at, Some(5));
+        assert!(request.ends_with(b"\x01\x00\x00\x00\x0b/run/a.sock"));
+        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::Later(ID));
+        assert_eq!(forwards.confirmed(ID, b"whatever").unwrap(), 0);
+        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::Now(ID));
+        for other in [&b"/run/a.soc"[..], b"/run/a.sock\0", b"/run//a.sock", b""] {
+            assert_eq!(forwards.owner_of_socket(other), Belongs::No);
+        }
+        assert_eq!(forwards.owner_of(b"/run/a.sock", 0), Belongs::No);
+        let cancel = forwards.cancel(ID).unwrap();
+        assert_eq!(cancel[5..43], *b"cancel-streamlocal-forward@openssh.com");
+        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::No);
     }
 
     #[test]

@@ -102,10 +102,10 @@ impl Inbound {
             return Ok(None);
         };
         let length = self.opener.length(self.sequence, *first) as usize;
-        let covered = length + LENGTH_FIELD - self.opener.aad_len();
-        if !(1 + 1 + MIN_PADDING..=PACKET_LENGTH).contains(&length)
-            || !covered.is_multiple_of(self.opener.block())
-        {
+        // Bounded first: the sum below must not overflow where `usize` has 32 bits.
+        let bounded = (1 + 1 + MIN_PADDING..=PACKET_LENGTH).contains(&length);
+        let skipped = self.opener.aad_len();
+        if !bounded || !(length + LENGTH_FIELD - skipped).is_multiple_of(self.opener.block()) {
             return Err(Error::Malformed("packet length"));
         }
         let whole = LENGTH_FIELD + length + self.opener.tag_len();

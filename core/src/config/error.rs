@@ -4,9 +4,11 @@ use core::fmt;
 
 use heapless::String;
 
+use super::MAX_INCLUDE_DEPTH;
 use crate::destination::DestinationError;
 use crate::forward::ForwardError;
-use crate::keyword::{Keyword, Kind};
+use crate::keyword::{self, Keyword, Kind};
+use crate::tokens::TokenError;
 
 /// The beginning of a wrong text, at most 40 bytes, control characters replaced by `?`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +89,12 @@ pub enum ConfigErrorKind {
     Forward(ForwardError),
     /// A `Fallback` that is none.
     Destination(DestinationError),
+    /// A token in a file name.
+    Token(&'static str, TokenError),
+    /// An `Include` without a file name.
+    NoFile,
+    /// An `Include` in a file that is included too deep.
+    IncludeDepth,
     /// A double quote without a partner, or one within a word.
     Quote,
 }
@@ -95,7 +103,11 @@ impl fmt::Display for ConfigErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKeyword(name) => {
-                write!(f, "unknown keyword '{name}'; the manual lists those supported")
+                write!(f, "unknown keyword '{name}'; ")?;
+                match keyword::nearest(&name.0) {
+                    Some(near) => write!(f, "did you mean {near}?"),
+                    None => f.write_str("the manual lists those supported"),
+                }
             }
             Self::NoValue(keyword) => {
                 write!(f, "{} has no value; give {}", keyword.name, keyword.kind)
@@ -117,6 +129,12 @@ impl fmt::Display for ConfigErrorKind {
             Self::TooMany(name, most) => write!(f, "too many of {name}; give at most {most}"),
             Self::Destination(error) => write!(f, "Fallback: {error}"),
             Self::Forward(error) => write!(f, "RemoteForward: {error}"),
+            Self::Token(name, error) => write!(f, "{name}: {error}"),
+            Self::NoFile => f.write_str("Include names no file; give at least one"),
+            Self::IncludeDepth => write!(
+                f,
+                "too many files that include each other; go at most {MAX_INCLUDE_DEPTH} deep"
+            ),
             Self::Quote => f.write_str("stray double quote; put quotes around a whole word"),
         }
     }

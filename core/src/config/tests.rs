@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use std::string::ToString;
 use std::{format, vec::Vec as StdVec};
 
+mod files;
+mod show;
+
 fn parsed(text: &str) -> Config {
     let mut config = Config::new();
     config.parse_file(text, "server.example").unwrap();
@@ -56,6 +59,11 @@ fn the_defaults_are_those_of_the_table() {
         config.strict_host_key_checking(),
         from_table.strict_host_key_checking.unwrap()
     );
+    for keyword in &KEYWORDS {
+        let (own, table) = (config.lines(keyword), from_table.lines(keyword));
+        assert_eq!(own.to_string(), table.to_string());
+        assert_eq!(own.to_string().is_empty(), keyword.default.is_empty());
+    }
     assert_eq!(config.server_alive_interval().as_secs(), 60);
     assert_eq!((config.user(), config.forwards().len()), (None, 0));
 }
@@ -166,6 +174,38 @@ fn the_first_value_wins_but_forwards_and_keys_add_up_without_repetition() {
 }
 
 #[test]
+fn a_host_block_can_name_the_real_host_and_forwards_from_and_to_sockets() {
+    let text = "Host server.example\n  Hostname %h.lan\n  StartAtBoot yes\n  SerialFile /etc/serial\n\
+                \x20 RemoteForward /run/%s.sock localhost:22\n  RemoteForward 1111 /run/web.sock\n";
+    let config = parsed(text);
+    let hostname = |given| config.hostname(given).unwrap().map(|h| h.to_string());
+    assert_eq!(hostname("server.example").unwrap(), "server.example.lan");
+    assert!(hostname("::1").is_err(), "an address is no part of a name");
+    assert!(config.start_at_boot());
+    assert_eq!(config.serial_file(), Some("/etc/serial"));
+    let forwards: StdVec<_> = config.forwards().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        forwards,
+        ["/run/%s.sock:localhost:22", "1111:/run/web.sock"]
+    );
+    assert!(config.uses_token('s') && !config.uses_token('h'));
+    assert!(Config::new().hostname("x").is_none());
+    let fixed = parsed("Hostname 10.0.0.7\n");
+    assert_eq!(fixed.hostname("hub").unwrap().unwrap(), "10.0.0.7");
+}
+
+#[test]
+fn what_a_destination_decides_is_shown_as_it_is() {
+    let mut config = parsed("Port 7\nUser x\nHostname y\n");
+    config.settle(&crate::destination::Destination::parse("op@[::1]").unwrap());
+    let line = |name| config.lines(keyword::find(name).unwrap()).to_string();
+    assert_eq!(line("Port"), "Port 7\n");
+    assert_eq!(line("user"), "User op\n");
+    assert_eq!(line("hostname"), "Hostname ::1\n");
+    assert_eq!(line("StateFile"), "");
+}
+
+#[test]
 fn options_take_an_equals_sign_or_a_blank() {
     for option in ["Port=22", "port 22", "PORT = 22", " Port\t22 "] {
         let mut config = Config::new();
@@ -213,6 +253,29 @@ fn errors_name_line_and_column_even_in_blocks_of_other_hosts() {
         ),
         ("Host\n", "line 1, column 5: Host has no pattern"),
         ("Match all\n", "line 1, column 1: unknown keyword 'Match'"),
+        (
+            "Prot 22\n",
+            "line 1, column 1: unknown keyword 'Prot'; did you mean Port?",
+        ),
+        (
+            "ProxyCommand x\n",
+            "line 1, column 1: unknown keyword 'ProxyCommand'; the manual lists",
+        ),
+        ("Include # x\n", "line 1, column 9: Include names no file"),
+        ("Include \"\"\n", "line 1, column 9: Include names no file"),
+        ("Include \"a\n", "line 1, column 9: stray double quote"),
+        (
+            "IdentityFile /keys/%x\n",
+            "line 1, column 14: IdentityFile: unknown token %x; use %% %d",
+        ),
+        (
+            "StateFile /a/100%\n",
+            "line 1, column 11: StateFile: stray percent sign",
+        ),
+        (
+            "RemoteForward /run/%x h:1\n",
+            "line 1, column 15: RemoteForward: unknown token %x",
+        ),
         ("User\n", "line 1, column 5: User has no value"),
         ("User a b\n", "line 1, column 8: too many words for User"),
         ("User é b\n", "line 1, column 8: too many words for User"),
@@ -284,6 +347,14 @@ fn values_out_of_bounds_are_refused() {
         "IPQoS af21 cs1 cs2",
         "TCPKeepAlive maybe",
         "StateFile \"\"",
+        "Hostname a b",
+        "Hostname -x",
+        "Hostname %n",
+        "Hostname x%",
+        "StartAtBoot maybe",
+        "SerialFile \"\"",
+        "Host x",
+        "Include x",
     ] {
         assert!(Config::new().parse_option(bad).is_err(), "{bad}");
     }
@@ -334,7 +405,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(
         text in "\\PC{0,60}",
-        lines in "((Host|Port|User|RekeyLimit|RemoteForward|IdentityFile)?[ =\"#*!\t1G:a\\[\\]é-]{0,12}\n){0,5}"
+        lines in "((Host|Include|Port|User|RekeyLimit|RemoteForward|IdentityFile|Hostname)?[ =\"#*!\t1G:a\\[\\]é-]{0,12}\n){0,5}"
     ) {
         for text in [&text, &lines] {
             let _ = Config::new().parse_file(text, "server");

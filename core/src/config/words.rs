@@ -8,6 +8,7 @@ pub(super) struct Word<'a> {
 }
 
 /// The words not yet taken.
+#[derive(Clone)]
 pub(super) struct Words<'a> {
     line: &'a str,
     at: usize,

@@ -8,6 +8,7 @@ use crate::forward::{ForwardSpec, MAX_FORWARDS};
 use crate::forwards::ForwardState;
 use crate::history::{self, EVENTS, Event, Kind};
 use crate::time::Instant;
+use crate::verify::Proof;
 
 /// How far the connection is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +30,8 @@ pub struct ForwardStatus {
     pub spec: ForwardSpec,
     /// What the server said to it.
     pub state: ForwardState,
+    /// What `VerifyForward` found.
+    pub proof: Proof,
 }
 
 /// Everything that status shows. Times are on the owner's monotonic clock, which every process
@@ -157,7 +160,7 @@ impl fmt::Display for Snapshot {
         if let Some(at) = self.idle_ends {
             writeln!(f, "idle-ends {}", at.0)?;
         }
-        for ForwardStatus { spec, state } in &self.forwards {
+        for ForwardStatus { spec, state, proof } in &self.forwards {
             let (word, number) = match state {
                 ForwardState::Idle => ("idle", 0),
                 ForwardState::Requested { until } => ("requested", until.0),
@@ -166,6 +169,13 @@ impl fmt::Display for Snapshot {
                 ForwardState::Cancelling { .. } => ("idle", 0),
             };
             writeln!(f, "forward {word} {number} {spec}")?;
+            let (word, at) = match proof {
+                Proof::Unknown => continue,
+                Proof::Here { at } => ("here", at.0),
+                Proof::Elsewhere { at } => ("elsewhere", at.0),
+                Proof::NotPermitted => ("not-permitted", 0),
+            };
+            writeln!(f, "verified {word} {at}")?;
         }
         for event in &self.events {
             let (kind, text) = (event.kind.name(), &event.text);
@@ -234,6 +244,7 @@ impl Snapshot {
             "ends" => self.ends = Some(words.instant()?),
             "idle-ends" => self.idle_ends = Some(words.instant()?),
             "forward" => self.forwards.push(forward(words)?).ok()?,
+            "verified" => self.forwards.last_mut()?.proof = proof(words)?,
             "event" => self.events.push(event(words)?).ok()?,
             // Of a later version.
             _ => {}
@@ -256,7 +267,21 @@ fn forward(mut words: Fields<'_>) -> Option<ForwardStatus> {
         _ => return None,
     };
     let spec = ForwardSpec::parse(words.0).ok()?;
-    Some(ForwardStatus { spec, state })
+    let proof = Proof::Unknown;
+    Some(ForwardStatus { spec, state, proof })
+}
+
+/// Of the forward before it.
+fn proof(mut words: Fields<'_>) -> Option<Proof> {
+    let word = words.next();
+    let at = words.instant()?;
+    Some(match word {
+        "here" => Proof::Here { at },
+        "elsewhere" => Proof::Elsewhere { at },
+        "not-permitted" => Proof::NotPermitted,
+        // Of a later version.
+        _ => Proof::Unknown,
+    })
 }
 
 fn event(mut words: Fields<'_>) -> Option<Event> {

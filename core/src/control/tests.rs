@@ -10,6 +10,7 @@ use super::*;
 use crate::forwards::ForwardState;
 use crate::history::{EVENTS, History, Kind};
 use crate::time::Instant;
+use crate::verify::Proof;
 
 fn spec(text: &str) -> ForwardSpec {
     ForwardSpec::parse(text).unwrap()
@@ -134,11 +135,18 @@ fn full() -> Box<Snapshot> {
             retry_at: Instant(9_001_000),
         },
     ];
-    for (n, state) in states.into_iter().enumerate() {
+    let at = Instant(7_000_000);
+    let proofs = [
+        Proof::Unknown,
+        Proof::NotPermitted,
+        Proof::Here { at },
+        Proof::Elsewhere { at },
+    ];
+    for ((n, state), proof) in states.into_iter().enumerate().zip(proofs) {
         let spec = spec(&std::format!("*:{n}:[::1]:80"));
         snapshot
             .forwards
-            .push(ForwardStatus { spec, state })
+            .push(ForwardStatus { spec, state, proof })
             .unwrap();
     }
     let mut history = History::new();

@@ -67,9 +67,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// All fields of a text, at most `N`.
-pub(super) fn all<const N: usize>(
-    text: &str,
-) -> Result<heapless::Vec<Field<'_>, N>, ForwardError> {
+pub(super) fn all<const N: usize>(text: &str) -> Result<heapless::Vec<Field<'_>, N>, ForwardError> {
     let mut all = heapless::Vec::new();
     for field in Fields(Some(text)) {
         all.push(field?).map_err(|_| ForwardError::Fields)?;

@@ -125,6 +125,11 @@ pub enum Happening {
         /// Which forward.
         index: u8,
     },
+    /// The server's listener for a forward does not lead here ([`crate::verify`]).
+    ForwardElsewhere {
+        /// Which forward.
+        index: u8,
+    },
     /// The first destination showed itself as an SSH server, and no connection is being served.
     FirstAnswers,
     /// Bytes came from the server.
@@ -172,7 +177,7 @@ pub enum Action {
     /// Every forward is confirmed. Once per connection, and again once forwards that were added
     /// to it are. For log and status.
     TunnelUp,
-    /// A forward was refused and will be asked for again. For log and status.
+    /// A forward was refused, or led elsewhere and was taken back, and will be asked for again. For log and status.
     ForwardWaits {
         /// Which forward.
         index: u8,

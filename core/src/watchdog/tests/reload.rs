@@ -128,3 +128,63 @@ fn a_new_interval_holds_at_once_and_begins_with_a_probe() {
     let due = Some((bench.now + alive_interval, Timer::Probe));
     assert_eq!(bench.dog.poll_timeout(), due);
 }
+
+const ELSEWHERE: Happening = Happening::ForwardElsewhere { index: 0 };
+
+#[test]
+fn a_forward_that_leads_elsewhere_is_taken_back_and_asked_for_again_after_longer_and_longer() {
+    let mut bench = requested();
+    let mut waits = Vec::new();
+    for round in 0..6 {
+        let up = bench.on(CONFIRMED);
+        assert_eq!(up.contains(&Action::TunnelUp), round == 0, "told once");
+        assert_eq!(bench.on(ELSEWHERE), [CANCEL]);
+        assert_eq!(bench.on(ELSEWHERE), [], "it is on its way out");
+        let waiting = bench.on(cancelled(true));
+        let [Action::ForwardWaits { index: 0, until }] = waiting[..] else {
+            panic!("{waiting:?}");
+        };
+        waits.push(until.since(bench.now).as_secs());
+        bench.now = until;
+        bench.dog.handle_timeout(until);
+        assert!(bench.actions().contains(&REQUEST));
+    }
+    assert!((1..=2).contains(&waits[0]), "{waits:?}");
+    assert!(waits[1..].iter().all(|wait| (1..=60).contains(wait)));
+    assert!(waits.iter().any(|wait| *wait > 4), "{waits:?}");
+}
+
+#[test]
+fn a_server_that_keeps_a_listener_that_leads_elsewhere_is_not_asked_in_a_loop() {
+    let mut bench = requested();
+    bench.on(CONFIRMED);
+    assert_eq!(bench.on(ELSEWHERE), [CANCEL]);
+    assert_eq!(bench.on(cancelled(false)), []);
+    let port = 1111;
+    assert_eq!(bench.dog.forwards(), [ForwardState::Confirmed { port }]);
+}
+
+#[test]
+fn leading_elsewhere_is_a_refusal_for_exit_on_forward_failure_too() {
+    let policy = Policy {
+        exit_on_forward_failure: true,
+        ..Policy::default()
+    };
+    let mut bench = Bench::with(policy, 1);
+    bench.actions();
+    bench.reach(Stage::Authentication);
+    bench.on(Happening::Authenticated);
+    bench.on(CONFIRMED);
+    assert_eq!(bench.on(ELSEWHERE), [Action::Disconnect]);
+    assert_eq!(bench.dog.exit_reason(), ExitReason::ForwardRefused);
+}
+
+#[test]
+fn a_forward_that_leads_elsewhere_and_is_unwanted_meanwhile_stays_away() {
+    let mut bench = requested();
+    bench.on(CONFIRMED);
+    bench.on(ELSEWHERE);
+    bench.on(UNWANTED);
+    assert_eq!(bench.on(cancelled(true)), []);
+    assert_eq!(bench.dog.vacant(), Some(0));
+}

@@ -1,0 +1,284 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const T0: Instant = Instant(1_000_000);
+const PROHIBITED: u32 = 1;
+
+struct Bench {
+    verify: Verify,
+    now: Instant,
+}
+
+impl Bench {
+    /// Enabled, with forwards that are to be found at so many places each.
+    fn new(places: &[u8]) -> Bench {
+        let mut verify = Verify::new(7);
+        verify.set_enabled(true, T0);
+        for (index, places) in places.iter().enumerate() {
+            verify.handle_confirmed(index as u8, *places, T0);
+        }
+        Bench { verify, now: T0 }
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.verify.poll_action()).collect()
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Action> {
+        self.now = self.now + time;
+        self.verify.handle_timeout(self.now);
+        self.actions()
+    }
+
+    fn on(&mut self, what: impl FnOnce(&mut Verify, Instant)) -> Vec<Action> {
+        what(&mut self.verify, self.now);
+        self.verify.handle_timeout(self.now);
+        self.actions()
+    }
+
+    fn here(&mut self) -> Vec<Action> {
+        self.on(Verify::handle_opened);
+        self.on(Verify::handle_found)
+    }
+}
+
+fn open(index: u8, place: u8) -> Action {
+    Action::Open { index, place }
+}
+
+fn says(index: u8, verdict: Verdict) -> Action {
+    Action::Verdict { index, verdict }
+}
+
+#[test]
+fn both_loopback_addresses_are_asked_where_the_listener_may_be_on_both() {
+    let address = |text: &str| Bind::Address(heapless::String::try_from(text).unwrap());
+    assert_eq!(places(&Bind::Default), ["127.0.0.1", "::1"]);
+    assert_eq!(places(&Bind::Any), ["127.0.0.1", "::1"]);
+    assert_eq!(places(&address("0.0.0.0")), ["127.0.0.1"]);
+    assert_eq!(places(&address("::")), ["::1"]);
+    assert_eq!(places(&address("192.0.2.1")), ["192.0.2.1"]);
+}
+
+#[test]
+fn a_forward_is_checked_once_confirmed_and_then_every_8_to_12_minutes() {
+    let mut bench = Bench::new(&[2]);
+    assert_eq!(bench.actions(), [open(0, 0)]);
+    for _ in 0..20 {
+        assert_eq!(bench.here(), [Action::Close, open(0, 1)]);
+        assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+        let at = bench.now;
+        assert_eq!(bench.verify.proof(0), Proof::Here { at });
+        let wait = bench.verify.poll_timeout().unwrap().since(bench.now);
+        assert!((480..=720).contains(&wait.as_secs()), "{wait:?}");
+        assert_eq!(bench.pass(wait), [open(0, 0)]);
+    }
+}
+
+#[test]
+fn without_the_keyword_nothing_is_opened() {
+    let mut verify = Verify::new(1);
+    verify.handle_confirmed(0, 2, T0);
+    verify.handle_timeout(T0 + INTERVAL);
+    assert_eq!((verify.poll_action(), verify.poll_timeout()), (None, None));
+    verify.set_enabled(true, T0);
+    assert_eq!(verify.poll_action(), Some(open(0, 0)));
+}
+
+#[test]
+fn one_check_is_under_way_at_a_time() {
+    let mut bench = Bench::new(&[1, 1, 1]);
+    for index in 0..3 {
+        assert_eq!(bench.actions(), [open(index, 0)]);
+        bench.verify.handle_opened(bench.now);
+        bench.verify.handle_found(bench.now);
+        assert_eq!(bench.actions(), [Action::Close, says(index, Verdict::Here)]);
+        bench.verify.handle_timeout(bench.now);
+    }
+    assert_eq!(bench.actions(), []);
+}
+
+#[test]
+fn what_does_not_arrive_leads_elsewhere_once_the_link_has_proved_alive() {
+    let mut bench = Bench::new(&[1]);
+    bench.actions();
+    bench.on(Verify::handle_opened);
+    assert_eq!(bench.on(Verify::handle_alive), [], "an older answer");
+    assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
+    assert_eq!(bench.pass(INTERVAL), [], "a dead link says nothing");
+    let (index, place) = (0, 0);
+    let control = Action::OpenNothing { index, place };
+    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, control]);
+    let elsewhere = says(0, Verdict::Elsewhere { place: 0 });
+    let failed = bench.on(|v, now| v.handle_refused(CONNECT_FAILED, now));
+    assert_eq!(failed, [elsewhere]);
+    let at = bench.now;
+    assert_eq!(bench.verify.proof(0), Proof::Elsewhere { at });
+}
+
+#[test]
+fn a_server_that_connects_to_nothing_as_well_is_not_believed() {
+    let mut bench = Bench::new(&[1, 1]);
+    bench.actions();
+    bench.on(Verify::handle_opened);
+    bench.pass(DEADLINE);
+    bench.on(Verify::handle_alive);
+    let off = says(0, Verdict::Off(Refused::Hollow));
+    assert_eq!(bench.on(Verify::handle_opened), [Action::Close, off]);
+    assert_eq!(bench.pass(10 * INTERVAL), []);
+    assert_eq!(bench.verify.proof(0), Proof::NotPermitted);
+}
+
+#[test]
+fn a_server_that_let_a_check_through_need_not_prove_that_it_connects() {
+    let mut bench = Bench::new(&[2]);
+    bench.actions();
+    bench.here();
+    bench.on(Verify::handle_opened);
+    bench.pass(DEADLINE);
+    let elsewhere = says(0, Verdict::Elsewhere { place: 1 });
+    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, elsewhere]);
+}
+
+#[test]
+fn what_arrives_late_but_before_the_answer_leads_here() {
+    let mut bench = Bench::new(&[1]);
+    bench.actions();
+    bench.on(Verify::handle_opened);
+    bench.pass(DEADLINE);
+    let here = says(0, Verdict::Here);
+    assert_eq!(bench.on(Verify::handle_found), [Action::Close, here]);
+    assert_eq!(bench.on(Verify::handle_alive), []);
+}
+
+#[test]
+fn a_stranger_that_speaks_is_known_at_once_and_one_place_is_enough() {
+    let mut bench = Bench::new(&[2]);
+    bench.actions();
+    bench.here();
+    bench.on(Verify::handle_opened);
+    let elsewhere = says(0, Verdict::Elsewhere { place: 1 });
+    assert_eq!(
+        bench.on(Verify::handle_stranger),
+        [Action::Close, elsewhere]
+    );
+}
+
+#[test]
+fn a_server_that_prohibits_checks_is_asked_once_for_a_connection() {
+    for reason in [PROHIBITED, 3, 0, 99, u32::MAX] {
+        let mut bench = Bench::new(&[2, 2]);
+        bench.actions();
+        let off = says(0, Verdict::Off(Refused::Reason(reason)));
+        assert_eq!(bench.on(|v, now| v.handle_refused(reason, now)), [off]);
+        assert_eq!(bench.pass(10 * INTERVAL), []);
+        assert_eq!(bench.verify.poll_timeout(), None);
+        assert_eq!(bench.verify.proof(1), Proof::NotPermitted);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_asked_again() {
+    let mut bench = Bench::new(&[1]);
+    bench.actions();
+    assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
+    let off = says(0, Verdict::Off(Refused::Unanswered));
+    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, off]);
+    assert_eq!(bench.pass(10 * INTERVAL), []);
+}
+
+#[test]
+fn connect_failed_means_prohibited_until_a_check_came_through_and_gone_after_it() {
+    let failed = |v: &mut Verify, now| v.handle_refused(CONNECT_FAILED, now);
+    let mut bench = Bench::new(&[2]);
+    bench.actions();
+    // OpenSSH says so where AllowTcpForwarding leaves direct-tcpip out.
+    assert_eq!(bench.on(failed), [open(0, 1)]);
+    let off = says(0, Verdict::Off(Refused::Reason(CONNECT_FAILED)));
+    assert_eq!(bench.on(failed), [off]);
+
+    let mut bench = Bench::new(&[2]);
+    bench.actions();
+    assert_eq!(bench.on(failed), [open(0, 1)], "no IPv4 there");
+    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+    let wait = bench.verify.poll_timeout().unwrap().since(bench.now);
+    bench.pass(wait);
+    bench.on(failed);
+    assert_eq!(bench.on(failed), [says(0, Verdict::Gone)]);
+}
+
+#[test]
+fn a_full_table_postpones_and_says_nothing_about_the_forward() {
+    for full in [Verify::handle_crowded, |v: &mut Verify, now| {
+        v.handle_refused(RESOURCE_SHORTAGE, now)
+    }] {
+        let mut bench = Bench::new(&[1, 1]);
+        bench.actions();
+        bench.on(Verify::handle_opened);
+        assert_eq!(bench.on(full), [Action::Close]);
+        assert_eq!(bench.verify.proof(0), Proof::Unknown);
+        assert_eq!(bench.pass(POSTPONED), [open(0, 0)]);
+    }
+}
+
+#[test]
+fn a_forward_that_is_taken_back_is_not_checked_any_more() {
+    let mut bench = Bench::new(&[1, 1]);
+    bench.actions();
+    bench.on(Verify::handle_opened);
+    let actions = bench.on(|v, now| v.handle_cancelled(0, now));
+    assert_eq!(actions, [Action::Close, open(1, 0)]);
+    bench.here();
+    let actions = bench.on(|v, now| v.handle_cancelled(1, now));
+    assert_eq!((actions, bench.verify.poll_timeout()), (std::vec![], None));
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_events_stalls_it_or_opens_two_at_once(
+        events in prop::collection::vec((0u8..10, 0u32..6, 0u64..15_000), 0..200)
+    ) {
+        let mut verify = Verify::new(3);
+        let mut now = T0;
+        let mut out = false;
+        for (what, number, ms) in events {
+            now.0 += ms;
+            match what {
+                0 => verify.set_enabled(number > 0, now),
+                1 => verify.handle_confirmed(number as u8, 1 + (ms % 2) as u8, now),
+                2 => verify.handle_cancelled(number as u8, now),
+                3 => verify.handle_opened(now),
+                4 => verify.handle_refused(number, now),
+                5 => verify.handle_found(now),
+                6 => verify.handle_stranger(now),
+                7 => verify.handle_alive(now),
+                8 => verify.handle_crowded(now),
+                _ => {}
+            }
+            // A refusal ends the connection by itself.
+            out &= what != 4;
+            verify.handle_timeout(now);
+            while let Some(action) = verify.poll_action() {
+                match action {
+                    Action::Close => out = false,
+                    Action::Open { .. } | Action::OpenNothing { .. } => {
+                        prop_assert!(!out, "two at once");
+                        out = true;
+                    }
+                    _ => {}
+                }
+            }
+            verify.handle_timeout(now);
+            while verify.poll_action().is_some_and(|a| {
+                out |= matches!(a, Action::Open { .. } | Action::OpenNothing { .. });
+                true
+            }) {}
+            if let Some(at) = verify.poll_timeout() {
+                prop_assert!(at > now, "a busy loop");
+            }
+        }
+    }
+}

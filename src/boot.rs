@@ -1,0 +1,66 @@
+//! `reachback boot`: a process for every tunnel that is to be up from boot on.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use crate::exit::{self, Exit};
+
+/// The tunnels to start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The `Host` names with `StartAtBoot yes`.
+    pub names: Vec<String>,
+    /// The flags of this call, which each of the tunnels gets as well.
+    pub flags: Vec<OsString>,
+}
+
+/// Starts them one after the other with `-f`, each in a process of its own, so that one that
+/// does not start keeps no other from it. Starting waits for no network.
+///
+/// # Errors
+/// The exit status of the first that did not start, as a line that counts them.
+pub fn run(boot: &Boot) -> Result<(), Exit> {
+    let (mut code, mut failed) = (0, 0);
+    for name in &boot.names {
+        let why = match start(name, &boot.flags) {
+            Ok(0) => continue,
+            Ok(status) => {
+                failed += 1;
+                code = if code == 0 { status } else { code };
+                format!("exit status {status}")
+            }
+            Err(error) => {
+                failed += 1;
+                code = if code == 0 { exit::OS } else { code };
+                error.to_string()
+            }
+        };
+        let _ = writeln!(
+            std::io::stderr(),
+            "reachback: boot: {name}: not started: {why}"
+        );
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Exit::new(
+            code,
+            format!("boot: {failed} of {} not started", boot.names.len()),
+        )),
+    }
+}
+
+fn start(name: &str, flags: &[OsString]) -> std::io::Result<u8> {
+    let called = std::env::args_os().next().unwrap_or_default();
+    // This very file, even if it was replaced by a newer one meanwhile.
+    let status = Command::new("/proc/self/exe")
+        .arg0(called)
+        .arg("-f")
+        .args(flags)
+        .args(["--", name])
+        .stdin(Stdio::null())
+        .status()?;
+    // A signal ended it: no status of its own.
+    Ok(status.code().map_or(exit::OS, |code| code as u8))
+}

@@ -1,0 +1,306 @@
+//! Reads configuration files from disk, with what they include.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use reachback_core::config::{Config, FileParser, Found, Position, Scope};
+use reachback_core::pattern;
+
+use crate::exit::{self, Exit};
+use crate::logging::escaped;
+use crate::sys::{file, host};
+
+/// Largest configuration file, bytes.
+const CONFIG_BYTES: usize = 64 * 1024;
+/// All files of one reading together, bytes.
+const TOTAL_BYTES: usize = 256 * 1024;
+/// Files of one reading.
+const FILES: usize = 64;
+/// Characters of a wrong line that are shown.
+const SHOWN: usize = 100;
+
+/// Obtains the values of a file and of those it includes for the host `given`; gives the names
+/// of the servers that its `Host` lines have, each once.
+///
+/// # Errors
+/// [`exit::NO_INPUT`] and [`exit::NO_PERMISSION`] for a file that cannot be read,
+/// [`exit::CONFIG`] for one that is wrong.
+pub fn read(config: &mut Config, path: &Path, given: &str) -> Result<Vec<String>, Exit> {
+    let mut reader = Reader {
+        config,
+        names: Vec::new(),
+        bytes: 0,
+        files: 0,
+    };
+    let unreadable = |error: &io::Error| unreadable(path, error);
+    reader.file(path, Scope::new(given), &unreadable)?;
+    Ok(reader.names)
+}
+
+struct Reader<'c> {
+    config: &'c mut Config,
+    names: Vec<String>,
+    bytes: usize,
+    files: usize,
+}
+
+impl Reader<'_> {
+    fn file(
+        &mut self,
+        path: &Path,
+        scope: Scope<'_>,
+        unreadable: &dyn Fn(&io::Error) -> Exit,
+    ) -> Result<(), Exit> {
+        let bytes = file::read_bounded(path, CONFIG_BYTES).map_err(|error| unreadable(&error))?;
+        self.files += 1;
+        self.bytes += bytes.len();
+        if self.files > FILES || self.bytes > TOTAL_BYTES {
+            let most = format!("more than {FILES} files or {TOTAL_BYTES} bytes in all");
+            return Err(unreadable(&io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                most,
+            )));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let last = valid.rsplit('\n').next().map_or(0, |l| l.chars().count());
+            let position = Position {
+                line: valid.matches('\n').count() as u32 + 1,
+                column: last as u32 + 1,
+            };
+            let text = String::from_utf8_lossy(&bytes);
+            wrong(path, &text, position, &"not UTF-8; rewrite it")
+        })?;
+        let at_start = Position { line: 1, column: 1 };
+        let mut parser = FileParser::new(text, scope);
+        loop {
+            let found = parser.step(self.config).map_err(|error| {
+                let position = error.position.unwrap_or(at_start);
+                wrong(path, text, position, &error.kind)
+            })?;
+            match found {
+                None => return Ok(()),
+                Some(Found::Name(name)) => {
+                    if !self.names.iter().any(|known| known == name) {
+                        self.names.push(name.to_owned());
+                    }
+                }
+                Some(Found::Include {
+                    pattern,
+                    position,
+                    scope,
+                }) => {
+                    let refused = |path_in: &Path, error: &io::Error| {
+                        let why = format!("{}: {}", path_in.display(), file::reason(error));
+                        let mut exit = wrong(path, text, position, &escaped(why));
+                        exit.code = unreadable_code(error);
+                        exit
+                    };
+                    let included = resolve(pattern, path);
+                    let files = files(&included).map_err(|error| refused(&included, &error))?;
+                    for included in files {
+                        self.file(&included, scope, &|error| refused(&included, error))?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Relative names are looked for beside the file that includes them.
+fn resolve(pattern: &str, including: &Path) -> PathBuf {
+    let beside = including.parent().unwrap_or(Path::new(""));
+    beside.join(host::expand_tilde(pattern))
+}
+
+/// The files that a pattern names, in the order of their names. Without `*` and `?` that is the
+/// file itself, which then has to be there; otherwise there may be none.
+fn files(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_pattern = |text: &str| text.contains(['*', '?']);
+    let name = pattern.file_name().and_then(|name| name.to_str());
+    let directory = pattern.parent().unwrap_or(Path::new(""));
+    if is_pattern(&directory.to_string_lossy()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "* and ? are for the last part of the name only",
+        ));
+    }
+    let Some(name) = name.filter(|name| is_pattern(name)) else {
+        return Ok(vec![pattern.to_owned()]);
+    };
+    let here = directory.as_os_str().is_empty();
+    let entries = match std::fs::read_dir(if here { Path::new(".") } else { directory }) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?.file_name();
+        let Some(entry) = entry.to_str() else {
+            continue;
+        };
+        let hidden = entry.starts_with('.') && !name.starts_with('.');
+        let path = directory.join(entry);
+        if !hidden && pattern::file_matches(name, entry) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable_code(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+        io::ErrorKind::FileTooLarge => exit::CONFIG,
+        _ => exit::NO_INPUT,
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Exit {
+    let shown = path.display();
+    let reason = file::reason(error);
+    Exit::new(
+        unreadable_code(error),
+        format!("cannot read the configuration: {shown}: {reason}; name another with -F"),
+    )
+}
+
+/// `file:line:column`, as compilers write it, so that editors and people find the place; then
+/// the line itself and a mark under the column.
+fn wrong(path: &Path, text: &str, at: Position, why: &dyn std::fmt::Display) -> Exit {
+    let Position { line, column } = at;
+    let place = format!("{}:{line}:{column}", path.display());
+    let summary = format!("bad configuration: {}: {why}", escaped(place));
+    let source = text.lines().nth(line as usize - 1).unwrap_or_default();
+    let column = column as usize - 1;
+    let skipped = column.saturating_sub(SHOWN / 2);
+    let plain = |c: char| match c {
+        '\t' => ' ',
+        c if c.is_control() || c.is_whitespace() && c != ' ' => '?',
+        c => c,
+    };
+    let shown: String = source
+        .chars()
+        .skip(skipped)
+        .take(SHOWN)
+        .map(plain)
+        .collect();
+    let indent = " ".repeat(column - skipped);
+    let detail = format!("\n    {}\n    {indent}^", shown.trim_end());
+    Exit::new(exit::CONFIG, summary + &detail)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    fn scene(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let scene = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = scene.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        scene
+    }
+
+    fn read_for(scene: &tempfile::TempDir, host: &str) -> Result<(Config, Vec<String>), Exit> {
+        let mut config = Config::new();
+        let names = read(&mut config, &scene.path().join("config"), host)?;
+        Ok((config, names))
+    }
+
+    #[test]
+    fn included_files_stand_where_the_line_stands_in_the_order_of_their_names() {
+        let scene = scene(&[
+            ("config", "Include conf.d/*.conf\nPort 9\nHost c\n"),
+            ("conf.d/20.conf", "Port 2\nUser two\nHost b\n"),
+            ("conf.d/10.conf", "Port 1\nInclude more/?\nHost a\n"),
+            ("conf.d/more/x", "LogLevel ERROR\n"),
+            ("conf.d/more/xy", "LogLevel QUIET\n"),
+            ("conf.d/.hidden.conf", "Port 3\n"),
+            ("conf.d/readme", "not for us\n"),
+            ("conf.d/dir.conf/x", ""),
+        ]);
+        let (config, names) = read_for(&scene, "h").unwrap();
+        assert_eq!((config.port(), config.user()), (1, Some("two")));
+        assert_eq!(config.log_level().name(), "ERROR");
+        assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn an_include_in_a_block_holds_for_the_hosts_of_the_block_only() {
+        let files = [
+            (
+                "config",
+                "Host a\nInclude more\nUser outer\nHost *\nPort 7\n",
+            ),
+            (
+                "more",
+                "Port 1\nHost b\nUser inner\nHost a\nLogLevel ERROR\n",
+            ),
+        ];
+        let scene = scene(&files);
+        let (a, _) = read_for(&scene, "a").unwrap();
+        assert_eq!((a.port(), a.user()), (1, Some("outer")));
+        assert_eq!(a.log_level().name(), "ERROR");
+        let (b, _) = read_for(&scene, "b").unwrap();
+        assert_eq!((b.port(), b.user()), (7, None), "b is never asked for");
+    }
+
+    #[test]
+    fn a_file_that_includes_itself_ends_at_a_bound_and_so_do_too_many() {
+        let own = scene(&[("config", "Include config\n")]);
+        let refused = read_for(&own, "h").unwrap_err();
+        assert_eq!(refused.code, exit::CONFIG);
+        assert!(refused.message.contains("at most 8 deep"), "{refused}");
+        let wide = "Include config x\n".repeat(2);
+        let wide = scene(&[("config", &wide), ("x", "Include config x\n")]);
+        assert_eq!(read_for(&wide, "h").unwrap_err().code, exit::CONFIG);
+        let big = "#".repeat(CONFIG_BYTES);
+        let many = scene(&[("config", "Include x x x x x\n"), ("x", &big)]);
+        let refused = read_for(&many, "h").unwrap_err();
+        assert!(refused.message.contains("bytes in all"), "{refused}");
+    }
+
+    #[test]
+    fn what_cannot_be_included_is_named_with_the_line_that_wants_it() {
+        for (line, code, words) in [
+            ("Include  gone", exit::NO_INPUT, "gone: No such file"),
+            ("Include  a*/b", exit::NO_INPUT, "last part of the name"),
+            ("Include  /dev/null", exit::NO_INPUT, "not a regular file"),
+            ("Include", exit::CONFIG, "names no file"),
+        ] {
+            let scene = scene(&[("config", &format!("Port 1\n{line}\n"))]);
+            let refused = read_for(&scene, "h").unwrap_err();
+            assert_eq!(refused.code, code, "{line}: {refused}");
+            assert!(refused.message.contains(words), "{line}: {refused}");
+            assert!(refused.message.contains("config:2:"), "{refused}");
+        }
+        let scene = scene(&[("config", "Include gone/*\n")]);
+        assert!(read_for(&scene, "h").is_ok(), "no file matches");
+    }
+
+    #[test]
+    fn the_mark_stands_under_the_column_even_in_long_lines() {
+        let mark = |text: &str, column: u32| {
+            let exit = wrong(Path::new("f"), text, Position { line: 1, column }, &"why");
+            let lines: Vec<String> = exit.message.lines().map(str::to_owned).collect();
+            assert_eq!(
+                (lines.len(), lines[0].as_str()),
+                (3, format!("bad configuration: f:1:{column}: why").as_str())
+            );
+            let at = lines[2].chars().count() - 1;
+            lines[1].chars().nth(at)
+        };
+        assert_eq!(mark("\tPrt 22", 2), Some('P'));
+        assert_eq!(mark("é\u{1b} X", 4), Some('X'));
+        let long = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        assert_eq!(mark(&long, 501), Some('X'));
+        assert_eq!(mark("Port", 5), None, "behind the end");
+    }
+}

@@ -1,0 +1,229 @@
+//! What the pages say beyond the tables.
+
+use reachback_core::keyword::Setting;
+
+pub const DESCRIPTION: &str = r#".Sh DESCRIPTION
+.Nm
+logs in to an SSH server, asks it to listen there, and leads each connection to a target on this
+side.
+It keeps doing that: a lost link, a server that restarts or a name that does not resolve is no
+reason to end.
+There is one process for each destination; a later call for the same destination hands its forwards
+to it.
+.Pp
+A destination is
+.Ar user Ns @ Ns Ar host Ns Op : Ns Ar port ,
+an IPv6 address in brackets before a port, or the name of a
+.Cm Host
+block of the configuration that names the user.
+.Pp
+"#;
+
+pub const REST: &str = r#".Sh EXIT STATUS
+Network trouble never ends a tunnel.
+.Bl -tag -width Ds -compact
+.It 0
+Done; for a tunnel: it was asked to end.
+.It 64
+Bad command line.
+.It 65
+A key file or serial number that makes no sense.
+.It 66
+A file that is missing.
+.It 69
+The server refused a forward and
+.Cm ExitOnForwardFailure
+is set, or there is no such tunnel.
+.It 71
+The kernel refused something.
+.It 75
+.Fl -wait :
+not confirmed in time; the tunnel goes on trying.
+.It 77
+A file that may not be read or written.
+.It 78
+Bad configuration.
+.El
+.Sh ENVIRONMENT
+.Bl -tag -width Ds
+.It Ev HOME
+Home directory, else that of
+.Xr passwd 5 .
+.It Ev REACHBACK_RUNTIME_DIR , XDG_RUNTIME_DIR
+Where locks and control sockets are, see
+.Cm RuntimeDirectory
+in
+.Xr reachback_config 5 .
+.El
+.Sh FILES
+.Bl -tag -width Ds
+.It Pa /etc/reachback/config
+Configuration, where
+.Fl F
+names no other.
+.It Pa ~/.ssh/known_hosts
+Pinned host keys.
+.It Pa ~/.ssh/id_dropbear , ~/.ssh/id_rsa , ~/.ssh/id_ecdsa , ~/.ssh/id_ed25519
+Private keys, where none is named.
+.It Pa /run/reachback
+Locks and control sockets of root's tunnels.
+.El
+.Sh EXAMPLES
+Make port 1111 of the server lead to the SSH server of this machine, and go to the background:
+.Pp
+.Dl reachback -f -y -i ~/.ssh/id_rsa -R 1111:localhost:22 op@hub.example
+.Pp
+The same with a Unix socket on the server that has this machine's serial number in its name:
+.Pp
+.Dl reachback -o SerialFile=/etc/serial -R /run/controllers/%s.sock:localhost:22 op@hub.example
+.Sh SEE ALSO
+.Xr ssh 1 ,
+.Xr reachback_config 5 ,
+.Xr sshd_config 5
+"#;
+
+/// More about a subcommand, in mdoc.
+pub fn subcommand(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "invoke" => {
+            "Its argument is checked against the strict grammar of the custom scripts;\n\
+             .Cm off\nand\n.Cm stop\nin its place take the script's forward away.\n"
+        }
+        "stop" => ".Fl -all\nends every tunnel.\n",
+        "config" => {
+            "A line for each, in the form of\n.Xr reachback_config 5 ;\ntimes are in seconds, \
+             tokens are replaced.\n"
+        }
+        "check" => {
+            "Without a destination, at the whole configuration and at each\n.Cm Host\nname that \
+             says enough for a tunnel.\nNothing is started.\n"
+        }
+        "boot" => {
+            "Each gets a process of its own in the background and the flags of this call.\n\
+             One that does not start keeps no other from it; the exit status is that of the first \
+             such.\n"
+        }
+        _ => return None,
+    })
+}
+
+/// More about a keyword, in mdoc.
+pub fn keyword(setting: Setting) -> Option<&'static str> {
+    Some(match setting {
+        Setting::Hostname => "It decides nothing about which blocks hold.\n",
+        Setting::IdentityFile => {
+            "Values add up.\nWithout any:\n.Pa ~/.ssh/id_dropbear , ~/.ssh/id_rsa , \
+             ~/.ssh/id_ecdsa , ~/.ssh/id_ed25519 ,\nthose of them that exist.\n"
+        }
+        Setting::RemoteForward => {
+            "Values add up.\nWithout\n.Ar bind\nthe server is asked for\n.Dq localhost ;\n\
+             * asks for all addresses, port 0 lets the server choose.\n\
+             A Unix socket on the server needs OpenSSH there, which never removes its file: \
+             unless\n.Cm StreamLocalBindUnlink yes\nstands in the server's\n\
+             .Xr sshd_config 5 ,\nthe next session is refused the path.\n\
+             Tokens are replaced in paths.\n"
+        }
+        Setting::SerialFile => {
+            "At most 64 letters, digits and ._-, beginning with a letter or digit; blanks and NUL \
+             around them do not count.\nIt is read only where\n.Cm %s\nis used.\n"
+        }
+        Setting::StartAtBoot => {
+            "It holds for names that stand in a\n.Cm Host\nline without wildcards.\n"
+        }
+        Setting::StrictHostKeyChecking => {
+            "A changed key is refused with either.\n.Cm no\nis refused itself.\n"
+        }
+        Setting::User => "In a\n.Cm Host\nblock it makes the block's name a destination.\n",
+        _ => return None,
+    })
+}
+
+pub const GRAMMAR: &str = r#".Sh DESCRIPTION
+.Xr reachback 1
+reads
+.Pa /etc/reachback/config
+or the file that
+.Fl F
+names.
+Its words and grammar are those of
+.Xr ssh_config 5 :
+a keyword in any case, blanks or one
+.Ql = ,
+and the value; a value with blanks stands in double quotes;
+.Ql #
+begins a comment where a word could begin.
+For each keyword the first value holds, and the command line goes before the file; keywords that
+add up say so.
+An unknown keyword is an error.
+.Pp
+Two words are no settings:
+.Bl -tag -width Ds
+.It Cm Host Ar pattern ...
+What follows, up to the next
+.Cm Host ,
+holds for destinations whose host, as the caller named it, matches one of the patterns
+.Po
+.Ql *
+and
+.Ql \&?
+as in ssh
+.Pc
+and none of those with
+.Ql \&!
+before them.
+.It Cm Include Ar file ...
+Reads other files in this place.
+A relative name is looked for beside the file that includes it;
+.Ql ~/
+is the home directory;
+.Ql *
+and
+.Ql \&?
+may stand in the last part of a name, which then stands for every such file in the order of their
+names, for none as well.
+In a
+.Cm Host
+block it holds for the hosts of the block only.
+Files include each other at most 8 deep; at most 64 files of 64 KiB each and 256 KiB in all are
+read.
+.El
+"#;
+
+pub const TOKEN_PLACES: &str = "They are replaced in
+.Cm IdentityFile ,
+.Cm StateFile ,
+.Cm UserKnownHostsFile
+and in the paths of
+.Cm RemoteForward ,
+on the command line as well.
+.Cm Hostname
+takes
+.Cm %h ,
+the host as it was given, and
+.Cm %% .
+";
+
+pub const EXAMPLES: &str = r#".Sh EXAMPLES
+Two servers by name, the first from boot on:
+.Bd -literal -offset indent
+Host hub
+    Hostname 192.0.2.7
+    User controllers
+    IdentityFile /home/charge/.ssh/id_rsa
+    SerialFile /etc/serial
+    RemoteForward /run/controllers/%s-ssh.sock localhost:22
+    StartAtBoot yes
+
+Host lab
+    Hostname lab.example
+    User me
+    RemoteForward 1112 /run/dashboard.sock
+
+Host *
+    StrictHostKeyChecking accept-new
+.Ed
+.Sh SEE ALSO
+.Xr reachback 1 ,
+.Xr ssh_config 5 ,
+.Xr sshd_config 5
+"#;

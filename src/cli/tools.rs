@@ -1,0 +1,115 @@
+//! The command lines about the configuration itself: `config`, `check` and `boot`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use reachback_core::config::Config;
+use reachback_core::keyword::KEYWORDS;
+
+use super::options::DEFAULT_CONFIG_FILE;
+use super::{Command, Options, identity_files, prepared, tunnel_settings};
+use crate::boot::Boot;
+use crate::exit::Exit;
+use crate::keys;
+
+/// One thing that `reachback check` looks at.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file, or the destination as the file or the caller names it.
+    pub what: String,
+    /// The files to look at, if any; or what is wrong without looking.
+    pub found: Result<Option<Local>, Exit>,
+}
+
+/// The files of one tunnel.
+#[derive(Debug)]
+pub struct Local {
+    /// Private keys; the default ones where none is named.
+    pub identity_files: Vec<PathBuf>,
+    /// The pinned host keys.
+    pub known_hosts_file: PathBuf,
+}
+
+impl Local {
+    fn of(config: &Config) -> Local {
+        Local {
+            identity_files: identity_files(config),
+            known_hosts_file: keys::absolute(config.known_hosts_file()),
+        }
+    }
+}
+
+/// `reachback config [destination]`: the values that hold, a line each.
+pub fn config(options: &Options, words: &[String]) -> Result<Command, Exit> {
+    let config = match words {
+        [] => options.read_config("")?,
+        words => {
+            let (destination, mut config) = prepared(options, words)?;
+            config.settle(&destination);
+            config
+        }
+    };
+    let lines = KEYWORDS.iter().map(|keyword| config.lines(keyword));
+    Ok(Command::Print(
+        lines.map(|lines| lines.to_string()).collect(),
+    ))
+}
+
+/// `reachback check [destination]`: the configuration, and the files of the tunnel to that
+/// destination, or of each `Host` name that is one.
+pub fn check(options: Options, words: &[String]) -> Result<Command, Exit> {
+    let (_, names) = options.read_named("")?;
+    let mut checked = Vec::new();
+    match options.config_file() {
+        Some(file) => checked.push(Checked {
+            what: file.display().to_string(),
+            found: Ok(None),
+        }),
+        None if words.is_empty() => {
+            let shown = options.file.as_deref().map(|file| file.display());
+            let shown = shown.map_or(DEFAULT_CONFIG_FILE.to_owned(), |file| file.to_string());
+            return Err(Exit::usage(format!(
+                "nothing to check: no configuration file: {shown}; name one with -F or a destination"
+            )));
+        }
+        None => {}
+    }
+    if !words.is_empty() {
+        checked.push(tunnel(&options, words));
+        return Ok(Command::Check(checked));
+    }
+    for name in names {
+        let config = options.read_config(&name)?;
+        if config.start_at_boot() || (!config.forwards().is_empty() && config.user().is_some()) {
+            checked.push(tunnel(&options, std::slice::from_ref(&name)));
+        }
+    }
+    Ok(Command::Check(checked))
+}
+
+fn tunnel(options: &Options, words: &[String]) -> Checked {
+    let found = tunnel_settings(options.clone(), words);
+    let found = found.map(|settings| Some(Local::of(&settings.config)));
+    Checked {
+        what: crate::logging::escaped(words.join(" ")).to_string(),
+        found,
+    }
+}
+
+/// `reachback boot`: the `Host` names with `StartAtBoot yes`.
+pub fn boot(options: &Options, words: &[String], flags: Vec<OsString>) -> Result<Command, Exit> {
+    if let Some(word) = words.first() {
+        return Err(Exit::usage(format!(
+            "unexpected argument: {}: boot takes its destinations from the configuration",
+            crate::logging::escaped(word)
+        )));
+    }
+    let (_, all) = options.read_named("")?;
+    let mut names = Vec::new();
+    for name in all {
+        if options.read_config(&name)?.start_at_boot() {
+            names.push(name);
+        }
+    }
+    Ok(Command::Boot(Boot { names, flags }))
+}

@@ -1,0 +1,103 @@
+//! What the checks of forwards found, in the log and for the watchdog.
+
+use log::{debug, info, warn};
+use mio::Registry;
+use reachback_core::forward::Listen;
+use reachback_core::history::Kind;
+use reachback_core::time::Instant;
+use reachback_core::verify::{Refused, Verdict, places};
+use reachback_core::watchdog::{Happening, Watchdog};
+use reachback_ssh::Error;
+
+use super::Session;
+use crate::record::Record;
+use crate::tunnel::Settings;
+
+impl Session {
+    /// Lets the checks go on, and serves the connections that are none.
+    pub(super) fn check_forwards(
+        &mut self,
+        settings: &Settings,
+        watchdog: &mut Watchdog,
+        record: &mut Record,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<(), Error> {
+        loop {
+            let serving = self.relays.count();
+            let checks = &mut self.checks;
+            let Some((index, verdict)) =
+                checks.drive(&mut self.client, settings, record, serving, now)?
+            else {
+                break;
+            };
+            self.concluded(index, verdict, settings, record, now);
+            if matches!(verdict, Verdict::Elsewhere { .. } | Verdict::Gone) {
+                watchdog.handle(now, Happening::ForwardElsewhere { index });
+            }
+        }
+        while let Some(held) = self.checks.poll_released() {
+            record.opened();
+            record.received(held.first.len());
+            let channel = held.channel;
+            self.relays
+                .open(channel, &held.target, &mut self.client, registry, now)?;
+            let taken = self.relays.data(channel, &held.first);
+            self.client.channel_taken(channel, taken)?;
+            if held.ended {
+                self.relays.peer_eof(channel);
+            }
+        }
+        Ok(())
+    }
+
+    fn concluded(
+        &mut self,
+        index: u8,
+        verdict: Verdict,
+        settings: &Settings,
+        record: &mut Record,
+        now: Instant,
+    ) {
+        let port = self.checks.port(index);
+        let place = &settings.place;
+        match verdict {
+            Verdict::Here if self.checks.is_news(index) => {
+                info!("forward verified: server port {port}{place} leads here");
+            }
+            Verdict::Here => debug!("server port {port}{place} still leads here"),
+            Verdict::Elsewhere { place: at } => {
+                let spec = settings.forwards.get(usize::from(index));
+                let at = spec.and_then(|spec| match &spec.listen {
+                    Listen::Tcp { bind, .. } => places(bind).get(usize::from(at)).copied(),
+                    Listen::Unix(_) => None,
+                });
+                let at = at.unwrap_or_default();
+                warn!(
+                    "the server's port {port}{place} leads elsewhere: a stale session holds it, \
+                     or another program (found at {at})"
+                );
+                let text = format!("server port {port} leads elsewhere, found at {at}");
+                record.note(Kind::ForwardRefused, text, now);
+            }
+            Verdict::Gone => {
+                warn!("nothing answers at the server's port {port}{place}, which it confirmed");
+                let text = format!("server port {port} does not answer");
+                record.note(Kind::ForwardRefused, text, now);
+            }
+            Verdict::Off(why) => {
+                let why = match why {
+                    Refused::Unanswered => "it did not answer".to_owned(),
+                    Refused::Hollow => "it claims every connection to be made".to_owned(),
+                    Refused::Reason(reason) => {
+                        format!("{} (reason {reason})", self.checks.refusal())
+                    }
+                };
+                info!(
+                    "forwards cannot be verified{place}: the server does not connect to its own \
+                     listeners: {why}; VerifyForward is off for this connection"
+                );
+            }
+        }
+    }
+}

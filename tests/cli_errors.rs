@@ -301,7 +301,9 @@ fn a_missing_configuration_file_is_missing_input_and_a_wrong_one_names_the_place
             .scene
             .file("wrong.conf", "# first\nPort 22\n  NoSuchKeyword yes\n"),
     );
-    let ended = place.complete().args(&["-F", &wrong]).run();
+    let mut ended = place.complete().args(&["-F", &wrong]).run();
+    let shown = ended.stderr.split_off(1);
+    assert_eq!(shown, ["      NoSuchKeyword yes", "      ^"]);
     place.assert_rejected(&ended, CONFIG, "NoSuchKeyword");
     assert!(
         ended.stderr[0].contains(&format!("{wrong}:3:3")),

@@ -142,7 +142,10 @@ impl Driver {
                 }
                 Event::ChannelEof { channel } => self.echoes.push((channel, Vec::new(), true)),
                 Event::ChannelClosed { .. } => self.closed += 1,
-                Event::Identified(_) | Event::Banner(_) => {}
+                Event::Identified(_)
+                | Event::Banner(_)
+                | Event::DirectOpened { .. }
+                | Event::DirectRefused { .. } => {}
             }
         }
         Ok(())

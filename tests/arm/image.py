@@ -225,11 +225,17 @@ def public_line(key):
 
 
 def installed_files():
-    """The shipped files: (source, destination, mode) from packaging/files.list."""
+    """The shipped files of a controller without systemd: (source, destination, mode).
+
+    From packaging/files.list, from which the package installs too.
+    """
     for line in (TOP / "packaging/files.list").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            source, destination, mode = line.split()
+            source, destination, mode, when = line.split()
+            if when == "systemd":
+                continue
             source = source.replace("@ARM@", str(BUILD / "arm"))
+            destination = destination.replace("@SCRIPTS@", "/home/charge")
             yield TOP / source, destination, int(mode, 8)
 
 

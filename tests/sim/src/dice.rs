@@ -13,7 +13,7 @@ impl Dice {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,19 +23,19 @@ impl Dice {
 
     /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        low + self.draw() % (high - low + 1)
     }
 
     /// True in `percent` of a hundred cases.
     pub fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.draw() % 100 < percent
     }
 }
 
 impl Rng for Dice {
     fn fill(&mut self, buf: &mut [u8]) -> Result<(), Error> {
         for chunk in buf.chunks_mut(8) {
-            let bits = self.next().to_le_bytes();
+            let bits = self.draw().to_le_bytes();
             chunk.copy_from_slice(&bits[..chunk.len()]);
         }
         Ok(())

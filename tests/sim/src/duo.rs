@@ -35,17 +35,45 @@ pub enum Chunks {
 pub enum Seen {
     Identified(String),
     HostKey(Vec<u8>),
-    Keys { first: bool },
+    Keys {
+        first: bool,
+    },
     Banner(String),
     Authenticated,
-    Confirmed { forward: u8, port: u16 },
-    Refused { forward: u8 },
-    Cancelled { forward: u8, done: bool },
+    Confirmed {
+        forward: u8,
+        port: u16,
+    },
+    Refused {
+        forward: u8,
+    },
+    Cancelled {
+        forward: u8,
+        done: bool,
+    },
     KeepaliveAnswered,
-    Opened { channel: usize, forward: u8 },
-    Data { channel: usize, data: Vec<u8> },
-    Eof { channel: usize },
-    Closed { channel: usize },
+    Opened {
+        channel: usize,
+        forward: u8,
+    },
+    Data {
+        channel: usize,
+        data: Vec<u8>,
+    },
+    Eof {
+        channel: usize,
+    },
+    Closed {
+        channel: usize,
+    },
+    DirectOpened {
+        channel: usize,
+    },
+    DirectRefused {
+        channel: usize,
+        reason: u32,
+        text: String,
+    },
 }
 
 /// What the caller of the client does with a channel that is announced.
@@ -89,6 +117,8 @@ pub struct Duo {
     pub to_client: VecDeque<u8>,
     /// All bytes that the server made.
     pub made: usize,
+    /// All that the server made, when it is to be kept.
+    pub record: Option<Vec<u8>>,
     /// Bits to spoil: position in all that the server makes, mask.
     pub spoil: Option<(usize, u8)>,
     echoes: Vec<(ChannelId, VecDeque<u8>, bool)>,
@@ -145,6 +175,7 @@ impl Duo {
             most_unwritten: 0,
             to_client: VecDeque::new(),
             made: 0,
+            record: None,
             spoil: None,
             echoes: Vec::new(),
             chunks,
@@ -185,6 +216,9 @@ impl Duo {
             bytes[at - self.made] ^= mask;
         }
         self.made += bytes.len();
+        if let Some(record) = &mut self.record {
+            record.extend(&bytes);
+        }
         self.to_client.extend(bytes);
     }
 
@@ -382,6 +416,18 @@ impl From<Event<'_>> for Seen {
             },
             Event::ChannelClosed { channel } => Seen::Closed {
                 channel: channel.index(),
+            },
+            Event::DirectOpened { channel } => Seen::DirectOpened {
+                channel: channel.index(),
+            },
+            Event::DirectRefused {
+                channel,
+                reason,
+                text,
+            } => Seen::DirectRefused {
+                channel: channel.index(),
+                reason,
+                text,
             },
         }
     }

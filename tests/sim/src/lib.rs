@@ -41,5 +41,6 @@ pub mod duo;
 pub mod faults;
 pub mod invariants;
 pub mod network;
+pub mod outside;
 pub mod server;
 pub mod world;

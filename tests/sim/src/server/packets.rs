@@ -41,7 +41,7 @@ impl Packets {
         };
         let length = self.opener.length(self.sequence_in, *first) as usize;
         let covered = length + 4 - self.opener.aad_len();
-        if !(6..=PACKET_LENGTH).contains(&length) || covered % self.opener.block() != 0 {
+        if !(6..=PACKET_LENGTH).contains(&length) || !covered.is_multiple_of(self.opener.block()) {
             return Err(format!("packet length {length}"));
         }
         let whole = 4 + length + self.opener.tag_len();

@@ -311,6 +311,6 @@ fn answers_to_what_is_never_asked_end_the_connection() {
         message.extend([0; 12]);
         crate::unexpected(&after_open(&[message]), number);
     }
-    let duo = every_way(&Knobs::default(), |duo| log_in(duo));
+    let duo = every_way(&Knobs::default(), log_in);
     alive(&duo);
 }

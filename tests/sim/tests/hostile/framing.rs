@@ -23,7 +23,7 @@ fn lines_before_the_identification_are_skipped_up_to_a_bound() {
         pre_ident: b"Maintenance\r\n\n SSH-2.0-not-me\nSSH\r\n".to_vec(),
         ..Knobs::default()
     };
-    every_way(&knobs, |duo| log_in(duo));
+    every_way(&knobs, log_in);
     let lines = |n: usize| b"x\n".repeat(n);
     alive(&speaking(lines(PRE_IDENT_LINES)));
     limited(&speaking(lines(PRE_IDENT_LINES + 1)));
@@ -55,7 +55,7 @@ fn an_identification_line_is_bounded_and_of_version_2() {
         ident: b"SSH-1.99-both \x1b[31mred\n".to_vec(),
         ..Knobs::default()
     };
-    let duo = every_way(&knobs, |duo| log_in(duo));
+    let duo = every_way(&knobs, log_in);
     let Seen::Identified(software) = &duo.seen[0] else {
         panic!("{:?}", duo.seen)
     };

@@ -48,7 +48,7 @@ fn an_exchange_that_is_not_strict_lets_harmless_messages_pass() {
             after_newkeys: vec![message],
             ..Knobs::default()
         };
-        every_way(&knobs, |duo| log_in(duo));
+        every_way(&knobs, log_in);
     }
 }
 
@@ -99,7 +99,7 @@ fn sequence_numbers_begin_again_with_new_keys_only_in_a_strict_exchange() {
             after_newkeys: vec![vec![8]],
             ..Knobs::default()
         };
-        let duo = every_way(&knobs, |duo| log_in(duo));
+        let duo = every_way(&knobs, log_in);
         let answer = duo.server.received(UNIMPLEMENTED)[0];
         assert_eq!(answer[1..], sequence.to_be_bytes());
         let service = duo
@@ -165,7 +165,7 @@ fn a_packet_for_a_wrong_guess_is_dropped_unread_and_only_one() {
         wrong_guess: true,
         ..Knobs::default()
     };
-    let duo = every_way(&knobs, |duo| log_in(duo));
+    let duo = every_way(&knobs, log_in);
     alive(&duo);
     let knobs = Knobs {
         wrong_guess: true,

@@ -215,5 +215,5 @@ fn without_extension_info_login_works_too() {
         strict: false,
         ..Knobs::default()
     };
-    every_way(&knobs, |duo| log_in(duo));
+    every_way(&knobs, log_in);
 }

@@ -8,8 +8,10 @@ mod garbage;
 mod kex;
 mod login;
 mod opens;
+mod outbound;
 mod rekey;
 mod requests;
+mod sockets;
 
 use std::collections::BTreeMap;
 

@@ -68,7 +68,7 @@ fn channels_of_every_other_type_are_unknown() {
         b"x11",
         b"direct-tcpip",
         b"auth-agent@openssh.com",
-        b"forwarded-streamlocal@openssh.com",
+        b"tun@openssh.com",
         b"",
     ] {
         let duo = every_way(&Knobs::default(), |duo| {

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""The Buildroot tree and the files it installs, checked without Buildroot.
+
+    make buildroot-check
+"""
+
+import configparser
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import unittest
+from pathlib import Path
+
+import kconfiglib
+
+import device
+from device import HERE, PROGRAM, TOP
+
+EXTERNAL = TOP / "buildroot"
+PACKAGE = EXTERNAL / "package/reachback"
+CARGO = tomllib.loads((TOP / "Cargo.toml").read_text())
+ON = {"HOST_RUSTC_TARGET_ARCH_SUPPORTS", "USE_MMU"}
+SYMBOL = "BR2_PACKAGE_REACHBACK"
+
+
+def variables(*more):
+    """The package's make variables as {name: value}."""
+    done = subprocess.run(
+        ["make", "-s", "-f", HERE / "infra.mk", f"TOP={TOP}", *more, "show"],
+        check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]},
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+class Kconfig(unittest.TestCase):
+    """Config.in, read by an implementation of Kconfig."""
+
+    def configure(self, *on, **values):
+        os.environ["BR2_EXTERNAL_REACHBACK_PATH"] = str(EXTERNAL)
+        kconfig = kconfiglib.Kconfig(str(HERE / "Kconfig.stub"), warn_to_stderr=False)
+        self.assertEqual(kconfig.warnings, [])
+        for name in on:
+            symbol = next(n for n in (f"BR2_{name}", f"BR2_PACKAGE_{name}") if n in kconfig.syms)
+            kconfig.syms[symbol].set_value("y")
+        for name, value in values.items():
+            kconfig.syms[f"BR2_PACKAGE_{name}"].set_value(value)
+        return {name: symbol.str_value for name, symbol in kconfig.syms.items() if symbol.nodes}
+
+    def test_one_tick_makes_it_whole(self):
+        found = self.configure(*ON, "REACHBACK")
+        self.assertEqual(found[SYMBOL], "y")
+        self.assertEqual(found["BR2_PACKAGE_HOST_RUSTC"], "y")
+        self.assertEqual(found[f"{SYMBOL}_SCRIPTS"], "y")
+        self.assertEqual(found[f"{SYMBOL}_SCRIPTS_DIR"], "/home/charge")
+        self.assertEqual(found[f"{SYMBOL}_INIT"], "y")
+        self.assertEqual(found[f"{SYMBOL}_ARGS"], "")
+        self.assertEqual(found[f"{SYMBOL}_SSH_SYMLINK"], "n")
+
+    def test_it_is_off_until_it_is_ticked(self):
+        self.assertEqual(self.configure(*ON)[SYMBOL], "n")
+
+    def test_each_thing_it_needs_is_needed(self):
+        for missing in ON:
+            with self.subTest(missing=missing):
+                found = self.configure(*(ON - {missing}), "REACHBACK")
+                self.assertEqual(found[SYMBOL], "n")
+                self.assertEqual(found["BR2_PACKAGE_HOST_RUSTC"], "n")
+        self.assertEqual(self.configure(*ON, "x86_i586", "REACHBACK")[SYMBOL], "n")
+
+    def test_details_go_with_what_they_belong_to(self):
+        found = self.configure(*ON, "REACHBACK", REACHBACK_SCRIPTS="n", REACHBACK_INIT="n")
+        self.assertEqual(found[f"{SYMBOL}_SCRIPTS_DIR"], "")
+        found = self.configure(*ON, "REACHBACK", REACHBACK_ARGS="-N me@hub", REACHBACK_INIT="n")
+        self.assertEqual(found[f"{SYMBOL}_ARGS"], "")
+
+    def test_it_does_not_take_the_name_of_another_ssh_client(self):
+        self.assertEqual(self.configure(*ON, "REACHBACK", "REACHBACK_SSH_SYMLINK")[f"{SYMBOL}_SSH_SYMLINK"], "y")
+        for other in ("DROPBEAR_CLIENT", "OPENSSH_CLIENT"):
+            found = self.configure(*ON, other, "REACHBACK", "REACHBACK_SSH_SYMLINK")
+            self.assertEqual(found[f"{SYMBOL}_SSH_SYMLINK"], "n")
+
+    def test_help_keeps_to_the_width_and_the_indentation(self):
+        for line in (PACKAGE / "Config.in").read_text().splitlines():
+            text = re.match(r"\t  (.*)", line)
+            if text:
+                self.assertLessEqual(len(text[1]), 62, line)
+            self.assertRegex(line, r"^(\S|\t\S|\t  \S|$)", line)
+
+
+class Makefile(unittest.TestCase):
+    """reachback.mk and external.mk."""
+
+    def test_version_and_licence_are_those_of_cargo(self):
+        found = variables()
+        package = CARGO["workspace"]["package"]
+        self.assertEqual(found["REACHBACK_VERSION"], package["version"])
+        self.assertEqual(found["REACHBACK_LICENSE"].lower(), package["license"].lower())
+
+    def test_the_profile_is_that_of_cargo(self):
+        words = variables()["REACHBACK_CARGO_ENV"].replace('"', "").split()
+        found = dict(word.removeprefix("CARGO_PROFILE_RELEASE_").lower().split("=") for word in words)
+        profile = CARGO["profile"]["release"]
+        wanted = {"opt_level": profile["opt-level"], "lto": profile["lto"]}
+        self.assertEqual(found, wanted | {"codegen_units": str(profile["codegen-units"])})
+
+    def test_the_hashes_are_those_of_the_licence_files(self):
+        named = variables()["REACHBACK_LICENSE_FILES"].split()
+        hashes = {}
+        for line in (PACKAGE / "reachback.hash").read_text().splitlines():
+            if line and not line.startswith("#"):
+                kind, value, name = line.split("  ")
+                self.assertEqual(kind, "sha256")
+                hashes[name] = value
+        self.assertEqual(set(hashes), set(named))
+        for name in named:
+            self.assertEqual(hashlib.sha256((TOP / name).read_bytes()).hexdigest(), hashes[name], name)
+
+    def test_files_are_ascii_with_the_header_and_prefixed_names(self):
+        for path in (PACKAGE / "reachback.mk", EXTERNAL / "external.mk"):
+            text = path.read_bytes().decode("ascii")
+            self.assertEqual(text.splitlines()[0], "#" * 80)
+            self.assertNotIn("${", text)
+            for name in re.findall(r"^(?:define )?(\w+) *[:+?]?=|^define (\w+)", text, re.MULTILINE):
+                name = name[0] or name[1]
+                self.assertTrue(name.startswith(("REACHBACK_", "CARGO_")), name)
+
+    def test_the_external_tree_builds_this_source(self):
+        found = variables(f"EXTERNAL={EXTERNAL}")
+        self.assertEqual(Path(found["REACHBACK_OVERRIDE_SRCDIR"]), TOP)
+        self.assertIn("REACHBACK_FETCH_CRATES", found["REACHBACK_PRE_CONFIGURE_HOOKS"])
+        self.assertIn("cargo fetch --locked", found["REACHBACK_FETCH_CRATES"])
+        for path in ("/target", "/build", "/buildroot"):
+            self.assertIn(f"--exclude {path}", found["REACHBACK_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS"])
+
+    def test_the_upstream_form_needs_no_external_tree(self):
+        self.assertNotIn("EXTERNAL", (PACKAGE / "reachback.mk").read_text())
+        self.assertNotIn("REACHBACK_OVERRIDE_SRCDIR", variables())
+
+    def test_the_user_is_made_only_where_the_package_invents_it(self):
+        init = f"{SYMBOL}_INIT=y"
+        self.assertNotIn("REACHBACK_USERS", variables(init, f'{SYMBOL}_USER="charge"'))
+        users = variables(init, f'{SYMBOL}_USER="reachback"')["REACHBACK_USERS"].split()
+        self.assertEqual(users[:6], ["reachback", "-1", "reachback", "-1", "*", "/var/lib/reachback"])
+
+
+def listed():
+    """files.list as (source, destination, mode, when)."""
+    for line in (TOP / "packaging/files.list").read_text().splitlines():
+        if line and not line.startswith("#"):
+            yield tuple(line.split())
+
+
+class Installed(unittest.TestCase):
+    """What the package's own commands put into a target directory."""
+
+    def install(self, **options):
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        target = scratch / "target"
+        (target / "usr/bin").mkdir(parents=True)
+        device.install(target, scratch / "build", **options)
+        return target
+
+    def wanted(self, *when, scripts="/home/charge"):
+        return {
+            destination.replace("@SCRIPTS@", scripts): int(mode, 8)
+            for source, destination, mode, group in listed()
+            if group in when and not source.startswith("@ARM@")
+        }
+
+    def found(self, target):
+        return {
+            f"/{path.relative_to(target)}": path.stat().st_mode & 0o777
+            for path in target.rglob("*") if path.is_file() and not path.is_symlink()
+        }
+
+    def test_the_list_and_the_directory_hold_the_same_files(self):
+        sources = {source for source, *_ in listed() if not source.startswith("@ARM@")}
+        self.assertEqual(sources, {f"packaging/{path.name}" for path in (TOP / "packaging").iterdir()
+                                   if path.name != "files.list"})
+        self.assertEqual({when for *_, when in listed()}, {"always", "scripts", "init", "sysv", "systemd"})
+
+    def test_exactly_the_listed_files_with_their_modes(self):
+        self.assertEqual(self.found(self.install()), self.wanted("always", "scripts", "init", "sysv"))
+
+    def test_what_is_called_is_executable_and_nothing_else_is(self):
+        called = {path for path, mode in self.found(self.install()).items() if mode & 0o111}
+        self.assertEqual(called, {"/etc/init.d/S60reachback", "/home/charge/custom_script1.sh",
+                                  "/home/charge/custom_script2.sh"})
+
+    def test_with_systemd_the_unit_instead_of_the_init_script(self):
+        target = self.install(INIT_SYSV="", INIT_SYSTEMD="y")
+        self.assertEqual(self.found(target), self.wanted("always", "scripts", "init", "systemd"))
+
+    def test_without_scripts_and_service_only_the_configuration(self):
+        target = self.install(SCRIPTS="", INIT="")
+        self.assertEqual(self.found(target), self.wanted("always"))
+
+    def test_the_scripts_go_where_they_are_wanted(self):
+        target = self.install(SCRIPTS_DIR='"/opt/ocpp"')
+        self.assertEqual(self.found(target),
+                         self.wanted("always", "scripts", "init", "sysv", scripts="/opt/ocpp"))
+
+    def test_no_key_is_ever_installed(self):
+        for path in self.found(self.install()):
+            self.assertNotRegex(path, r"\.ssh|id_|_key")
+
+    def test_arguments_and_user_reach_the_service(self):
+        line = '"-N -R 1111:localhost:22 me@hub.example"'
+        target = self.install(ARGS=line, USER='"charge"')
+        shown = subprocess.run(
+            ["sh", "-c", '. "$0"; printf "%s|%s" "$REACHBACK_ARGS" "$REACHBACK_USER"',
+             target / "etc/default/reachback"], capture_output=True, text=True, check=True)
+        self.assertEqual(shown.stdout, line.strip('"') + "|charge")
+        target = self.install(INIT_SYSV="", INIT_SYSTEMD="y", USER='"charge"')
+        self.assertIn("User=charge", (target / "usr/lib/systemd/system/reachback.service.d/user.conf").read_text())
+        self.assertIn(" charge - ", (target / "usr/lib/tmpfiles.d/reachback.conf").read_text())
+
+    def test_a_configuration_and_a_pin_of_ones_own(self):
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (scratch / "config").write_text("Port 2222\n")
+        (scratch / "known").write_text("hub ssh-ed25519 AAAA\n")
+        target = self.install(CONFIG_FILE=f'"{scratch}/config"', KNOWN_HOSTS_FILE=f'"{scratch}/known"')
+        self.assertEqual((target / "etc/reachback/config").read_text(),
+                         "UserKnownHostsFile /etc/reachback/known_hosts\nPort 2222\n")
+        self.assertEqual((target / "etc/reachback/known_hosts").read_text(), "hub ssh-ed25519 AAAA\n")
+
+    def test_the_symbolic_links_lead_to_the_program(self):
+        target = self.install(SSH_SYMLINK="y")
+        for name in ("ssh", "dbclient"):
+            self.assertEqual(os.readlink(target / "usr/bin" / name), "reachback")
+
+
+# Programs that the init script calls. Each is in Buildroot's package/busybox/busybox.config.
+APPLETS = {"cat", "chown", "env", "grep", "ls", "mkdir", "readlink", "rm", "sed", "seq", "sh",
+           "sleep", "start-stop-daemon", "tr", "xargs"}
+# Built into the shell.
+BUILTINS = {"echo", "kill", "printf", "set", "shift", "test", "trap"}
+# Words of the script that are names of applets as well.
+PROSE = {"yes"}
+
+
+class InitScript(unittest.TestCase):
+    """What Debian's larger BusyBox, on which test_init.py runs it, would hide."""
+
+    def used(self):
+        text = (TOP / "packaging/S60reachback").read_text()
+        code = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in text.splitlines())
+        listed = subprocess.run([device.BUSYBOX, "--list"], capture_output=True, text=True, check=True)
+        return {word for word in re.findall(r"(?<![\w/$-])[a-z][a-z0-9-]*", code)} & set(listed.stdout.split())
+
+    @unittest.skipUnless(device.BUSYBOX, "needs busybox")
+    def test_it_calls_only_applets_that_buildroot_has_by_default(self):
+        self.assertEqual(self.used() - BUILTINS - PROSE, self.used() & APPLETS)
+
+    @unittest.skipUnless(os.environ.get("BUILDROOT"), "needs BUILDROOT")
+    def test_buildroot_has_them_indeed(self):
+        config = (Path(os.environ["BUILDROOT"]) / "package/busybox/busybox.config").read_text()
+        for applet in APPLETS:
+            name = {"sh": "SH_IS_ASH"}.get(applet, applet.upper().replace("-", "_"))
+            self.assertIn(f"CONFIG_{name}=y\n", config)
+        for feature in ("XARGS_SUPPORT_ZERO_TERM", "START_STOP_DAEMON_FANCY",
+                        "START_STOP_DAEMON_LONG_OPTIONS", "FANCY_SLEEP"):
+            self.assertIn(f"CONFIG_FEATURE_{feature}=y\n", config)
+
+
+@unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} is not built")
+class Configuration(unittest.TestCase):
+    """packaging/config against the program."""
+
+    def lines(self):
+        text = (TOP / "packaging/config").read_text()
+        return re.findall(r"^#(\w+) (.+)$", text, re.MULTILINE)
+
+    def test_everything_is_commented(self):
+        for line in (TOP / "packaging/config").read_text().splitlines():
+            self.assertRegex(line, r"^(#.*)?$")
+
+    def test_every_keyword_is_there_with_its_default(self):
+        shown = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout
+        shown = shown.partition("Keywords")[2].partition("\nExit codes")[0]
+        known = dict(re.findall(r"^  (\w+) +.*?(?: \(([^()]*)\))?$", shown, re.MULTILINE))
+        found = dict(self.lines())
+        self.assertEqual(set(found), set(known))
+        for keyword, default in known.items():
+            if default:
+                self.assertEqual(found[keyword], default, keyword)
+
+    def test_every_line_is_accepted_once_it_is_uncommented(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
+            file.writelines(f"{keyword} {value}\n" for keyword, value in self.lines())
+            file.flush()
+            done = subprocess.run([PROGRAM, "-F", file.name, "-o", "RuntimeDirectory=/nonexistent",
+                                   "-O", "check", "me@hub.example"], capture_output=True, text=True, check=False)
+        # EX_UNAVAILABLE: the configuration was read, and there is no such tunnel.
+        self.assertEqual(done.returncode, 69, done.stderr)
+
+    def test_the_unit_has_what_systemd_needs(self):
+        unit = configparser.ConfigParser(strict=False, interpolation=None)
+        unit.optionxform = str
+        unit.read(TOP / "packaging/reachback.service")
+        self.assertEqual(set(unit), {"DEFAULT", "Unit", "Service", "Install"})
+        self.assertEqual(unit["Service"]["ExecStart"].split()[0], "/usr/bin/reachback")
+
+
+if __name__ == "__main__":
+    sys.exit(not unittest.main(verbosity=2, exit=False).result.wasSuccessful())

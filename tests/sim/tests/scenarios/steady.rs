@@ -1,0 +1,175 @@
+//! What a tunnel that works costs, and what does not end it.
+
+use super::*;
+
+#[test]
+fn an_idle_tunnel_costs_one_probe_a_minute_and_nothing_else() {
+    let mut world = up_with(Policy::default(), NO_REKEY);
+    world.run_for(10 * MIN);
+    let ((bytes, segments), probes) = (world.outside.sent(), world.invariants.probes.len());
+    let (turns, began) = (world.turns, world.now_ms());
+    world.run_for(24 * HOUR);
+    assert_eq!(world.now_ms() - began, 24 * HOUR);
+    let probes = (world.invariants.probes.len() - probes) as u64;
+    // The next minute begins with the answer, a round trip after the probe.
+    assert!((1437..=1440).contains(&probes), "{probes} probes");
+    let (bytes_now, segments_now) = world.outside.sent();
+    assert_eq!(segments_now - segments, probes);
+    // Length, padding, 25 + 1 bytes of request in multiples of 8, and the tag.
+    assert_eq!((bytes_now - bytes) % probes, 0);
+    assert!((bytes_now - bytes) / probes <= 68);
+    let turns = (world.turns - turns) / 24;
+    assert!(turns <= 6 * 60, "{turns} turns an hour");
+    assert_eq!(world.invariants.attempts.len(), 1);
+    clean(&world);
+}
+
+#[test]
+fn a_tunnel_in_use_is_not_probed() {
+    let mut world = up();
+    let probes = world.invariants.probes.len();
+    for _ in 0..60 {
+        assert!(world.exchange(1, 100, 5 * S));
+        world.run_for(30 * S);
+    }
+    assert_eq!(world.invariants.probes.len(), probes);
+    clean(&world);
+}
+
+#[test]
+fn any_byte_is_life_even_when_probes_are_never_answered() {
+    let mut world = world_with(Policy::default(), DEFAULT_REKEY);
+    world.outside.host.knobs.keepalive = Answer::Silence;
+    world.outside.host.patience_ms = 24 * HOUR;
+    whole_within(&mut world, 5 * S);
+    for _ in 0..100 {
+        world.run_for(70 * S);
+        world.server().unwrap().send(&[2, 0, 0, 0, 0]);
+    }
+    assert_eq!(world.invariants.attempts.len(), 1);
+    clean(&world);
+}
+
+#[test]
+fn late_answers_and_lost_segments_do_not_end_a_connection() {
+    let mut world = up();
+    world.outside.host.patience_ms = HOUR;
+    world.outside.path.delay_ms = 7_000;
+    world.run_for(2 * HOUR);
+    assert_eq!(
+        world.invariants.attempts.len(),
+        1,
+        "{:?}",
+        world.invariants.waits
+    );
+    world.outside.path.delay_ms = 300;
+    world.outside.path.loss_percent = 10;
+    world.run_for(6 * HOUR);
+    assert_eq!(
+        world.invariants.attempts.len(),
+        1,
+        "{:?}",
+        world.invariants.waits
+    );
+    clean(&world);
+}
+
+#[test]
+fn a_link_that_flaps_under_a_tunnel_does_not_end_it() {
+    let mut world = up();
+    for _ in 0..50 {
+        world.set_link(false, false);
+        world.run_for(3 * S);
+        world.set_link(true, true);
+        world.run_for(20 * S);
+    }
+    assert_eq!(world.invariants.attempts.len(), 1);
+    clean(&world);
+}
+
+#[test]
+fn a_program_that_was_held_up_reads_what_lies_in_its_socket_before_it_judges() {
+    let policy = Policy {
+        alive_count_max: 1,
+        ..Policy::default()
+    };
+    let mut world = up_with(policy, NO_REKEY);
+    world.outside.host.patience_ms = HOUR;
+    let probes = world.invariants.probes.len();
+    let end_ms = world.now_ms() + 2 * MIN;
+    assert!(world.run_until(end_ms, |world| world.invariants.probes.len() > probes));
+    // The answer comes while the program stands still, and the deadline passes.
+    world.freeze_for(50 * S);
+    world.run_for(10 * MIN);
+    assert_eq!(world.invariants.attempts.len(), 1);
+    clean(&world);
+}
+
+#[test]
+fn bulk_on_a_slow_lossy_link_with_renewals_from_both_sides_arrives_whole() {
+    let rekey = Rekey {
+        bytes: 500_000,
+        interval_ms: 10 * MIN,
+    };
+    let mut world = up_with(Policy::default(), rekey);
+    world.outside.path.loss_percent = 5;
+    world.outside.path.delay_ms = 150;
+    let channels: Vec<u32> = (0..6)
+        .map(|n| world.begin_exchange(n % 2, 700_000).unwrap())
+        .collect();
+    let whole = |world: &mut World| {
+        let server = world.server().unwrap();
+        channels
+            .iter()
+            .all(|n| server.channel(*n).received_bytes == 700_000)
+    };
+    let end_ms = world.now_ms() + HOUR;
+    while !whole(&mut world) && world.now_ms() < end_ms {
+        world.run_for(S);
+        world.server().unwrap().start_kex();
+    }
+    assert!(whole(&mut world));
+    let exchanges = world.server().unwrap().exchanges;
+    assert!(exchanges > 6, "{exchanges}");
+    assert_eq!(world.invariants.attempts.len(), 1);
+    clean(&world);
+}
+
+#[test]
+fn a_target_that_takes_nothing_holds_up_neither_the_other_forward_nor_the_probes() {
+    let mut world = up();
+    world.controller.targets_take = false;
+    world.begin_exchange(0, 1_000_000).unwrap();
+    world.run_for(2 * HOUR);
+    assert_eq!(world.invariants.attempts.len(), 1);
+    black_hole(&mut world);
+    let lost_ms = world.now_ms();
+    let (noticed, why) = next_end(&mut world, 2 * MIN);
+    assert_eq!(why, Failure::Silent);
+    assert!(noticed - lost_ms <= 75 * S);
+    clean(&world);
+}
+
+#[test]
+fn the_hourly_renewal_of_keys_is_all_that_the_defaults_add_to_an_idle_tunnel() {
+    let idle_day = |rekey| {
+        let mut world = up_with(Policy::default(), rekey);
+        let ((bytes, segments), probes) = (world.outside.sent(), world.invariants.probes.len());
+        world.run_for(24 * HOUR);
+        clean(&world);
+        assert_eq!(world.invariants.attempts.len(), 1);
+        let (bytes_now, segments_now) = world.outside.sent();
+        let probes = (world.invariants.probes.len() - probes) as u64;
+        (bytes_now - bytes, segments_now - segments - probes)
+    };
+    let (bytes, others) = idle_day(NO_REKEY);
+    assert_eq!(others, 0);
+    let (more, others) = idle_day(DEFAULT_REKEY);
+    // Proposal, share and NEWKEYS, each at most in a segment of its own.
+    assert!(others <= 24 * 3, "{others} segments besides the probes");
+    let an_hour = (more - bytes) / 24;
+    assert!(
+        (500..2_000).contains(&an_hour),
+        "{an_hour} bytes for a renewal"
+    );
+}

@@ -6,10 +6,12 @@ TARGET = armv7-unknown-linux-musleabihf
 export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build arm size demo test test-quick test-arm measure fmt lint cross clean
+.PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
+.PHONY: faults-table faults-arm soak idle-cost
+.PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what is missing (Debian, Ubuntu; elsewhere list it)
 	@scripts/setup.sh
@@ -20,6 +22,10 @@ build: ## build for this machine
 arm: ## build the static ARMv7 binary, build/arm/reachback
 	@scripts/setup.sh arm
 	@scripts/build-arm.sh
+
+aarch64: ## build the static 64-bit ARM binary, build/aarch64/reachback
+	@scripts/setup.sh aarch64
+	@TARGET=aarch64-unknown-linux-musl scripts/build-arm.sh
 
 size: arm ## print the ARM binary's size; fail above the limit
 	@scripts/size.sh
@@ -38,6 +44,31 @@ test-arm: arm ## one boot of the controller with the tests in it
 
 measure: arm ## compare reachback with dbclient and ssh in one boot
 	@python3 tests/arm/measure.py
+
+faults-table: ## inject every fault, beside dbclient and autossh: docs/faults.md
+	@python3 scripts/faults-table.py faults
+
+faults-arm: arm ## inject faults in one boot of the controller: docs/faults.md
+	@python3 tests/arm/faults.py; status=$$?; python3 scripts/faults-table.py guest && exit $$status
+
+soak: arm ## connect and kill SOAK_CYCLES (2000) times, fewer on the controller
+	@python3 tests/arm/soak.py
+	@python3 scripts/faults-table.py soak
+
+idle-cost: ## bytes, packets and wake-ups of an idle tunnel: docs/faults.md
+	@python3 scripts/faults-table.py idle
+
+buildroot-check: ## check the Buildroot tree; with BUILDROOT=dir its own tools too
+	@BUILDROOT="$(BUILDROOT)" scripts/buildroot-check.sh
+
+dist: ## source archive, vendored archive, SBOM, licences, checksums: build/dist
+	@scripts/dist.sh source
+
+release-binaries: ## static programs for ARMv7 and AArch64 with checksums: build/dist
+	@scripts/dist.sh binaries
+
+man: ## make docs/man and packaging/completion.bash from the program's tables
+	REACHBACK_WRITE_PAGES=1 cargo test --locked -p reachback --bins manual
 
 fmt: ## format the Rust code
 	cargo fmt --all

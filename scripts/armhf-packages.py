@@ -8,7 +8,8 @@
 
 A package system of its own is kept under $BUILD/apt (default: build/apt). Its sources
 are derived from the machine's own apt sources; the machine's architectures, sources
-and package lists stay as they are, and no root is needed.
+and package lists stay as they are, and no root is needed. DEBIAN_ARCH names another
+architecture than armhf.
 """
 
 import os
@@ -19,9 +20,10 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 BUILD = TOP / os.environ.get("BUILD", "build")
-APT = BUILD / "apt"
+ARCH = os.environ.get("DEBIAN_ARCH", "armhf")
+APT = BUILD / ("apt" if ARCH == "armhf" else f"apt-{ARCH}")
 
-# Ubuntu keeps armhf on a mirror of its own, so its address cannot be derived.
+# Ubuntu keeps armhf and arm64 on a mirror of its own, so its address cannot be derived.
 UBUNTU_ARMHF = os.environ.get("UBUNTU_ARMHF", "http://ports.ubuntu.com/ubuntu-ports")
 
 
@@ -88,7 +90,7 @@ def parse_one_line(text):
 
 
 def armhf_sources():
-    """Stanzas for the distribution's own suites, armhf and source packages."""
+    """Stanzas for the distribution's own suites, ARCH and source packages."""
     release = os_release()
     codename = release.get("VERSION_CODENAME") or fail("os-release names no VERSION_CODENAME")
     ubuntu = release.get("ID") == "ubuntu"
@@ -102,7 +104,7 @@ def armhf_sources():
         if "signed-by" in entry:
             common += f"Signed-By: {entry['signed-by']}\n"
         uris = UBUNTU_ARMHF if ubuntu else entry["uris"]
-        stanzas.append(f"Types: deb\nURIs: {uris}\nArchitectures: armhf\n{common}")
+        stanzas.append(f"Types: deb\nURIs: {uris}\nArchitectures: {ARCH}\n{common}")
         stanzas.append(f"Types: deb-src\nURIs: {entry['uris']}\n{common}")
     if not stanzas:
         fail(f"no apt source of this machine serves {codename} main")
@@ -117,8 +119,8 @@ def apt_command(tool, *arguments):
         "Dir::State": APT / "state",
         "Dir::State::status": APT / "status",
         "Dir::Cache": APT / "cache",
-        "APT::Architecture": "armhf",
-        "APT::Architectures": "armhf",
+        "APT::Architecture": ARCH,
+        "APT::Architectures": ARCH,
         "APT::Sandbox::User": "",
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",

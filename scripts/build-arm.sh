@@ -1,13 +1,16 @@
 #!/bin/sh
-# Builds the static ARMv7 binary and links it as $BUILD/arm/reachback.
+# Builds a static musl binary and links it as $BUILD/DIR/reachback.
+#   TARGET=armv7-unknown-linux-musleabihf   DIR arm (default)
+#   TARGET=aarch64-unknown-linux-musl       DIR aarch64
 #
 # The compiler in PATH is taken if it has the target's standard library (rustup target
 # add ...) or that library's source (rustup component add rust-src), else Debian's, whose
 # source is in rust-web-src. A standard library built from source, for size, saves a third
 # of the program; REACHBACK_BUILD_STD=0 takes the installed one nevertheless.
 #
-# ARM_CC names the C cross compiler. Default: arm-linux-musleabihf-gcc, and where there
-# is none, arm-linux-gnueabihf-gcc with Debian's musl, unpacked under $BUILD/musl.
+# ARM_CC (AARCH64_CC) names the C cross compiler. Default: arm-linux-musleabihf-gcc
+# (aarch64-linux-musl-gcc), and where there is none, arm-linux-gnueabihf-gcc
+# (aarch64-linux-gnu-gcc) with Debian's musl, unpacked under $BUILD/musl (musl-arm64).
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,26 +20,52 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$BUILD/target}
 export CARGO_TARGET_DIR
 
+case $TARGET in
+armv7-unknown-linux-musleabihf)
+	dir=arm
+	cc=${ARM_CC:-}
+	musl_cc=arm-linux-musleabihf-gcc
+	gnu_cc=arm-linux-gnueabihf-gcc
+	musl=$BUILD/musl
+	debian=armhf
+	emulator=qemu-arm
+	elf='ELF 32-bit*ARM'
+	# Thumb code is about a quarter smaller than ARM code.
+	flags='-C target-feature=+thumb-mode'
+	;;
+aarch64-unknown-linux-musl)
+	dir=aarch64
+	cc=${AARCH64_CC:-}
+	musl_cc=aarch64-linux-musl-gcc
+	gnu_cc=aarch64-linux-gnu-gcc
+	musl=$BUILD/musl-arm64
+	debian=arm64
+	emulator=qemu-aarch64
+	elf='ELF 64-bit*ARM aarch64'
+	# musl's gcc specs know no static PIE, which would be this target's default.
+	flags='-C relocation-model=static'
+	;;
+*) die "TARGET: $TARGET is none of armv7-unknown-linux-musleabihf, aarch64-unknown-linux-musl" ;;
+esac
+
 # Debian's musl, but with every path in its gcc specs led to where it was unpacked.
 make_cross_compiler() {
-	musl=$BUILD/musl
-	cc=$musl/bin/arm-linux-musleabihf-gcc
+	cc=$musl/bin/$musl_cc
 	[ ! -x "$cc" ] || return 0
-	have arm-linux-gnueabihf-gcc ||
-		die "no C cross compiler for ARM: run 'make setup', or set ARM_CC"
-	python3 "$top/scripts/armhf-packages.py" unpack "$musl" musl-dev
-	sed "s|/usr/|$musl/usr/|g" "$musl/usr/lib/arm-linux-musleabihf/musl-gcc.specs" >"$musl/gcc.specs"
+	have "$gnu_cc" || die "no C cross compiler for $TARGET: install $gnu_cc, or set ARM_CC or AARCH64_CC"
+	DEBIAN_ARCH=$debian python3 "$top/scripts/armhf-packages.py" unpack "$musl" musl-dev
+	specs=$(find "$musl/usr/lib" -name musl-gcc.specs)
+	sed "s|/usr/|$musl/usr/|g" "$specs" >"$musl/gcc.specs"
 	mkdir -p "$musl/bin"
-	printf '#!/bin/sh\nexec arm-linux-gnueabihf-gcc "$@" -specs "%s"\n' "$musl/gcc.specs" >"$cc.new"
+	printf '#!/bin/sh\nexec %s "$@" -specs "%s"\n' "$gnu_cc" "$musl/gcc.specs" >"$cc.new"
 	chmod +x "$cc.new"
 	mv "$cc.new" "$cc"
 }
 
-if [ -n "${ARM_CC:-}" ]; then
-	have "$ARM_CC" || die "ARM_CC: $ARM_CC not found"
-	cc=$ARM_CC
-elif have arm-linux-musleabihf-gcc; then
-	cc=arm-linux-musleabihf-gcc
+if [ -n "$cc" ]; then
+	have "$cc" || die "C cross compiler: $cc not found"
+elif have "$musl_cc"; then
+	cc=$musl_cc
 else
 	make_cross_compiler
 fi
@@ -61,18 +90,18 @@ if [ "${REACHBACK_BUILD_STD:-1}" = 0 ]; then
 fi
 
 # ring compiles C and assembly.
-export CC_armv7_unknown_linux_musleabihf="$cc"
-export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_LINKER="$cc"
-# Thumb code is about a quarter smaller than ARM code.
-flags='-C target-feature=+thumb-mode'
+name=$(printf '%s' "$TARGET" | tr - _)
+NAME=$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]')
+export "CC_$name=$cc"
+export "CARGO_TARGET_${NAME}_LINKER=$cc"
 if ! has_target "$rustc"; then
 	# The source brings no start-up files, libc or unwinder, as an installed library
 	# does: they come from the cross compiler, whose unwinder goes by the name of gcc_eh.
-	mkdir -p "$BUILD/musl/unwind"
-	printf 'INPUT(-lgcc_eh -lgcc)\n' >"$BUILD/musl/unwind/libunwind.a"
-	flags="$flags -C link-self-contained=no -L native=$BUILD/musl/unwind"
+	mkdir -p "$musl/unwind"
+	printf 'INPUT(-lgcc_eh -lgcc)\n' >"$musl/unwind/libunwind.a"
+	flags="$flags -C link-self-contained=no -L native=$musl/unwind"
 fi
-export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS="$flags"
+export "CARGO_TARGET_${NAME}_RUSTFLAGS=$flags"
 
 set -- build --locked --release --bin reachback --target "$TARGET"
 if [ "$library" = source ]; then
@@ -83,15 +112,18 @@ say "building with $("$rustc" --version), standard library: $library"
 cd "$top"
 RUSTC=$rustc "$cargo" "$@"
 
-mkdir -p "$BUILD/arm"
-printf '%s\n' "$library" >"$BUILD/arm/library"
-ln -sfn "$CARGO_TARGET_DIR/$TARGET/release/reachback" "$BUILD/arm/reachback"
+mkdir -p "$BUILD/$dir"
+binary=$BUILD/$dir/reachback
+printf '%s\n' "$library" >"$BUILD/$dir/library"
+ln -sfn "$CARGO_TARGET_DIR/$TARGET/release/reachback" "$binary"
 
-case $(file -L "$BUILD/arm/reachback") in
-*'ELF 32-bit'*ARM*'statically linked'* | *'ELF 32-bit'*ARM*'static-pie linked'*) ;;
-*) die "not a static ARM program: $(file -L "$BUILD/arm/reachback")" ;;
+kind=$(file -L "$binary")
+# shellcheck disable=SC2254  # a pattern
+case $kind in
+*$elf*'statically linked'* | *$elf*'static-pie linked'*) ;;
+*) die "not a static program for $TARGET: $kind" ;;
 esac
-if have qemu-arm; then
-	qemu-arm "$BUILD/arm/reachback" --version >/dev/null || die "the program does not run under qemu-arm"
+if have "$emulator"; then
+	"$emulator" "$binary" --version >/dev/null || die "the program does not run under $emulator"
 fi
-say "built $BUILD/arm/reachback, $(wc -c <"$BUILD/arm/reachback") bytes"
+say "built $binary, $(wc -c <"$binary") bytes"

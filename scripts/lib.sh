@@ -2,7 +2,7 @@
 # Shared by the scripts in this directory; sourced, after `top` was set to the
 # top of the source tree.
 
-TARGET=armv7-unknown-linux-musleabihf
+TARGET=${TARGET:-armv7-unknown-linux-musleabihf}
 BUILD=${BUILD:-$top/build}
 case $BUILD in
 /*) ;;

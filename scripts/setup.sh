@@ -3,7 +3,8 @@
 #
 #   setup.sh host   the host build and its tests against real SSH servers
 #   setup.sh arm    the ARM build, qemu-user, and the emulated controller
-#   setup.sh        both
+#   setup.sh aarch64   the build for 64-bit ARM
+#   setup.sh        the first two
 #
 # Debian and Ubuntu: through apt, as root or with sudo; no service is started.
 # Elsewhere: lists what is missing and exits 1.
@@ -15,8 +16,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=${1:-all}
 case $what in
-host | arm | all) ;;
-*) die "usage: setup.sh [host|arm|all]" ;;
+host | arm | aarch64 | all) ;;
+*) die "usage: setup.sh [host|arm|aarch64|all]" ;;
 esac
 
 # "command package": the command is what is looked for where apt is not at hand.
@@ -34,6 +35,9 @@ ssh openssh-client
 dropbear dropbear-bin
 dropbearkey dropbear-bin
 shellcheck shellcheck
+busybox busybox-static
+unshare util-linux
+- python3-venv
 pkg-config pkg-config
 - libsodium-dev
 '
@@ -50,12 +54,21 @@ dpkg-source dpkg-dev
 arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
 qemu-arm qemu-user
 '
+aarch64_needs='
+cc build-essential
+python3 python3
+file file
+dpkg-deb dpkg
+aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+qemu-aarch64 qemu-user
+'
 rust_packages='rustc-web cargo-web rust-web-src'
 
 needs() {
 	case $what in
 	host) printf '%s' "$host_needs" ;;
 	arm) printf '%s' "$arm_needs" ;;
+	aarch64) printf '%s' "$aarch64_needs" ;;
 	all) printf '%s%s' "$host_needs" "$arm_needs" ;;
 	esac | sort -u
 }
@@ -72,7 +85,7 @@ check_rust() {
 	fi
 	minor=$(rustc --version | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
 	[ "${minor:-0}" -ge 88 ] || die "$(rustc --version) is too old: Rust 1.88 or newer is needed"
-	[ "$what" = arm ] && return 0
+	case $what in arm | aarch64) return 0 ;; esac
 	for component in clippy rustfmt; do
 		case $component in
 		clippy) command=clippy ;;
@@ -149,7 +162,7 @@ install_packages() {
 		rust=yes
 	fi
 	emulator=
-	if wants_arm && ! have qemu-system-arm && [ ! -x "$BUILD/host/usr/bin/qemu-system-arm" ]; then
+	if wants_arm && [ "$what" != aarch64 ] && ! have qemu-system-arm && [ ! -x "$BUILD/host/usr/bin/qemu-system-arm" ]; then
 		emulator=yes
 	fi
 	[ -n "$missing$rust$emulator" ] || return 0
@@ -220,7 +233,7 @@ list_needs() {
 		missing="$missing rust-std-$TARGET"
 	fi
 	for command in qemu-system-arm apt-get; do
-		! wants_arm || have "$command" || missing="$missing $command"
+		! wants_arm || [ "$what" = aarch64 ] || have "$command" || missing="$missing $command"
 	done
 	[ -n "$missing" ] || return 0
 	printf 'This is not Debian or Ubuntu, so nothing was installed. Missing here:\n' >&2

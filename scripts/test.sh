@@ -89,11 +89,13 @@ if step "thrussh server, a test peer" thrussh_peer; then
 fi
 step "unit and property tests" pure_crates
 step "integration tests, host binary" integration_host
+step "Buildroot tree and installed files" scripts/buildroot-check.sh
 if [ "$what" = all ]; then
 	if step "ARM build" scripts/build-arm.sh; then
 		step "size" scripts/size.sh
 		step "integration tests, ARM binary under qemu-arm" integration_arm
 		step "one boot of the controller" python3 tests/arm/test_boot.py
+		step "the service, in a second boot" python3 tests/arm/test_service.py
 	fi
 fi
 finish

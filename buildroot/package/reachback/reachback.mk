@@ -16,14 +16,99 @@ REACHBACK_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
-# The program itself is installed by cargo; the list has the files beside it.
-define REACHBACK_INSTALL_FILES
-	grep '^packaging/' $(@D)/packaging/files.list | \
-	while read -r source destination mode; do \
+REACHBACK_SCRIPTS_DIR = $(call qstrip,$(BR2_PACKAGE_REACHBACK_SCRIPTS_DIR))
+REACHBACK_USER = $(call qstrip,$(BR2_PACKAGE_REACHBACK_USER))
+REACHBACK_CONFIG_FILE = $(call qstrip,$(BR2_PACKAGE_REACHBACK_CONFIG_FILE))
+REACHBACK_KNOWN_HOSTS_FILE = \
+	$(call qstrip,$(BR2_PACKAGE_REACHBACK_KNOWN_HOSTS_FILE))
+
+# $(1): which lines of files.list to install, by their last field. The program
+# itself is installed by cargo.
+define REACHBACK_INSTALL_LISTED
+	grep '^packaging/.* $(1)$$' $(@D)/packaging/files.list | \
+	sed 's|@SCRIPTS@|$(REACHBACK_SCRIPTS_DIR)|' | \
+	while read -r source destination mode when; do \
 		$(INSTALL) -D -m $$mode $(@D)/$$source \
 			$(TARGET_DIR)$$destination || exit 1; \
 	done
 endef
-REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_FILES
+
+define REACHBACK_INSTALL_ALWAYS
+	$(call REACHBACK_INSTALL_LISTED,always)
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_ALWAYS
+
+ifeq ($(BR2_PACKAGE_REACHBACK_SCRIPTS),y)
+define REACHBACK_INSTALL_SCRIPTS
+	$(call REACHBACK_INSTALL_LISTED,scripts)
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_SCRIPTS
+endif
+
+ifneq ($(REACHBACK_CONFIG_FILE),)
+define REACHBACK_INSTALL_CONFIG_FILE
+	$(INSTALL) -D -m 0644 $(REACHBACK_CONFIG_FILE) \
+		$(TARGET_DIR)/etc/reachback/config
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_CONFIG_FILE
+endif
+
+# The first value counts, as in ssh_config(5): so this goes to the top, and
+# before any Host block.
+ifneq ($(REACHBACK_KNOWN_HOSTS_FILE),)
+define REACHBACK_INSTALL_KNOWN_HOSTS
+	$(INSTALL) -D -m 0644 $(REACHBACK_KNOWN_HOSTS_FILE) \
+		$(TARGET_DIR)/etc/reachback/known_hosts
+	$(SED) '1i UserKnownHostsFile /etc/reachback/known_hosts' \
+		$(TARGET_DIR)/etc/reachback/config
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_KNOWN_HOSTS
+endif
+
+ifeq ($(BR2_PACKAGE_REACHBACK_SSH_SYMLINK),y)
+define REACHBACK_INSTALL_SSH_SYMLINKS
+	ln -sf reachback $(TARGET_DIR)/usr/bin/ssh
+	ln -sf reachback $(TARGET_DIR)/usr/bin/dbclient
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_SSH_SYMLINKS
+endif
+
+ifeq ($(BR2_PACKAGE_REACHBACK_INIT),y)
+
+define REACHBACK_INSTALL_DEFAULT
+	$(call REACHBACK_INSTALL_LISTED,init)
+	$(SED) '/^REACHBACK_/d' $(TARGET_DIR)/etc/default/reachback
+	printf "REACHBACK_ARGS='%s'\nREACHBACK_USER='%s'\n" \
+		"$(call qstrip,$(BR2_PACKAGE_REACHBACK_ARGS))" \
+		"$(REACHBACK_USER)" >>$(TARGET_DIR)/etc/default/reachback
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_DEFAULT
+
+define REACHBACK_INSTALL_INIT_SYSV
+	$(call REACHBACK_INSTALL_LISTED,sysv)
+endef
+
+ifneq ($(REACHBACK_USER),)
+define REACHBACK_INSTALL_SYSTEMD_USER
+	$(INSTALL) -d $(TARGET_DIR)/usr/lib/systemd/system/reachback.service.d
+	printf '[Service]\nUser=%s\n' $(REACHBACK_USER) \
+		>$(TARGET_DIR)/usr/lib/systemd/system/reachback.service.d/user.conf
+	$(SED) 's/ root root / $(REACHBACK_USER) - /' \
+		$(TARGET_DIR)/usr/lib/tmpfiles.d/reachback.conf
+endef
+endif
+
+define REACHBACK_INSTALL_INIT_SYSTEMD
+	$(call REACHBACK_INSTALL_LISTED,systemd)
+	$(REACHBACK_INSTALL_SYSTEMD_USER)
+endef
+
+ifeq ($(REACHBACK_USER),reachback)
+define REACHBACK_USERS
+	reachback -1 reachback -1 * /var/lib/reachback - - SSH reverse forwards
+endef
+endif
+
+endif # BR2_PACKAGE_REACHBACK_INIT
 
 $(eval $(cargo-package))

@@ -4,35 +4,34 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, error, info, warn};
+use log::{debug, error, info};
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::{Class, Failure};
-use reachback_core::forward::{ForwardSpec, Listen};
+use reachback_core::forward::ForwardSpec;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
-use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Action, ExitReason, Happening, Policy, State, Watchdog};
-use reachback_ssh::algorithms::Offer;
+use reachback_ssh::Rekey;
 use reachback_ssh::userkey::UserKey;
-use reachback_ssh::{Client, Config, Rekey};
 
 use crate::net::connect::{self, Dial};
 use crate::net::link::{self, News};
-use crate::net::lookup::{Found, Lookup};
+use crate::net::lookup::Lookup;
 use crate::net::remember::Remembered;
 use crate::record::Record;
 use crate::session::{Ended, Session};
-use crate::sys::random::KernelRandom;
-use crate::sys::sockopt::{self, Source};
+use crate::sys::sockopt::Source;
 use crate::trust::Trust;
 
+mod attempt;
 mod home;
 mod orders;
 mod reload;
+mod say;
 pub use home::Server;
 use orders::Orders;
 pub use reload::Plan;
@@ -409,99 +408,6 @@ impl Tunnel {
         Ok(())
     }
 
-    /// The addresses to try, and a word about those that come from memory.
-    fn take_found(&mut self, found: Found) -> Vec<IpAddr> {
-        self.from_memory = found.failure.is_some();
-        if let Some(failure) = found.failure {
-            warn!("name resolution failed ({failure}); using the last address that worked");
-        }
-        found.addresses
-    }
-
-    /// Logged in: this is the server, and its address is worth remembering.
-    fn remember(&mut self) {
-        if let Some(address) = self.unproven.take() {
-            let Settings { host, port, .. } = &self.settings;
-            self.remembered.keep(host, *port, address);
-        }
-    }
-
-    /// Another host key at an address from memory says that the server has moved, not that
-    /// someone is in its place.
-    fn distrust_memory(&mut self, ended: &mut Ended) {
-        if self.from_memory && ended.failure.class() == Class::HostKey {
-            let Settings { host, port, .. } = &self.settings;
-            self.remembered.forget(host, *port);
-            ended.failure = Failure::Unreachable;
-            ended.reason = format!(
-                "the last address that worked belongs to another server now: {}",
-                ended.reason
-            );
-        }
-    }
-
-    fn dial(&mut self, addresses: &[IpAddr], registry: &Registry, now: Instant) {
-        self.watchdog.handle(now, Happening::Resolved);
-        let Settings {
-            host, port, family, ..
-        } = &self.settings;
-        for address in addresses {
-            info!("connecting to {host} port {port} ({address})");
-        }
-        let first = self.first_token + DIAL;
-        let source = self.settings.source.clone();
-        let dial = Dial::start(addresses, *port, registry, first, now, *family, source);
-        self.link = Link::Dialling(Box::new(dial));
-    }
-
-    fn connected(
-        &mut self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<(), Ended> {
-        let local = |error: &dyn std::fmt::Display| Ended {
-            failure: Failure::Local,
-            reason: error.to_string(),
-        };
-        let token = Token(self.first_token + SERVER);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry
-            .register(&mut stream, token, interest)
-            .map_err(|error| local(&error))?;
-        let (user_timeout, keep_alive) = (self.settings.user_timeout, self.settings.keep_alive);
-        sockopt::prepare_tunnel(&stream, user_timeout, keep_alive)
-            .map_err(|error| local(&error))?;
-        self.unproven = Some(address.ip());
-        let Settings {
-            user,
-            host,
-            port,
-            keys,
-            rekey,
-            family,
-            ..
-        } = &self.settings;
-        info!("connected to {host} port {port} ({})", address.ip());
-        let mut offer = Offer::default();
-        let pinned = self.trust.pinned_types();
-        offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
-        let config = Config {
-            user: user.clone(),
-            keys: Rc::clone(keys),
-            offer,
-            rekey: *rekey,
-        };
-        let client = Client::new(config, Box::new(KernelRandom::new()), now.0)
-            .map_err(|error| local(&error))?;
-        let session = Session::new(stream, client, self.first_token + RELAY, *family);
-        self.link = Link::Up(Box::new(session));
-        self.record.connected(address.ip(), now);
-        self.watchdog.handle(now, Happening::Connected);
-        Ok(())
-    }
-
     fn failed(&mut self, mut ended: Ended, registry: &Registry, now: Instant) {
         self.close(registry);
         self.distrust_memory(&mut ended);
@@ -537,59 +443,5 @@ impl Tunnel {
         self.close(registry);
         self.finished = true;
         debug!("ended at {} ms", now.0);
-    }
-
-    fn say_wait(&mut self, wait: Duration, why: Failure) {
-        self.waiting_told = 0;
-        let seconds = wait.as_millis().div_ceil(1000);
-        match std::mem::take(&mut self.reason).as_str() {
-            // The reason was told when the wait began.
-            "" => info!("wait after '{why}' cut short; next attempt in {seconds} s"),
-            reason => warn!("connection lost: {reason}; next attempt in {seconds} s"),
-        }
-    }
-
-    fn say_forward_waits(&mut self, index: u8, wait: Duration) {
-        let Some(spec) = self.settings.forwards.get(usize::from(index)) else {
-            return;
-        };
-        let place = &self.settings.place;
-        let (at, seconds) = (
-            spec.listen.on(spec.listen.port()),
-            wait.as_millis().div_ceil(1000),
-        );
-        let kind = match spec.listen {
-            Listen::Tcp { .. } => "port",
-            Listen::Unix(_) => "socket",
-        };
-        let misled = match &self.link {
-            Link::Up(session) => matches!(session.proof(index.into()), Proof::Elsewhere { .. }),
-            _ => false,
-        };
-        if misled {
-            warn!(
-                "forward taken back: server {at}{place} does not lead here; waiting for {kind}, next try in {seconds} s"
-            );
-            return;
-        }
-        warn!(
-            "forward refused: server {at}{place} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
-        );
-        let bit = 1 << index;
-        if self.waiting_told & bit == 0 {
-            self.waiting_told |= bit;
-            match spec.listen {
-                Listen::Tcp { .. } => warn!(
-                    "an old session may still hold server {at}: \
-                     `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
-                     AllowTcpForwarding and PermitListen must allow the port"
-                ),
-                Listen::Unix(_) => warn!(
-                    "an old session leaves server {at} behind: \
-                     `StreamLocalBindUnlink yes` in the server's sshd_config replaces it, and \
-                     AllowStreamLocalForwarding and the directory's mode must allow it"
-                ),
-            }
-        }
     }
 }

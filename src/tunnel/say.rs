@@ -1,0 +1,68 @@
+//! The log lines of waiting.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use reachback_core::failure::Failure;
+use reachback_core::forward::Listen;
+use reachback_core::verify::Proof;
+
+use super::{Link, Tunnel};
+
+impl Tunnel {
+    /// What ended, and when the next attempt comes.
+    pub(super) fn say_wait(&mut self, wait: Duration, why: Failure) {
+        self.waiting_told = 0;
+        let seconds = wait.as_millis().div_ceil(1000);
+        match std::mem::take(&mut self.reason).as_str() {
+            // The reason was told when the wait began.
+            "" => info!("wait after '{why}' cut short; next attempt in {seconds} s"),
+            reason => warn!("connection lost: {reason}; next attempt in {seconds} s"),
+        }
+    }
+
+    /// What keeps a forward from the server, and, once per connection, what can be done there.
+    pub(super) fn say_forward_waits(&mut self, index: u8, wait: Duration) {
+        let Some(spec) = self.settings.forwards.get(usize::from(index)) else {
+            return;
+        };
+        let place = &self.settings.place;
+        let (at, seconds) = (
+            spec.listen.on(spec.listen.port()),
+            wait.as_millis().div_ceil(1000),
+        );
+        let kind = match spec.listen {
+            Listen::Tcp { .. } => "port",
+            Listen::Unix(_) => "socket",
+        };
+        let misled = match &self.link {
+            Link::Up(session) => matches!(session.proof(index.into()), Proof::Elsewhere { .. }),
+            _ => false,
+        };
+        if misled {
+            warn!(
+                "forward taken back: server {at}{place} does not lead here; waiting for {kind}, next try in {seconds} s"
+            );
+            return;
+        }
+        warn!(
+            "forward refused: server {at}{place} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
+        );
+        let bit = 1 << index;
+        if self.waiting_told & bit == 0 {
+            self.waiting_told |= bit;
+            match spec.listen {
+                Listen::Tcp { .. } => warn!(
+                    "an old session may still hold server {at}: \
+                     `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
+                     AllowTcpForwarding and PermitListen must allow the port"
+                ),
+                Listen::Unix(_) => warn!(
+                    "an old session leaves server {at} behind: \
+                     `StreamLocalBindUnlink yes` in the server's sshd_config replaces it, and \
+                     AllowStreamLocalForwarding and the directory's mode must allow it"
+                ),
+            }
+        }
+    }
+}

@@ -26,6 +26,8 @@ pub struct Range {
     pub base: Duration,
     /// No wait is longer.
     pub cap: Duration,
+    /// Nor longer than the trouble has lasted so far, but for the base.
+    pub eager: bool,
 }
 
 impl Range {
@@ -34,29 +36,57 @@ impl Range {
             floor: Duration::from_millis(floor),
             base: Duration::from_millis(base),
             cap: Duration::from_millis(cap),
+            eager: false,
         }
     }
 
-    /// The wait after `failures` earlier ones, `rng` being 32 random bits.
-    pub fn delay(&self, failures: u8, rng: u32) -> Duration {
-        self.delay_within(failures, self.cap, rng)
+    const fn eager(mut self) -> Self {
+        self.eager = true;
+        self
     }
 
-    /// The same, drawn from no more than `most` where that is above the base.
-    fn delay_within(&self, failures: u8, most: Duration, rng: u32) -> Duration {
+    /// The wait after `failures` earlier ones in trouble that `lasted` so long, `rng` being 32
+    /// random bits.
+    fn delay(&self, failures: u8, lasted: Duration, rng: u32) -> Duration {
         let factor = 1u32 << failures.min(16);
-        let ceiling = self.base.saturating_mul(factor).min(self.cap);
-        let ceiling = ceiling.min(most.max(self.base));
+        let mut ceiling = self.base.saturating_mul(factor).min(self.cap);
+        if self.eager {
+            ceiling = ceiling.min(lasted.max(self.base));
+        }
         let span_ms = ceiling.saturating_sub(self.floor).as_millis() as u64;
         let share_ms = ((span_ms + 1) * u64::from(rng)) >> 32;
         self.floor + Duration::from_millis(share_ms)
     }
 }
 
+/// Failures of one kind in a row.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Row {
+    failures: u8,
+    /// The first of them.
+    since: Option<Instant>,
+}
+
+impl Row {
+    /// None yet.
+    pub const NEW: Self = Self {
+        failures: 0,
+        since: None,
+    };
+
+    /// The wait after one more at `now`, `rng` being 32 random bits.
+    pub fn next(&mut self, range: &Range, now: Instant, rng: u32) -> Duration {
+        let lasted = now.since(*self.since.get_or_insert(now));
+        let delay = range.delay(self.failures, lasted, rng);
+        self.failures = self.failures.saturating_add(1);
+        delay
+    }
+}
+
 /// The bounds that hold for a class of failure.
 pub const fn range(class: Class) -> Range {
     match class {
-        Class::Normal => Range::from_ms(500, 1_000, 60_000),
+        Class::Normal => Range::from_ms(500, 1_000, 60_000).eager(),
         // Above fail2ban's findtime of 10 min: docs/watchdog.md has the arithmetic.
         Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000),
         Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
@@ -66,7 +96,7 @@ pub const fn range(class: Class) -> Range {
 
 /// The bounds for asking again for a refused forward on a living connection. Asking costs one
 /// packet and a line of the log, so it begins soon.
-pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000);
+pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000).eager();
 
 /// How long a process must have lived for its restart not to count as one more in a row.
 pub const RESTART_HEALTHY: Duration = Duration::from_secs(600);
@@ -83,31 +113,18 @@ pub fn restart_delay(count: u32) -> Duration {
 /// Counts failures by class.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Backoff {
-    failures: [u8; 4],
-    /// The first failure since the last reset.
-    since: Option<Instant>,
+    rows: [Row; 4],
 }
 
 impl Backoff {
     /// No failure yet.
     pub const NEW: Self = Self {
-        failures: [0; 4],
-        since: None,
+        rows: [Row::NEW; 4],
     };
 
     /// The wait after a failure of this class at `now`, `rng` being 32 random bits.
     pub fn next(&mut self, now: Instant, class: Class, rng: u32) -> Duration {
-        let lasted = now.since(*self.since.get_or_insert(now));
-        let range = range(class);
-        let most = if class == Class::Normal {
-            lasted
-        } else {
-            range.cap
-        };
-        let failures = &mut self.failures[class as usize];
-        let delay = range.delay_within(*failures, most, rng);
-        *failures = failures.saturating_add(1);
-        delay
+        self.rows[class as usize].next(&range(class), now, rng)
     }
 
     /// Forgets all failures: the connection held.
@@ -193,10 +210,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_wait_is_between_floor_and_cap(
-            failures in any::<u8>(), rng in any::<u32>(), class in 0usize..4
+            failures in any::<u8>(), lasted in any::<u32>(), rng in any::<u32>(), class in 0usize..4
         ) {
             let range = range(CLASSES[class]);
-            let wait = range.delay(failures, rng);
+            let wait = range.delay(failures, Duration::from_millis(lasted.into()), rng);
             prop_assert!(wait >= range.floor && wait <= range.cap);
             prop_assert!(!wait.is_zero());
         }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use heapless::Vec;
 
-use crate::backoff::FORWARD_RETRY;
+use crate::backoff::{FORWARD_RETRY, Row};
 use crate::forward::MAX_FORWARDS;
 use crate::time::Instant;
 
@@ -46,7 +46,7 @@ pub enum ForwardState {
 #[derive(Clone, Debug, Default)]
 pub struct Forwards {
     states: Vec<ForwardState, MAX_FORWARDS>,
-    refusals: [u8; MAX_FORWARDS],
+    refusals: [Row; MAX_FORWARDS],
     /// One bit per forward.
     wanted: u16,
     /// One bit per forward: being taken back because it led elsewhere.
@@ -66,7 +66,7 @@ impl Forwards {
     /// A new connection: nothing has been asked for.
     pub fn reset(&mut self) {
         self.states.fill(ForwardState::Idle);
-        self.refusals = [0; MAX_FORWARDS];
+        self.refusals = [Row::NEW; MAX_FORWARDS];
         self.misled = 0;
     }
 
@@ -90,7 +90,7 @@ impl Forwards {
             return false;
         };
         self.wanted &= !(1 << index);
-        self.refusals[index] = 0;
+        self.refusals[index] = Row::NEW;
         if let ForwardState::Refused { .. } = state {
             *state = ForwardState::Idle;
         }
@@ -202,8 +202,7 @@ impl Forwards {
     }
 
     fn postpone(&mut self, index: usize, now: Instant, rng: u32) -> Instant {
-        let retry_at = now + FORWARD_RETRY.delay(self.refusals[index], rng);
-        self.refusals[index] = self.refusals[index].saturating_add(1);
+        let retry_at = now + self.refusals[index].next(&FORWARD_RETRY, now, rng);
         self.set(index, ForwardState::Refused { retry_at });
         retry_at
     }
@@ -268,11 +267,11 @@ mod tests {
     const REPLY: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_refused_forward_is_asked_for_again_after_2_s_to_60_s_at_the_latest() {
+    fn a_refused_forward_is_asked_for_again_and_waits_no_longer_than_it_has_been_refused() {
         let mut forwards = Forwards::new(1);
         let mut now = Instant(0);
         let mut waits = std::vec::Vec::new();
-        for _ in 0..6 {
+        for _ in 0..8 {
             forwards.request(0, now, REPLY);
             let retry_at = forwards.handle_refused(0, now, u32::MAX).unwrap();
             waits.push(retry_at.since(now).as_secs());
@@ -280,7 +279,7 @@ mod tests {
             assert_eq!(forwards.poll_retry(retry_at), Some(0));
             now = retry_at;
         }
-        assert_eq!(waits, [2, 4, 8, 16, 32, 60]);
+        assert_eq!(waits, [2, 2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]

@@ -154,9 +154,9 @@ pub const FAULTS: &[Fault] = &[
         what: "the controller gets another address",
         lasts: Lasts::ForGood,
         notice: Notice::Within(s(2)),
-        // The old session holds the forward's port for 3 to 6 s (sshd counts whole seconds); it
-        // is asked for again after 5 s and at most 10 s later.
-        usable: s(2 + 1 + 5 + 10 + 1),
+        // The old session holds the forward's port for 3 to 6 s (sshd counts whole seconds); no
+        // wait for it is longer than it has been refused so far.
+        usable: s(2 + 1 + 6 + 6 + 1),
         begin: |world, _| {
             let controller = &world.net.controller;
             controller.ip(&format!("address add 10.77.0.3/24 dev {NEAR}"));

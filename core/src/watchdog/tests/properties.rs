@@ -25,6 +25,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => index.clone().prop_map(|index| H::ForwardRefused { index }),
         2 => index.clone().prop_map(|index| H::ForwardWanted { index }),
         2 => index.clone().prop_map(|index| H::ForwardUnwanted { index }),
+        2 => index.clone().prop_map(|index| H::ForwardElsewhere { index }),
         2 => (index, any::<bool>()).prop_map(|(index, done)| H::ForwardCancelled { index, done }),
         1 => Just(H::FirstAnswers),
         4 => Just(H::Inbound),
@@ -197,7 +198,12 @@ proptest! {
         prop_assert_eq!(caller.exits, 0, "no trouble of the network ends it");
 
         // Left to its timers alone, with a server that says nothing more, it tries again.
-        let idle_for_good = |caller: &Caller| caller.bench.dog.poll_timeout().is_none();
+        // Where it is never probed, at most a look at the first destination is left.
+        let idle_for_good = |caller: &Caller| {
+            let timer = caller.bench.dog.poll_timeout();
+            timer.is_none_or(|(_, timer)| timer == Timer::TryFirst)
+                && caller.bench.dog.policy.alive_interval.is_zero()
+        };
         let before = caller.last_attempt;
         for _ in 0..100 {
             if caller.last_attempt != before || idle_for_good(&caller) {

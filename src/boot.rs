@@ -56,7 +56,8 @@ fn start(name: &str, flags: &[OsString]) -> std::io::Result<u8> {
     // This very file, even if it was replaced by a newer one meanwhile.
     let status = Command::new("/proc/self/exe")
         .arg0(called)
-        .arg("-f")
+        // Boot waits for no network, whatever the block says of its forwards.
+        .args(["-f", "--wait=0"])
         .args(flags)
         .args(["--", name])
         .stdin(Stdio::null())

@@ -96,9 +96,8 @@ pub fn await_forwards(mut owner: Owner, limit: Duration) -> Result<(), Exit> {
 ///
 /// # Errors
 /// As [`await_forwards`].
-pub fn await_started(place: &Place, forwards: &[ForwardSpec], limit: Duration) -> Result<(), Exit> {
-    // Handed over once more, which changes nothing: they are the ones to wait for.
-    let owner = patiently(|| match hand_over(place, forwards) {
+pub fn await_started(place: &Place, limit: Duration) -> Result<(), Exit> {
+    let owner = patiently(|| match Owner::connect_patiently(&place.socket()) {
         Err(CallError::Busy) => None,
         other => Some(other),
     });
@@ -155,6 +154,7 @@ pub fn order(order: &Order) -> Result<String, Exit> {
     };
     let mut told = String::new();
     let mut live = Vec::new();
+    let mut failure = None;
     for name in names {
         let place = Place {
             directory: order.directory.clone(),
@@ -163,6 +163,10 @@ pub fn order(order: &Order) -> Result<String, Exit> {
         match Owner::connect_patiently(&place.socket()) {
             Ok(owner) => live.push((place, owner)),
             Err(CallError::Nobody) if order.name.is_none() => {}
+            // One that does not answer keeps no other from being told.
+            Err(error) if order.all => {
+                failure.get_or_insert(unavailable(&place, &error));
+            }
             Err(error) => return Err(unavailable(&place, &error)),
         }
     }
@@ -177,7 +181,14 @@ pub fn order(order: &Order) -> Result<String, Exit> {
         return Err(Exit::new(exit::UNAVAILABLE, "no tunnel is running"));
     }
     for (place, owner) in live {
-        let line = perform(order, owner).map_err(|error| unavailable(&place, &error))?;
+        let line = match perform(order, owner) {
+            Ok(line) => line,
+            Err(error) if order.all => {
+                failure.get_or_insert(unavailable(&place, &error));
+                continue;
+            }
+            Err(error) => return Err(unavailable(&place, &error)),
+        };
         match order.what {
             // ssh's words, and ssh says nothing for the other two.
             What::Check => told.push_str(&line),
@@ -185,7 +196,7 @@ pub fn order(order: &Order) -> Result<String, Exit> {
             What::Stop | What::Reconnect => told.push_str(&format!("{}: {line}", place.name)),
         }
     }
-    Ok(told)
+    failure.map_or(Ok(told), Err)
 }
 
 fn names(directory: &Path) -> Vec<String> {

@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -87,10 +87,6 @@ pub fn prepare(directory: &Path) -> Result<(), Exit> {
     }
     if found.mode() & 0o022 != 0 {
         return Err(unusable(&"others may write to it: make it mode 0700"));
-    }
-    if found.mode() & 0o777 != 0o700 {
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-            .map_err(|error| unusable(&file::reason(&error)))?;
     }
     Ok(())
 }
@@ -278,6 +274,8 @@ impl Ownership {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn destination(text: &str) -> Destination {
@@ -356,8 +354,12 @@ mod tests {
         for (mode, usable) in [(0o777, false), (0o770, false), (0o755, true), (0o700, true)] {
             fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(prepare(&directory).is_ok(), usable, "{mode:o}");
+            let after = fs::metadata(&directory).unwrap().mode() & 0o777;
+            assert_eq!(
+                after, mode,
+                "a directory of others' making is left as it is"
+            );
         }
-        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
         let link = scratch.path().join("link");
         std::os::unix::fs::symlink(&directory, &link).unwrap();
         let refused = prepare(&link).unwrap_err();

@@ -1,6 +1,7 @@
 //! From settings to a running tunnel: everything local is checked first, then the background,
 //! then the loop.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -17,10 +18,10 @@ use crate::keys;
 use crate::logging::{self, Target, escaped};
 use crate::net::remember::Remembered;
 use crate::owner::Ownership;
+use crate::sys::clock;
 use crate::sys::daemon::{self, Side};
 use crate::sys::selfdog::{self, Restart};
 use crate::sys::sockopt::Source;
-use crate::sys::{clock, random::KernelRandom};
 use crate::trust::Trust;
 use crate::tunnel::{self, Plan, Server, Tunnel};
 
@@ -170,7 +171,7 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
         match daemon::detach()? {
             Side::Caller => {
                 if let Some(limit) = settings.wait {
-                    call::await_started(&place, forwards, limit)?;
+                    call::await_started(&place, limit)?;
                 }
                 return Ok(Ran::Caller);
             }
@@ -211,9 +212,9 @@ fn app(
     orders: &str,
 ) -> Result<App, Exit> {
     let now = clock::now();
-    let seed = KernelRandom::new()
-        .u64()
-        .map_err(|error| Exit::os("no random bytes from the kernel", error))?;
+    // Jitter is no secret, and the caller must not wait for the kernel's pool at boot: std's own
+    // seed does not block.
+    let seed = RandomState::new().build_hasher().finish();
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
     let plan = plan(&settings, keys, known);
     let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);

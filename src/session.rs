@@ -179,8 +179,6 @@ impl Session {
         registry: &Registry,
         now: Instant,
     ) -> Result<bool, Ended> {
-        let due = self.client.handle_timeout(now.0);
-        due.map_err(|error| self.ended(error))?;
         self.flush()?;
         self.handle_events(settings, trust, watchdog, record, registry, now)?;
         for _ in 0..READS_PER_TURN {
@@ -189,6 +187,9 @@ impl Session {
             }
             self.handle_events(settings, trust, watchdog, record, registry, now)?;
         }
+        // Only now, as with the watchdog: what lay in the socket is heard before it is judged.
+        let due = self.client.handle_timeout(now.0);
+        due.map_err(|error| self.ended(error))?;
         self.check_forwards(settings, watchdog, record, registry, now)
             .map_err(|error| self.ended(error))?;
         let moved = self.relays.drive(&mut self.client, registry, now);

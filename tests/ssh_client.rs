@@ -108,7 +108,11 @@ impl Driver {
         match self.socket.read(space) {
             Ok(0) => panic!("the server closed the connection"),
             Ok(n) => self.client.handle_input(n, now_ms),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) => panic!("{error}"),
         }
         self.events()?;

@@ -55,6 +55,16 @@ impl Target {
     }
 }
 
+/// Whether standard error takes a line without waiting: a terminal that was stopped, or a pipe
+/// that nobody reads, must not stop the tunnel. Lines it does not take are lost.
+fn stderr_takes() -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let stderr = std::io::stderr();
+    let mut wanted = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 fn stderr_is_null() -> bool {
     use nix::sys::stat::{fstat, stat};
     match (fstat(std::io::stderr()), stat("/dev/null")) {
@@ -147,7 +157,9 @@ impl log::Log for Logger {
                 let line = format!("reachback: {}\n", escaped(record.args()));
                 // One write, so that lines of several processes stay whole. A terminal that
                 // went away is no reason to end.
-                let _ = std::io::stderr().write_all(line.as_bytes());
+                if stderr_takes() {
+                    let _ = std::io::stderr().write_all(line.as_bytes());
+                }
             }
             Sink::Syslog(socket) => {
                 let notice = record.target() == NOTICE;

@@ -48,6 +48,8 @@ pub struct Relay {
     peer_ended: bool,
     target_ended: bool,
     write_shut: bool,
+    /// The target takes nothing any more; what it said before is still to be read.
+    write_dead: bool,
     deadline: Option<Instant>,
     /// Bytes of the target since they were last taken account of.
     sent: u64,
@@ -66,6 +68,7 @@ impl Relay {
             peer_ended: false,
             target_ended: false,
             write_shut: false,
+            write_dead: false,
             deadline: Some(now + CONNECT_DEADLINE),
             sent: 0,
         }
@@ -302,7 +305,7 @@ impl Relay {
     fn drive_open(&mut self, client: &mut Client) -> Result<bool, Error> {
         self.flush(client)?;
         self.read(client)?;
-        let delivered = self.unsent.is_empty() && self.peer_ended;
+        let delivered = self.write_dead || self.unsent.is_empty() && self.peer_ended;
         if delivered && !self.write_shut {
             self.write_shut = true;
             if let Stage::Open(socket) = &self.stage {
@@ -319,7 +322,7 @@ impl Relay {
 
     fn flush(&mut self, client: &mut Client) -> Result<(), Error> {
         let mut taken = 0;
-        while self.writable && !self.unsent.is_empty() {
+        while (self.writable || self.write_dead) && !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
             let n = self.write(unsent.as_slices().0);
             self.unsent = unsent;
@@ -336,8 +339,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Writes to the target; gives what it took. A target that is gone takes everything: there
-    /// is nobody left to wait for.
+    /// Writes to the target; gives what it took. A target that takes nothing any more takes
+    /// everything: there is nobody left to wait for.
     fn write(&mut self, data: &[u8]) -> usize {
         let mut taken = 0;
         while self.writable && taken < data.len() {
@@ -350,15 +353,13 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     debug!("{} took no more: {error}", self.target);
-                    self.stage = Stage::TargetGone;
+                    self.write_dead = true;
+                    self.writable = false;
+                    self.readable = true;
                 }
             }
         }
-        if matches!(self.stage, Stage::TargetGone) {
-            data.len()
-        } else {
-            taken
-        }
+        if self.write_dead { data.len() } else { taken }
     }
 
     /// Reads from the target straight into packets, as long as the peer's window and the output

@@ -243,6 +243,9 @@ extern "C" fn fatal(number: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
         .find(|(signal, _)| *signal as c_int == number)
         .map_or(&b"a fatal signal"[..], |(_, name)| name);
     restart(name);
+    // A second fault on the way: the instruction would fault again for ever.
+    // SAFETY: _exit(2) is async-signal-safe.
+    unsafe { libc::_exit(71) }
 }
 
 extern "C" fn stalled(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {

@@ -46,6 +46,7 @@ impl Tunnel {
         settings.user.clone_from(&self.settings.user);
         settings.host.clone_from(&self.settings.host);
         settings.port = self.settings.port;
+        settings.place.clone_from(&self.settings.place);
         let current = (self.trust.host.clone(), self.trust.port);
         self.settings = settings;
         self.servers = servers;

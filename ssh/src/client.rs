@@ -242,38 +242,36 @@ impl Client {
     /// Asks the server to listen on `port` of `bind` (RFC 4254 section 7.1: empty for all
     /// addresses, `localhost` for loopback). The answer is an event.
     pub fn request_forward(&mut self, id: ForwardId, bind: &str, port: u16) -> Result<(), Error> {
-        self.connection
-            .request_forward(id, bind, port, &mut self.transport)
+        self.command(|connection, transport| connection.request_forward(id, bind, port, transport))
     }
 
     /// Asks the server to listen on a Unix socket (OpenSSH's PROTOCOL, 2.4). The answer is an
     /// event, as for a port, with port 0.
     pub fn request_socket_forward(&mut self, id: ForwardId, path: &str) -> Result<(), Error> {
-        self.connection
-            .request_socket_forward(id, path, &mut self.transport)
+        self.command(|connection, transport| connection.request_socket_forward(id, path, transport))
     }
 
     /// Takes a confirmed forward back. The answer is an event; without a confirmed forward of
     /// that name nothing is sent.
     pub fn cancel_forward(&mut self, id: ForwardId) -> Result<(), Error> {
-        self.connection.cancel_forward(id, &mut self.transport)
+        self.command(|connection, transport| connection.cancel_forward(id, transport))
     }
 
     /// Asks for a sign of life.
     pub fn keepalive(&mut self) -> Result<(), Error> {
-        self.connection.keepalive(&mut self.transport)
+        self.command(Connection::keepalive)
     }
 
     /// The target answered: the channel is open.
     pub fn accept_channel(&mut self, id: ChannelId) -> Result<(), Error> {
-        self.connection.accept(id, &mut self.transport)
+        self.command(|connection, transport| connection.accept(id, transport))
     }
 
     /// Asks the server to connect to `port` of `host` as it sees them (RFC 4254 section 7.2,
     /// `direct-tcpip`). The answer is an event, however long the server takes; a channel that is
     /// closed before is closed as soon as it is answered. `None` when every channel is in use.
     pub fn open_direct(&mut self, host: &str, port: u16) -> Result<Option<ChannelId>, Error> {
-        self.connection.open_direct(host, port, &mut self.transport)
+        self.command(|connection, transport| connection.open_direct(host, port, transport))
     }
 
     /// The channel of [`Event::ChannelOpened`] cannot be served; its identifier is free again. A
@@ -284,19 +282,21 @@ impl Client {
         refusal: Refusal,
         text: &str,
     ) -> Result<(), Error> {
-        self.connection
-            .refuse(id, refusal, text, &mut self.transport)
+        self.command(|connection, transport| connection.refuse(id, refusal, text, transport))
     }
 
     /// The target took `n` bytes of the channel's data, so the peer may send as many more.
     pub fn channel_taken(&mut self, id: ChannelId, n: usize) -> Result<(), Error> {
-        self.connection.taken(id, n, &mut self.transport)
+        self.command(|connection, transport| connection.taken(id, n, transport))
     }
 
     /// Room for data of the target, in the packet it will travel in; `None` while the peer's
     /// window, an exchange of keys or unwritten output forbid it. To be followed by
     /// [`Client::channel_filled`].
     pub fn channel_space(&mut self, id: ChannelId) -> Result<Option<&mut [u8]>, Error> {
+        if self.phase == Phase::Ended {
+            return Ok(None);
+        }
         self.connection.data_space(id, &mut self.transport)
     }
 
@@ -307,18 +307,20 @@ impl Client {
 
     /// The target's bytes fill the first `n` bytes of [`Client::channel_space`]; 0 drops it.
     pub fn channel_filled(&mut self, id: ChannelId, n: usize) -> Result<(), Error> {
-        self.connection.data_filled(id, n, &mut self.transport)?;
-        self.transport.rekey_if_due()
+        self.command(|connection, transport| {
+            connection.data_filled(id, n, transport)?;
+            transport.rekey_if_due()
+        })
     }
 
     /// The target will send no more.
     pub fn channel_eof(&mut self, id: ChannelId) -> Result<(), Error> {
-        self.connection.eof(id, &mut self.transport)
+        self.command(|connection, transport| connection.eof(id, transport))
     }
 
     /// The channel is done with; it ends with [`Event::ChannelClosed`].
     pub fn channel_close(&mut self, id: ChannelId) -> Result<(), Error> {
-        self.connection.close(id, &mut self.transport)
+        self.command(|connection, transport| connection.close(id, transport))
     }
 
     /// Says goodbye (RFC 4253 section 11.1: 11 is "by application"); only the last bytes remain
@@ -335,6 +337,18 @@ impl Client {
         payload.put_string(b"");
         // A full buffer leaves no room for manners.
         let _ = self.transport.send_now(&payload);
+    }
+
+    /// Carries out a command; once the connection is over, nothing.
+    fn command<T: Default>(
+        &mut self,
+        run: impl FnOnce(&mut Connection, &mut Transport) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.phase == Phase::Ended {
+            return Ok(T::default());
+        }
+        let result = run(&mut self.connection, &mut self.transport);
+        self.checked(result)
     }
 
     fn checked<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {

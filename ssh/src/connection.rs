@@ -177,6 +177,7 @@ impl Connection {
                 let (_, channel) = self.channel(&mut reader)?;
                 known_to_server(channel)?;
                 channel.granted(reader.u32()?)?;
+                reader.finish()?;
                 Ok(Step::Handled)
             }
             msg::CHANNEL_DATA => {
@@ -196,6 +197,7 @@ impl Connection {
                     return Err(Error::Malformed("order of channel ends"));
                 }
                 channel.eof_in = true;
+                reader.finish()?;
                 Ok(Step::Eof { channel: id })
             }
             msg::CHANNEL_CLOSE => self.handle_close(range, transport),
@@ -342,6 +344,7 @@ impl Connection {
         let (id, channel) = self.channel(&mut reader)?;
         reader.u32()?;
         let n = reader.string()?.len();
+        reader.finish()?;
         channel.received(n)?;
         self.taken(id, n, transport)?;
         Ok(Step::Handled)
@@ -364,6 +367,7 @@ impl Connection {
         ) {
             return Err(Error::Malformed("close of a channel that is not open"));
         }
+        reader.finish()?;
         if !answered {
             transport.send(&with_channel(msg::CHANNEL_CLOSE, remote))?;
         }
@@ -384,12 +388,12 @@ impl Connection {
     }
 }
 
-/// A channel whose open the server has not answered has no number there: nothing can be said
-/// about it.
+/// A channel that is not open has no number that the server could know: nothing can be said about
+/// it (RFC 4254 section 5.1).
 fn known_to_server(channel: &Channel) -> Result<(), Error> {
     match channel.opening {
-        Opening::AwaitingServer => Err(Error::Malformed("channel number")),
-        _ => Ok(()),
+        Opening::Open => Ok(()),
+        _ => Err(Error::Malformed("channel number")),
     }
 }
 

@@ -18,7 +18,7 @@ pub const OUTBOUND_HIGH: usize = 32 * 1024;
 /// Room that must be free for answers before another packet is handled.
 pub const CONTROL_RESERVE: usize = 4 * 1024;
 /// Control messages that wait for the end of a key exchange; more ends the connection.
-pub const HELD_MESSAGES: usize = 8 * 1024;
+pub const HELD_MESSAGES: usize = 32 * 1024;
 
 /// Channels open at once; more are refused with `SSH_OPEN_RESOURCE_SHORTAGE`.
 pub const CHANNELS: usize = 32;
@@ -48,8 +48,11 @@ pub const PING: usize = 1024;
 
 /// Packets under one key (RFC 4344 section 3.1 allows 2^31).
 pub const REKEY_PACKETS: u64 = 1 << 31;
-/// Milliseconds a key exchange may take once the connection is up.
+/// Milliseconds a renewal of keys may go without a step. While the server's answer may still be
+/// queued behind its data, every packet of it is one.
 pub const REKEY_DEADLINE_MS: u64 = 60_000;
+/// Milliseconds it may take in all.
+pub const REKEY_LIMIT_MS: u64 = 600_000;
 /// Longest `name-list` read; the longest seen in practice is under 1 KiB.
 pub const NAME_LIST: usize = 8 * 1024;
 /// Longest host key blob taken; RSA of 8192 bits needs 1,050.

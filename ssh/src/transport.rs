@@ -5,11 +5,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use zeroize::Zeroizing;
+
 use crate::algorithms::{self, Negotiated, Offer};
 use crate::cipher::{self, Opener, Sealer};
 use crate::ident::{CLIENT_IDENT, Ident, IdentReader};
 use crate::kex::{self, Exchange, Reply, Transcript};
-use crate::limits::{HELD_MESSAGES, REKEY_DEADLINE_MS, REKEY_PACKETS};
+use crate::limits::{HELD_MESSAGES, REKEY_DEADLINE_MS, REKEY_LIMIT_MS, REKEY_PACKETS};
 use crate::message as msg;
 use crate::packet::{Inbound, Outbound};
 use crate::{Error, Rng, hostkey};
@@ -80,6 +82,7 @@ pub(crate) struct Transport {
     held: Vec<u8>,
     rekey: Rekey,
     kex_started_ms: u64,
+    kex_stepped_ms: u64,
     kex_ended_ms: u64,
     now_ms: u64,
 }
@@ -107,6 +110,7 @@ impl Transport {
             held: Vec::new(),
             rekey,
             kex_started_ms: now_ms,
+            kex_stepped_ms: now_ms,
             kex_ended_ms: now_ms,
             now_ms,
         };
@@ -185,6 +189,7 @@ impl Transport {
         algorithms::write_kexinit(&self.offer, cookie, self.session_id.is_none(), &mut ours);
         self.send_now(&ours)?;
         self.kex_started_ms = self.now_ms;
+        self.kex_stepped_ms = self.now_ms;
         self.kex = Kex::SentInit { ours };
         Ok(())
     }
@@ -209,13 +214,18 @@ impl Transport {
         self.session_id.as_ref()?;
         Some(match self.kex {
             Kex::Idle => self.kex_ended_ms.saturating_add(self.rekey.interval_ms),
-            _ => self.kex_started_ms + REKEY_DEADLINE_MS,
+            _ => self.kex_deadline_ms(),
         })
+    }
+
+    fn kex_deadline_ms(&self) -> u64 {
+        let step = self.kex_stepped_ms + REKEY_DEADLINE_MS;
+        step.min(self.kex_started_ms + REKEY_LIMIT_MS)
     }
 
     pub(crate) fn handle_timeout(&mut self) -> Result<(), Error> {
         let renewing = self.session_id.is_some() && !matches!(self.kex, Kex::Idle);
-        if renewing && self.now_ms >= self.kex_started_ms + REKEY_DEADLINE_MS {
+        if renewing && self.now_ms >= self.kex_deadline_ms() {
             return Err(Error::RekeyTimeout);
         }
         self.rekey_if_due()
@@ -239,6 +249,9 @@ impl Transport {
         let Some(&number) = self.inbound.slice(range.clone()).first() else {
             return Err(Error::Malformed("empty packet"));
         };
+        if matches!(self.kex, Kex::SentInit { .. }) {
+            self.kex_stepped_ms = self.now_ms;
+        }
         self.check_order(number)?;
         match number {
             msg::DISCONNECT => Err(msg::disconnected(self.inbound.slice(range))),
@@ -420,12 +433,11 @@ impl Transport {
             );
             (key_len, iv_len)
         };
-        let (mut key, mut iv) = ([0; 64], [0; 12]);
+        let (mut key, mut iv) = (Zeroizing::new([0; 64]), Zeroizing::new([0; 12]));
         let (k, i) = derive(negotiated.cipher_c2s, b'A', b'C', &mut key, &mut iv);
         let sealer = Sealer::new(negotiated.cipher_c2s, &key[..k], &iv[..i])?;
         let (k, i) = derive(negotiated.cipher_s2c, b'B', b'D', &mut key, &mut iv);
         let opener = Opener::new(negotiated.cipher_s2c, &key[..k], &iv[..i])?;
-        zeroize::Zeroize::zeroize(&mut key);
         self.send_now(&[msg::NEWKEYS])?;
         self.outbound.set_sealer(sealer, self.strict);
         self.kex = Kex::AwaitingNewKeys { opener };

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use super::{KeyError, UserKey};
+use crate::message::printable;
 use crate::wire::Reader;
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";
@@ -32,16 +33,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<UserKey, KeyError> {
         return Err(damaged);
     }
     let mut key = key_pair(&mut fields)?;
-    let comment = fields.text()?;
+    let comment = printable(fields.string()?);
     let padding = fields.rest();
-    let counts_up = padding.iter().zip(1u8..).all(|(byte, n)| *byte == n);
-    if padding.len() >= BLOCK || !counts_up {
+    let counts_up = || padding.iter().zip(1u8..).all(|(byte, n)| *byte == n);
+    if padding.len() >= BLOCK || !counts_up() {
         return Err(damaged);
     }
     if key.public_blob() != public {
         return Err(KeyError::Corrupt("the public half is another key's"));
     }
-    key.comment = String::from(comment);
+    key.comment = comment;
     Ok(key)
 }
 

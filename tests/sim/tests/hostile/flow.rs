@@ -141,6 +141,23 @@ fn data_before_the_confirmation_ends_the_connection() {
 }
 
 #[test]
+fn nothing_can_be_said_about_a_channel_whose_number_the_server_cannot_know_yet() {
+    let mut adjust = with_channel(CHANNEL_WINDOW_ADJUST, 0);
+    adjust.put_u32(1);
+    let mut request = with_channel(CHANNEL_REQUEST, 0);
+    request.put_string(b"keepalive@openssh.com");
+    request.put_u8(1);
+    for message in [adjust, request] {
+        let duo = every_way(&Knobs::default(), |duo| {
+            duo.on_open = OnOpen::Wait;
+            open_one(duo);
+            duo.server.send(&message);
+        });
+        malformed(&duo, "channel number");
+    }
+}
+
+#[test]
 fn nothing_comes_after_the_peers_end() {
     let eof = || with_channel(CHANNEL_EOF, 0);
     malformed(&after_open(&[eof(), data(0, 1)]), "order of channel data");

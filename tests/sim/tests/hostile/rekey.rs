@@ -2,7 +2,7 @@
 
 use reachback_sim::duo::{Chunks, Duo, OnOpen, Seen};
 use reachback_sim::server::numbers::*;
-use reachback_sim::server::{Knobs, Stall, with_channel};
+use reachback_sim::server::{Knobs, Stall, open_message, with_channel};
 use reachback_ssh::limits::{HELD_MESSAGES, REKEY_DEADLINE_MS};
 use reachback_ssh::wire::Put;
 use reachback_ssh::{Error, Rekey};
@@ -49,6 +49,27 @@ fn data_flows_between_our_proposal_and_the_servers_own_and_answers_wait() {
         duo.run();
         assert_eq!(renewals(duo), 1);
         assert_eq!(duo.server.received(REQUEST_FAILURE).len(), 1);
+        alive(duo);
+    });
+}
+
+#[test]
+fn three_hundred_connections_refused_during_a_renewal_do_not_end_it() {
+    every_way_renewing(&Knobs::default(), HOURLY, |duo| {
+        renewing_alone(duo);
+        for number in 100..400 {
+            let open = open_message(b"session", number, &duo.server.knobs, "localhost", 1111);
+            duo.server.send(&open);
+        }
+        duo.run();
+        assert_eq!(duo.error, None);
+        duo.server.knobs.stall = None;
+        duo.server.start_kex();
+        duo.run();
+        // The server did not enter these channels anywhere.
+        duo.server.violations.clear();
+        assert_eq!(duo.server.received(CHANNEL_OPEN_FAILURE).len(), 300);
+        assert_eq!(renewals(duo), 1);
         alive(duo);
     });
 }

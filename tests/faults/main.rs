@@ -26,7 +26,7 @@ mod support;
 mod world;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fault::Fault;
@@ -36,14 +36,14 @@ use subject::{DEFAULTS, Program, SHORT, Timing};
 struct Test {
     name: String,
     ignored: bool,
-    run: Box<dyn Fn() + Send + Sync>,
+    run: Arc<dyn Fn() + Send + Sync>,
 }
 
 fn test(name: impl Into<String>, run: impl Fn() + Send + Sync + 'static) -> Test {
     Test {
         name: name.into(),
         ignored: false,
-        run: Box::new(run),
+        run: Arc::new(run),
     }
 }
 
@@ -208,19 +208,30 @@ fn main() -> ExitCode {
     let left_out = number - chosen.len();
     let count = chosen.len();
     let queue = Mutex::new(chosen.into_iter());
-    let failed = Mutex::new(Vec::new());
+    let failed: Mutex<Vec<Test>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..asked.threads.unwrap_or(16) {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap().next();
                     let Some(test) = next else { return };
-                    run_one(test, &failed);
+                    if !run_one(&test) {
+                        failed.lock().unwrap().push(test);
+                    }
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap();
+    // Dozens of clients and servers at once load the machine, and the bounds are those of a
+    // controller, not of a crowd: what missed its own there is measured again, alone.
+    let crowded = failed.into_inner().unwrap();
+    let mut failed = Vec::new();
+    for test in crowded {
+        println!("{} missed its bound in the crowd; again, alone:", test.name);
+        if !run_one(&test) {
+            failed.push(test.name);
+        }
+    }
     let outcome = if failed.is_empty() { "ok" } else { "FAILED" };
     for name in &failed {
         println!("failed: {name}");
@@ -233,18 +244,17 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!failed.is_empty()))
 }
 
-/// Runs one test in a thread of its name, so that a panic and a skip carry it.
-fn run_one(test: Test, failed: &Mutex<Vec<String>>) {
+/// Runs one test in a thread of its name, so that a panic and a skip carry it. True if it held.
+fn run_one(test: &Test) -> bool {
     let begun = Instant::now();
-    let Test { name, run, .. } = test;
+    let name = &test.name;
     let thread = std::thread::Builder::new().name(name.clone());
-    let ok = thread.spawn(run).unwrap().join().is_ok();
+    let run = Arc::clone(&test.run);
+    let ok = thread.spawn(move || run()).unwrap().join().is_ok();
     let word = if ok { "ok" } else { "FAILED" };
     println!(
         "test {name} ... {word} ({:.1} s)",
         begun.elapsed().as_secs_f64()
     );
-    if !ok {
-        failed.lock().unwrap().push(name);
-    }
+    ok
 }

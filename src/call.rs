@@ -97,14 +97,9 @@ pub fn await_forwards(mut owner: Owner, limit: Duration) -> Result<(), Exit> {
 /// # Errors
 /// As [`await_forwards`].
 pub fn await_started(place: &Place, limit: Duration) -> Result<(), Exit> {
-    let owner = patiently(|| match Owner::connect_patiently(&place.socket()) {
-        Err(CallError::Busy) => None,
-        other => Some(other),
-    });
-    match owner {
-        Some(Ok(owner)) => await_forwards(owner, limit),
-        Some(Err(error)) => Err(unavailable(place, &error)),
-        None => Err(unavailable(place, &CallError::Busy)),
+    match Owner::connect_patiently(&place.socket()) {
+        Ok(owner) => await_forwards(owner, limit),
+        Err(error) => Err(unavailable(place, &error)),
     }
 }
 

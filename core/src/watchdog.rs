@@ -18,6 +18,7 @@ use crate::liveness::{Due, Liveness};
 use crate::time::Instant;
 
 mod agenda;
+mod listeners;
 mod types;
 use agenda::Agenda;
 pub use types::{Action, ExitReason, Happening, Policy, State, Timer};
@@ -292,82 +293,6 @@ impl Watchdog {
         self.announce();
     }
 
-    fn request(&mut self, now: Instant, index: usize) {
-        self.forwards
-            .request(index, now, self.policy.forward_timeout);
-        self.agenda.request_forward(index);
-    }
-
-    fn handle_wanted(&mut self, now: Instant, index: usize) {
-        let ask = self.forwards.want(index);
-        if !self.is_up() {
-            return;
-        }
-        self.announced = false;
-        if ask {
-            self.request(now, index);
-        }
-        self.announce();
-    }
-
-    fn handle_unwanted(&mut self, now: Instant, index: usize) {
-        if !self.forwards.is_wanted(index) {
-            return;
-        }
-        self.forwards.unwant(index);
-        self.agenda.forward_unwanted(index);
-        if self.is_up() {
-            self.take_back_unwanted(now, index);
-            self.announce();
-        }
-    }
-
-    /// Cancels a forward that the server confirmed and nobody wants.
-    fn take_back_unwanted(&mut self, now: Instant, index: usize) {
-        let confirmed = matches!(
-            self.forwards.states().get(index),
-            Some(ForwardState::Confirmed { .. })
-        );
-        if confirmed && !self.forwards.is_wanted(index) {
-            self.forwards
-                .cancel(index, now, self.policy.forward_timeout);
-            self.agenda.cancel_forward(index);
-        }
-    }
-
-    fn handle_cancelled(&mut self, now: Instant, index: usize, done: bool) {
-        if !self.is_up() || !self.forwards.handle_cancelled(index, done) {
-            return;
-        }
-        let rng = self.random();
-        if let Some(until) = self.forwards.take_misled(index, now, rng) {
-            self.agenda.forward_waits(index, until);
-            return;
-        }
-        match (self.forwards.is_wanted(index), done) {
-            // Wanted again meanwhile.
-            (true, true) => self.request(now, index),
-            (true, false) => self.announce(),
-            (false, true) => {}
-            // The listener can only be got rid of with its connection.
-            (false, false) => self.handle_reconnect(now),
-        }
-    }
-
-    /// What a refusal is to a request, this is to a confirmation.
-    fn handle_elsewhere(&mut self, now: Instant, index: usize) {
-        if !self.is_up() || !self.forwards.mislead(index) {
-            return;
-        }
-        if self.policy.exit_on_forward_failure {
-            self.stop(now, ExitReason::ForwardRefused);
-            return;
-        }
-        self.forwards
-            .cancel(index, now, self.policy.forward_timeout);
-        self.agenda.cancel_forward(index);
-    }
-
     /// Leaves a tunnel to a fallback for the first destination.
     fn handle_first_answers(&mut self, now: Instant) {
         if self.is_up() && self.destinations.current() != 0 {
@@ -377,29 +302,6 @@ impl Watchdog {
             self.forwards.reset();
             self.wait_until(now, now, Failure::Homeward);
             self.handle_timeout(now);
-        }
-    }
-
-    fn handle_refused(&mut self, now: Instant, index: u8) {
-        if !self.is_up() {
-            return;
-        }
-        let rng = self.random();
-        let Some(until) = self.forwards.handle_refused(index.into(), now, rng) else {
-            return;
-        };
-        if self.policy.exit_on_forward_failure {
-            self.stop(now, ExitReason::ForwardRefused);
-        } else {
-            self.agenda.forward_waits(index.into(), until);
-        }
-    }
-
-    /// Says that every forward is confirmed, if that is so and was not said yet.
-    fn announce(&mut self) {
-        if self.forwards.all_confirmed() && !self.announced {
-            self.announced = true;
-            self.agenda.tunnel_up();
         }
     }
 

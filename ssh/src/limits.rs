@@ -53,6 +53,12 @@ pub const REKEY_PACKETS: u64 = 1 << 31;
 pub const REKEY_DEADLINE_MS: u64 = 60_000;
 /// Milliseconds it may take in all.
 pub const REKEY_LIMIT_MS: u64 = 600_000;
+/// Hasty renewals in a row that a server may begin: each costs far more to answer than to ask for.
+pub const HASTY_REKEYS: u32 = 16;
+/// A renewal is hasty within this many milliseconds of the last one,
+pub const HASTY_REKEY_MS: u64 = 1_000;
+/// unless this many bytes went under the keys, in one direction.
+pub const HASTY_REKEY_BYTES: u64 = 64 * 1024;
 /// Longest `name-list` read; the longest seen in practice is under 1 KiB.
 pub const NAME_LIST: usize = 8 * 1024;
 /// Longest host key blob taken; RSA of 8192 bits needs 1,050.

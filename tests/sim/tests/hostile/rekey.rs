@@ -3,6 +3,7 @@
 use reachback_sim::duo::{Chunks, Duo, OnOpen, Seen};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Knobs, Stall, open_message, with_channel};
+use reachback_ssh::limits::{HASTY_REKEY_BYTES, HASTY_REKEY_MS, HASTY_REKEYS};
 use reachback_ssh::limits::{HELD_MESSAGES, REKEY_DEADLINE_MS};
 use reachback_ssh::wire::Put;
 use reachback_ssh::{Error, Rekey};
@@ -103,6 +104,39 @@ fn harmless_messages_may_come_in_a_later_exchange_even_a_strict_one() {
         assert_eq!(renewals(duo), 1);
         alive(duo);
     });
+}
+
+/// The server begins as many renewals, each after `between`.
+fn renewed_in_a_row(times: u32, between: impl Fn(&mut Duo, u32)) -> Duo {
+    every_way_renewing(&Knobs::default(), HOURLY, |duo| {
+        let channel = open_one(duo);
+        for _ in 0..times {
+            between(duo, channel);
+            duo.server.start_kex();
+            duo.run();
+        }
+    })
+}
+
+#[test]
+fn a_server_that_renews_without_end_is_left() {
+    let duo = renewed_in_a_row(HASTY_REKEYS + 1, |_, _| {});
+    assert_eq!(duo.error, Some(Error::Limit("renewals of keys")));
+    assert_eq!(renewals(&duo), HASTY_REKEYS as usize);
+}
+
+#[test]
+fn renewals_after_a_while_or_after_much_data_may_go_on_without_end() {
+    let times = 3 * HASTY_REKEYS;
+    let duo = renewed_in_a_row(times, |duo, _| duo.pass(HASTY_REKEY_MS));
+    assert_eq!(renewals(&duo), times as usize);
+    alive(&duo);
+    let duo = renewed_in_a_row(times, |duo, channel| {
+        duo.server.write(channel, &[0; HASTY_REKEY_BYTES as usize]);
+        duo.run();
+    });
+    assert_eq!(renewals(&duo), times as usize);
+    alive(&duo);
 }
 
 /// Eight channels echo 400,000 bytes each while keys are renewed as `begin` says.

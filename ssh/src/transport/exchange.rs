@@ -1,0 +1,303 @@
+//! The exchange of keys, the first one and every renewal (RFC 4253 sections 7 to 9).
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::{Step, Transport};
+use crate::algorithms::{self, Negotiated};
+use crate::cipher::{self, Opener, Sealer};
+use crate::ident::{CLIENT_IDENT, Ident};
+use crate::kex::{self, Exchange, Reply, Transcript};
+use crate::limits::{
+    HASTY_REKEY_BYTES, HASTY_REKEY_MS, HASTY_REKEYS, REKEY_DEADLINE_MS, REKEY_LIMIT_MS,
+    REKEY_PACKETS,
+};
+use crate::message as msg;
+use crate::{Error, hostkey};
+
+/// Where the exchange of keys stands (RFC 4253 section 7).
+pub(super) enum Kex {
+    /// No exchange is under way.
+    Idle,
+    /// Our `SSH_MSG_KEXINIT` is out; the server's has not come.
+    SentInit { ours: Vec<u8> },
+    /// Our half of the exchange is out; the server's reply has not come.
+    Exchanging {
+        exchange: Exchange,
+        negotiated: Negotiated,
+        ours: Vec<u8>,
+        theirs: Vec<u8>,
+        skip_guess: bool,
+    },
+    /// The server proved a host key that the caller has not yet accepted.
+    AwaitingCaller {
+        reply: Reply,
+        negotiated: Negotiated,
+    },
+    /// Our `SSH_MSG_NEWKEYS` is out; the server's has not come.
+    AwaitingNewKeys { opener: Opener },
+}
+
+impl Transport {
+    pub(super) fn start_kex(&mut self) -> Result<(), Error> {
+        let mut cookie = [0; 16];
+        self.rng.fill(&mut cookie)?;
+        let mut ours = Vec::with_capacity(1024);
+        algorithms::write_kexinit(&self.offer, cookie, self.session_id.is_none(), &mut ours);
+        self.send_now(&ours)?;
+        self.kex_started_ms = self.now_ms;
+        self.kex_stepped_ms = self.now_ms;
+        self.kex = Kex::SentInit { ours };
+        Ok(())
+    }
+
+    /// Renews the keys when a limit says so.
+    pub(crate) fn rekey_if_due(&mut self) -> Result<(), Error> {
+        let idle = matches!(self.kex, Kex::Idle) && self.session_id.is_some();
+        let bytes = self.bytes_under_keys();
+        let packets = self.inbound.packets.max(self.outbound.packets);
+        let age_ms = self.now_ms - self.kex_ended_ms;
+        let due = bytes >= self.rekey.bytes
+            || packets >= REKEY_PACKETS
+            || age_ms >= self.rekey.interval_ms;
+        if idle && due {
+            self.start_kex()?;
+        }
+        Ok(())
+    }
+
+    /// In the busier direction.
+    fn bytes_under_keys(&self) -> u64 {
+        self.inbound.bytes.max(self.outbound.bytes)
+    }
+
+    /// A server that renews without end would have all of the controller's processor.
+    fn check_haste(&mut self) -> Result<(), Error> {
+        let soon = self.now_ms - self.kex_ended_ms < HASTY_REKEY_MS;
+        if soon && self.bytes_under_keys() < HASTY_REKEY_BYTES {
+            self.hasty += 1;
+        } else {
+            self.hasty = 0;
+        }
+        if self.hasty > HASTY_REKEYS {
+            return Err(Error::Limit("renewals of keys"));
+        }
+        Ok(())
+    }
+
+    /// When [`Transport::handle_timeout`] has something to do, in milliseconds.
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
+        self.session_id.as_ref()?;
+        Some(match self.kex {
+            Kex::Idle => self.kex_ended_ms.saturating_add(self.rekey.interval_ms),
+            _ => self.kex_deadline_ms(),
+        })
+    }
+
+    fn kex_deadline_ms(&self) -> u64 {
+        let step = self.kex_stepped_ms + REKEY_DEADLINE_MS;
+        step.min(self.kex_started_ms + REKEY_LIMIT_MS)
+    }
+
+    pub(crate) fn handle_timeout(&mut self) -> Result<(), Error> {
+        let renewing = self.session_id.is_some() && !matches!(self.kex, Kex::Idle);
+        if renewing && self.now_ms >= self.kex_deadline_ms() {
+            return Err(Error::RekeyTimeout);
+        }
+        self.rekey_if_due()
+    }
+
+    /// Which messages may come now: nothing but the exchange itself between the server's KEXINIT
+    /// and its NEWKEYS (RFC 4253 section 7.1), and in the first exchange nothing else at all once
+    /// it is strict (OpenSSH PROTOCOL section 1.10).
+    pub(super) fn check_order(&self, number: u8) -> Result<(), Error> {
+        let first = self.negotiated.is_none();
+        let during = match &self.kex {
+            Kex::Idle => return Ok(()),
+            Kex::SentInit { .. } if !first => return Ok(()),
+            Kex::SentInit { .. } => "the first key exchange",
+            Kex::Exchanging { .. } | Kex::AwaitingCaller { .. } => "a key exchange",
+            Kex::AwaitingNewKeys { .. } => "a change of keys",
+        };
+        let allowed = match number {
+            msg::DISCONNECT => true,
+            msg::IGNORE | msg::UNIMPLEMENTED | msg::DEBUG => !(first && self.strict),
+            msg::KEXINIT => matches!(self.kex, Kex::SentInit { .. }),
+            30..=49 => matches!(self.kex, Kex::Exchanging { .. }),
+            msg::NEWKEYS => matches!(self.kex, Kex::AwaitingNewKeys { .. }),
+            _ => false,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(Error::Unexpected {
+                message: number,
+                during,
+            })
+        }
+    }
+
+    pub(super) fn handle_kexinit(&mut self, range: Range<usize>) -> Result<Step, Error> {
+        let theirs = self.inbound.slice(range).to_vec();
+        let first = self.session_id.is_none();
+        let negotiated = algorithms::negotiate(&self.offer, &theirs)?;
+        if first {
+            self.strict = negotiated.strict;
+            if self.strict && !self.inbound.last_was_first() {
+                return Err(Error::Unexpected {
+                    message: msg::KEXINIT,
+                    during: "a strict key exchange that did not begin with it",
+                });
+            }
+        }
+        if matches!(self.kex, Kex::Idle) {
+            self.check_haste()?;
+            self.start_kex()?;
+        }
+        let Kex::SentInit { ours } = core::mem::replace(&mut self.kex, Kex::Idle) else {
+            return Err(Error::Unexpected {
+                message: msg::KEXINIT,
+                during: "a key exchange",
+            });
+        };
+        let exchange = Exchange::start(negotiated.kex, &mut *self.rng)?;
+        self.send_now(exchange.init_payload())?;
+        let skip_guess = negotiated.ignore_guess;
+        self.kex = Kex::Exchanging {
+            exchange,
+            negotiated,
+            ours,
+            theirs,
+            skip_guess,
+        };
+        Ok(Step::Handled)
+    }
+
+    pub(super) fn handle_kex_reply(&mut self, range: Range<usize>) -> Result<Step, Error> {
+        let payload = self.inbound.slice(range);
+        match core::mem::replace(&mut self.kex, Kex::Idle) {
+            Kex::Exchanging {
+                exchange,
+                negotiated,
+                ours,
+                theirs,
+                skip_guess: true,
+            } => {
+                self.kex = Kex::Exchanging {
+                    exchange,
+                    negotiated,
+                    ours,
+                    theirs,
+                    skip_guess: false,
+                };
+                Ok(Step::Handled)
+            }
+            Kex::Exchanging {
+                exchange,
+                negotiated,
+                ours,
+                theirs,
+                ..
+            } => {
+                let transcript = Transcript {
+                    client_ident: CLIENT_IDENT.as_bytes(),
+                    server_ident: self.ident.as_ref().map_or(&[][..], Ident::line),
+                    client_kexinit: &ours,
+                    server_kexinit: &theirs,
+                };
+                let reply = exchange.finish(payload, &transcript)?;
+                hostkey::verify(
+                    negotiated.host_key,
+                    &reply.host_key,
+                    &reply.signature,
+                    reply.exchange_hash.as_ref(),
+                )?;
+                self.proven(reply, negotiated)
+            }
+            _ => Err(Error::Unexpected {
+                message: payload.first().copied().unwrap_or_default(),
+                during: "no key exchange",
+            }),
+        }
+    }
+
+    /// The first host key is the caller's to judge; later ones must be the same.
+    fn proven(&mut self, reply: Reply, negotiated: Negotiated) -> Result<Step, Error> {
+        if self.session_id.is_none() {
+            self.kex = Kex::AwaitingCaller { reply, negotiated };
+            return Ok(Step::HostKey);
+        }
+        if reply.host_key != self.host_key {
+            return Err(Error::HostKeySwapped);
+        }
+        self.send_newkeys(reply, negotiated)?;
+        Ok(Step::Handled)
+    }
+
+    /// The caller knows the host key, so the keys may be used.
+    pub(crate) fn accept_host_key(&mut self) -> Result<(), Error> {
+        match core::mem::replace(&mut self.kex, Kex::Idle) {
+            Kex::AwaitingCaller { reply, negotiated } => self.send_newkeys(reply, negotiated),
+            other => {
+                self.kex = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn send_newkeys(&mut self, mut reply: Reply, negotiated: Negotiated) -> Result<(), Error> {
+        self.host_key = core::mem::take(&mut reply.host_key);
+        let session = *self.session_id.get_or_insert(reply.exchange_hash);
+        // 64 bytes is the longest key (chacha20-poly1305@openssh.com), 12 the longest IV.
+        let derive = |cipher, iv_letter, key_letter, out: &mut [u8; 64], iv: &mut [u8; 12]| {
+            let (key_len, iv_len) = (cipher::key_len(cipher), cipher::iv_len(cipher));
+            let hash = &reply.exchange_hash;
+            kex::derive(
+                &reply.secret,
+                hash,
+                session.as_ref(),
+                iv_letter,
+                &mut iv[..iv_len],
+            );
+            kex::derive(
+                &reply.secret,
+                hash,
+                session.as_ref(),
+                key_letter,
+                &mut out[..key_len],
+            );
+            (key_len, iv_len)
+        };
+        let (mut key, mut iv) = (Zeroizing::new([0; 64]), Zeroizing::new([0; 12]));
+        let (k, i) = derive(negotiated.cipher_c2s, b'A', b'C', &mut key, &mut iv);
+        let sealer = Sealer::new(negotiated.cipher_c2s, &key[..k], &iv[..i])?;
+        let (k, i) = derive(negotiated.cipher_s2c, b'B', b'D', &mut key, &mut iv);
+        let opener = Opener::new(negotiated.cipher_s2c, &key[..k], &iv[..i])?;
+        self.send_now(&[msg::NEWKEYS])?;
+        self.outbound.set_sealer(sealer, self.strict);
+        self.kex = Kex::AwaitingNewKeys { opener };
+        self.pending = Some(negotiated);
+        self.release_held()
+    }
+
+    pub(super) fn handle_newkeys(&mut self, range: Range<usize>) -> Result<Step, Error> {
+        if range.len() != 1 {
+            return Err(Error::Malformed("SSH_MSG_NEWKEYS"));
+        }
+        match core::mem::replace(&mut self.kex, Kex::Idle) {
+            Kex::AwaitingNewKeys { opener } => {
+                self.inbound.set_opener(opener, self.strict);
+                self.kex_ended_ms = self.now_ms;
+                let first = self.negotiated.is_none();
+                self.negotiated = self.pending.take();
+                Ok(Step::NewKeys { first })
+            }
+            _ => Err(Error::Unexpected {
+                message: msg::NEWKEYS,
+                during: "no key exchange",
+            }),
+        }
+    }
+}

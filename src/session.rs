@@ -1,29 +1,27 @@
-//! One connection that is up: moves bytes between socket, client and relays, and turns what the
-//! client says into happenings for the watchdog.
+//! One connection that is up: moves bytes between socket, client and relays.
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 
-use log::{debug, info};
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::Failure;
 use reachback_core::forward::Listen;
-use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
-use reachback_ssh::{Client, Error, Event, ForwardId, Phase};
+use reachback_ssh::{Client, Error, ForwardId, Phase};
 
 use crate::logging::escaped;
 use crate::record::Record;
 use crate::relay::Relays;
 use crate::trust::Trust;
 use crate::tunnel::Settings;
-use crate::verify::{Checks, Taken};
+use crate::verify::Checks;
 
 mod check;
+mod events;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
 const READS_PER_TURN: usize = 4;
@@ -46,6 +44,22 @@ impl Ended {
             reason: reason.into(),
         }
     }
+}
+
+/// What one turn of a session works with.
+pub struct Turn<'a> {
+    /// What the tunnel is made with.
+    pub settings: &'a Settings,
+    /// Judges the server's key.
+    pub trust: &'a Trust,
+    /// Is told what happens.
+    pub watchdog: &'a mut Watchdog,
+    /// Keeps what status shows.
+    pub record: &'a mut Record,
+    /// Where sockets are registered.
+    pub registry: &'a Registry,
+    /// The time of this turn.
+    pub now: Instant,
 }
 
 /// A TCP connection, the SSH client on it, and the relays of its channels.
@@ -170,31 +184,24 @@ impl Session {
 
     /// One turn: everything that can go on without waiting, within a budget. True when there is
     /// more to do at once.
-    pub fn drive(
-        &mut self,
-        settings: &Settings,
-        trust: &Trust,
-        watchdog: &mut Watchdog,
-        record: &mut Record,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<bool, Ended> {
+    pub fn drive(&mut self, turn: &mut Turn<'_>) -> Result<bool, Ended> {
+        let (registry, now) = (turn.registry, turn.now);
         self.flush()?;
-        self.handle_events(settings, trust, watchdog, record, registry, now)?;
+        self.handle_events(turn)?;
         for _ in 0..READS_PER_TURN {
-            if !self.readable || !self.read(watchdog, now)? {
+            if !self.readable || !self.read(turn.watchdog, now)? {
                 break;
             }
-            self.handle_events(settings, trust, watchdog, record, registry, now)?;
+            self.handle_events(turn)?;
         }
         // Only now, as with the watchdog: what lay in the socket is heard before it is judged.
         let due = self.client.handle_timeout(now.0);
         due.map_err(|error| self.ended(error))?;
-        self.check_forwards(settings, watchdog, record, registry, now)
+        self.check_forwards(turn)
             .map_err(|error| self.ended(error))?;
         let moved = self.relays.drive(&mut self.client, registry, now);
         let sent = moved.map_err(|error| self.ended(error))?;
-        record.turned(self.relays.count(), sent);
+        turn.record.turned(self.relays.count(), sent);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();
@@ -235,165 +242,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    fn handle_events(
-        &mut self,
-        settings: &Settings,
-        trust: &Trust,
-        watchdog: &mut Watchdog,
-        record: &mut Record,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<(), Ended> {
-        loop {
-            let outcome = self.handle_event(settings, trust, watchdog, record, registry, now);
-            match outcome {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(Stop::Ended(ended)) => return Err(ended),
-                Err(Stop::Ssh(error)) => return Err(self.ended(error)),
-            }
-        }
-    }
-
-    /// One event of the client; false when there is none.
-    fn handle_event(
-        &mut self,
-        settings: &Settings,
-        trust: &Trust,
-        watchdog: &mut Watchdog,
-        record: &mut Record,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<bool, Stop> {
-        let Some(event) = self.client.poll_event()? else {
-            return Ok(false);
-        };
-        match event {
-            Event::Identified(software) => {
-                debug!("the server is {software}");
-                watchdog.handle(now, Happening::Identified);
-            }
-            Event::HostKey { key_type, blob } => {
-                trust.judge(key_type, blob)?;
-                self.client.accept_host_key()?;
-            }
-            Event::KeysExchanged { first, negotiated } => {
-                let (kex, cipher) = (negotiated.kex.name(), negotiated.cipher_c2s.name());
-                debug!(
-                    "keys exchanged: {kex}, {}, {cipher}",
-                    negotiated.host_key.name()
-                );
-                if first {
-                    watchdog.handle(now, Happening::KeysExchanged);
-                }
-            }
-            Event::Banner(text) => info!("the server says: {text}"),
-            Event::Authenticated { key } => {
-                if let Some(key) = settings.keys.get(key) {
-                    let user = &settings.user;
-                    info!(
-                        "authenticated as {user} with {} {}",
-                        key.key_type(),
-                        key.fingerprint()
-                    );
-                }
-                self.connected = true;
-                record.logged_in();
-                watchdog.handle(now, Happening::Authenticated);
-            }
-            Event::ForwardConfirmed {
-                forward: ForwardId(index),
-                port,
-            } => {
-                if let Some(spec) = settings.forwards.get(usize::from(index)) {
-                    let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
-                    info!("forward confirmed: {shown}{}", settings.place);
-                    record.note(Kind::ForwardConfirmed, shown, now);
-                    self.checks.confirmed(index, port, spec, now);
-                }
-                record.answered(now);
-                watchdog.handle(now, Happening::ForwardConfirmed { index, port });
-            }
-            Event::ForwardRefused {
-                forward: ForwardId(index),
-            } => {
-                record.answered(now);
-                watchdog.handle(now, Happening::ForwardRefused { index });
-            }
-            Event::ForwardCancelled {
-                forward: ForwardId(index),
-                done,
-            } => {
-                if let Some(spec) = settings.forwards.get(usize::from(index)) {
-                    let outcome = if done {
-                        "cancelled"
-                    } else {
-                        "kept by the server"
-                    };
-                    info!("forward {outcome}: {spec}{}", settings.place);
-                }
-                record.answered(now);
-                watchdog.handle(now, Happening::ForwardCancelled { index, done });
-            }
-            Event::KeepaliveAnswered => {
-                record.answered(now);
-                self.checks.alive(now);
-            }
-            Event::ChannelOpened {
-                channel,
-                forward,
-                originator,
-                originator_port,
-            } => {
-                let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
-                    return Ok(true);
-                };
-                debug!(
-                    "connection from {originator} port {originator_port} to {}",
-                    spec.target
-                );
-                let who = (channel, forward.0);
-                if !self
-                    .checks
-                    .arrived(who, &spec.target, &mut self.client, now)?
-                {
-                    record.opened();
-                    self.relays
-                        .open(channel, &spec.target, &mut self.client, registry, now)?;
-                }
-            }
-            Event::ChannelData { channel, data } => {
-                let taken = match self.checks.data(channel, data, now) {
-                    Taken::No => {
-                        record.received(data.len());
-                        self.relays.data(channel, data)
-                    }
-                    Taken::Kept => 0,
-                    Taken::Dropped => data.len(),
-                };
-                self.client.channel_taken(channel, taken)?;
-            }
-            Event::ChannelEof { channel } => {
-                if !self.checks.peer_eof(channel) {
-                    self.relays.peer_eof(channel);
-                }
-            }
-            Event::ChannelClosed { channel } => {
-                if !self.checks.peer_closed(channel, now) {
-                    self.relays.peer_closed(channel, now);
-                }
-            }
-            Event::DirectOpened { channel } => self.checks.opened(channel, now),
-            Event::DirectRefused {
-                channel,
-                reason,
-                text,
-            } => self.checks.refused(channel, reason, text, now),
-        }
-        self.check_forwards(settings, watchdog, record, registry, now)?;
-        Ok(true)
     }
 
     /// The kernel ended the connection. A reset before login is how servers turn a caller away
@@ -439,23 +287,5 @@ impl Session {
             _ => Failure::Protocol,
         };
         Ended::new(failure, escaped(error).to_string())
-    }
-}
-
-/// What stops the handling of events.
-enum Stop {
-    Ended(Ended),
-    Ssh(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Stop {
-        Stop::Ssh(error)
-    }
-}
-
-impl From<Ended> for Stop {
-    fn from(ended: Ended) -> Stop {
-        Stop::Ended(ended)
     }
 }

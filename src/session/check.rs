@@ -1,47 +1,38 @@
 //! What the checks of forwards found, in the log and for the watchdog.
 
 use log::{debug, info, warn};
-use mio::Registry;
 use reachback_core::forward::Listen;
 use reachback_core::history::Kind;
-use reachback_core::time::Instant;
 use reachback_core::verify::{Refused, Verdict, places};
-use reachback_core::watchdog::{Happening, Watchdog};
+use reachback_core::watchdog::Happening;
 use reachback_ssh::Error;
 
-use super::Session;
-use crate::record::Record;
-use crate::tunnel::Settings;
+use super::{Session, Turn};
 
 impl Session {
     /// Lets the checks go on, and serves the connections that are none.
-    pub(super) fn check_forwards(
-        &mut self,
-        settings: &Settings,
-        watchdog: &mut Watchdog,
-        record: &mut Record,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<(), Error> {
+    pub(super) fn check_forwards(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let now = turn.now;
         loop {
             let serving = self.relays.count();
             let checks = &mut self.checks;
             let Some((index, verdict)) =
-                checks.drive(&mut self.client, settings, record, serving, now)?
+                checks.drive(&mut self.client, turn.settings, turn.record, serving, now)?
             else {
                 break;
             };
-            self.concluded(index, verdict, settings, record, now);
+            self.concluded(index, verdict, turn);
             if matches!(verdict, Verdict::Elsewhere { .. } | Verdict::Gone) {
-                watchdog.handle(now, Happening::ForwardElsewhere { index });
+                turn.watchdog
+                    .handle(now, Happening::ForwardElsewhere { index });
             }
         }
         while let Some(held) = self.checks.poll_released() {
-            record.opened();
-            record.received(held.first.len());
+            turn.record.opened();
+            turn.record.received(held.first.len());
             let channel = held.channel;
             self.relays
-                .open(channel, &held.target, &mut self.client, registry, now)?;
+                .open(channel, &held.target, &mut self.client, turn.registry, now)?;
             let taken = self.relays.data(channel, &held.first);
             self.client.channel_taken(channel, taken)?;
             if held.ended {
@@ -51,14 +42,13 @@ impl Session {
         Ok(())
     }
 
-    fn concluded(
-        &mut self,
-        index: u8,
-        verdict: Verdict,
-        settings: &Settings,
-        record: &mut Record,
-        now: Instant,
-    ) {
+    fn concluded(&mut self, index: u8, verdict: Verdict, turn: &mut Turn<'_>) {
+        let Turn {
+            settings,
+            record,
+            now,
+            ..
+        } = turn;
         let port = self.checks.port(index);
         let place = &settings.place;
         match verdict {
@@ -78,12 +68,12 @@ impl Session {
                      or another program (found at {at})"
                 );
                 let text = format!("server port {port} leads elsewhere, found at {at}");
-                record.note(Kind::ForwardRefused, text, now);
+                record.note(Kind::ForwardRefused, text, *now);
             }
             Verdict::Gone => {
                 warn!("nothing answers at the server's port {port}{place}, which it confirmed");
                 let text = format!("server port {port} does not answer");
-                record.note(Kind::ForwardRefused, text, now);
+                record.note(Kind::ForwardRefused, text, *now);
             }
             Verdict::Off(why) => {
                 let why = match why {

@@ -1,0 +1,180 @@
+//! What the client says, for the watchdog, the record, the log and the relays.
+
+use log::{debug, info};
+use reachback_core::history::Kind;
+use reachback_core::watchdog::Happening;
+use reachback_ssh::{Error, Event, ForwardId};
+
+use super::{Ended, Session, Turn};
+use crate::verify::Taken;
+
+impl Session {
+    pub(super) fn handle_events(&mut self, turn: &mut Turn<'_>) -> Result<(), Ended> {
+        loop {
+            match self.handle_event(turn) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Stop::Ended(ended)) => return Err(ended),
+                Err(Stop::Ssh(error)) => return Err(self.ended(error)),
+            }
+        }
+    }
+
+    /// One event of the client; false when there is none.
+    fn handle_event(&mut self, turn: &mut Turn<'_>) -> Result<bool, Stop> {
+        let Turn {
+            settings,
+            trust,
+            watchdog,
+            record,
+            registry,
+            now,
+        } = turn;
+        let now = *now;
+        let Some(event) = self.client.poll_event()? else {
+            return Ok(false);
+        };
+        match event {
+            Event::Identified(software) => {
+                debug!("the server is {software}");
+                watchdog.handle(now, Happening::Identified);
+            }
+            Event::HostKey { key_type, blob } => {
+                trust.judge(key_type, blob)?;
+                self.client.accept_host_key()?;
+            }
+            Event::KeysExchanged { first, negotiated } => {
+                let (kex, cipher) = (negotiated.kex.name(), negotiated.cipher_c2s.name());
+                debug!(
+                    "keys exchanged: {kex}, {}, {cipher}",
+                    negotiated.host_key.name()
+                );
+                if first {
+                    watchdog.handle(now, Happening::KeysExchanged);
+                }
+            }
+            Event::Banner(text) => info!("the server says: {text}"),
+            Event::Authenticated { key } => {
+                if let Some(key) = settings.keys.get(key) {
+                    let user = &settings.user;
+                    info!(
+                        "authenticated as {user} with {} {}",
+                        key.key_type(),
+                        key.fingerprint()
+                    );
+                }
+                self.connected = true;
+                record.logged_in();
+                watchdog.handle(now, Happening::Authenticated);
+            }
+            Event::ForwardConfirmed {
+                forward: ForwardId(index),
+                port,
+            } => {
+                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                    let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
+                    info!("forward confirmed: {shown}{}", settings.place);
+                    record.note(Kind::ForwardConfirmed, shown, now);
+                    self.checks.confirmed(index, port, spec, now);
+                }
+                record.answered(now);
+                watchdog.handle(now, Happening::ForwardConfirmed { index, port });
+            }
+            Event::ForwardRefused {
+                forward: ForwardId(index),
+            } => {
+                record.answered(now);
+                watchdog.handle(now, Happening::ForwardRefused { index });
+            }
+            Event::ForwardCancelled {
+                forward: ForwardId(index),
+                done,
+            } => {
+                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                    let outcome = if done {
+                        "cancelled"
+                    } else {
+                        "kept by the server"
+                    };
+                    info!("forward {outcome}: {spec}{}", settings.place);
+                }
+                record.answered(now);
+                watchdog.handle(now, Happening::ForwardCancelled { index, done });
+            }
+            Event::KeepaliveAnswered => {
+                record.answered(now);
+                self.checks.alive(now);
+            }
+            Event::ChannelOpened {
+                channel,
+                forward,
+                originator,
+                originator_port,
+            } => {
+                let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
+                    return Ok(true);
+                };
+                debug!(
+                    "connection from {originator} port {originator_port} to {}",
+                    spec.target
+                );
+                let who = (channel, forward.0);
+                if !self
+                    .checks
+                    .arrived(who, &spec.target, &mut self.client, now)?
+                {
+                    record.opened();
+                    self.relays
+                        .open(channel, &spec.target, &mut self.client, registry, now)?;
+                }
+            }
+            Event::ChannelData { channel, data } => {
+                let taken = match self.checks.data(channel, data, now) {
+                    Taken::No => {
+                        record.received(data.len());
+                        self.relays.data(channel, data)
+                    }
+                    Taken::Kept => 0,
+                    Taken::Dropped => data.len(),
+                };
+                self.client.channel_taken(channel, taken)?;
+            }
+            Event::ChannelEof { channel } => {
+                if !self.checks.peer_eof(channel) {
+                    self.relays.peer_eof(channel);
+                }
+            }
+            Event::ChannelClosed { channel } => {
+                if !self.checks.peer_closed(channel, now) {
+                    self.relays.peer_closed(channel, now);
+                }
+            }
+            Event::DirectOpened { channel } => self.checks.opened(channel, now),
+            Event::DirectRefused {
+                channel,
+                reason,
+                text,
+            } => self.checks.refused(channel, reason, text, now),
+        }
+        self.check_forwards(turn)?;
+        Ok(true)
+    }
+}
+
+/// What stops the handling of events.
+enum Stop {
+    Ended(Ended),
+    Ssh(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Ssh(error)
+    }
+}
+
+impl From<Ended> for Stop {
+    fn from(ended: Ended) -> Stop {
+        Stop::Ended(ended)
+    }
+}

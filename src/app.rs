@@ -14,10 +14,11 @@ use crate::exit::Exit;
 use crate::logging;
 use crate::net::link::Watch;
 use crate::owner::Ownership;
+use crate::plan::Plan;
 use crate::sys::clock;
 use crate::sys::selfdog::Selfdog;
 use crate::sys::signals::{Request, Signals};
-use crate::tunnel::{Plan, Tunnel};
+use crate::tunnel::Tunnel;
 use std::os::fd::AsRawFd;
 
 /// Events taken in one turn; more wait for the next.

@@ -11,8 +11,8 @@ use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{State, Watchdog};
 
+use crate::plan::{Server, Settings};
 use crate::sys::clock;
-use crate::tunnel::{Server, Settings};
 
 /// Everything of a tunnel that outlives its connections and is only told, never decided upon.
 pub struct Record {

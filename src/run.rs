@@ -2,12 +2,9 @@
 //! then the loop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
 
 use log::{error, info, warn};
-use reachback_core::liveness::PROBE_GAP;
-use reachback_core::watchdog::{ExitReason, Policy};
-use reachback_ssh::Rekey;
+use reachback_core::watchdog::ExitReason;
 
 use crate::app::{self, App};
 use crate::call::{self, Outcome};
@@ -18,12 +15,11 @@ use crate::keys;
 use crate::logging::{self, Target, escaped};
 use crate::net::remember::Remembered;
 use crate::owner::Ownership;
+use crate::plan::{Plan, plan};
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side};
 use crate::sys::selfdog::{self, Restart};
-use crate::sys::sockopt::Source;
-use crate::trust::Trust;
-use crate::tunnel::{self, Plan, Server, Tunnel};
+use crate::tunnel::Tunnel;
 
 /// Keeps a tunnel up until it is asked to end.
 ///
@@ -220,70 +216,4 @@ fn app(
     let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);
     tunnel.restore_orders(orders, now);
     App::new(tunnel, ownership, Box::new(reread))
-}
-
-fn plan(settings: &Settings, keys: Vec<reachback_ssh::userkey::UserKey>, known: HostKeys) -> Plan {
-    let port = settings.port();
-    let config = &settings.config;
-    let limit = config.rekey_limit();
-    let mut policy = Policy::from(config);
-    if let Some(homeward) = selfdog::faults::homeward() {
-        policy.homeward = homeward;
-    }
-    let first = Server {
-        user: settings.destination.user.as_str().to_owned(),
-        host: settings.destination.host.as_str().to_owned(),
-        port,
-    };
-    let fallbacks = config.fallbacks().iter().map(|fallback| Server {
-        user: fallback
-            .user
-            .as_ref()
-            .map_or_else(|| first.user.clone(), |user| user.as_str().to_owned()),
-        host: fallback.host.as_str().to_owned(),
-        port: fallback.port.unwrap_or_else(|| config.port()),
-    });
-    let servers: Vec<Server> = std::iter::once(first.clone()).chain(fallbacks).collect();
-    let trust = Trust {
-        known,
-        host: settings.destination.host.as_str().to_owned(),
-        port,
-        accept_new: settings.accept_new,
-    };
-    let made = tunnel::Settings {
-        user: first.user,
-        host: first.host,
-        port,
-        place: String::new(),
-        forwards: config.forwards().to_vec(),
-        keys: keys.into(),
-        family: config.address_family(),
-        rekey: Rekey {
-            bytes: limit.bytes,
-            interval_ms: limit.time.map_or(u64::MAX, |time| time.as_millis() as u64),
-        },
-        user_timeout: user_timeout(&policy),
-        source: Source {
-            address: config.bind_address(),
-            interface: config.bind_interface().map(str::to_owned),
-            qos: config.ip_qos(),
-        },
-        keep_alive: config.tcp_keep_alive(),
-        verify_forward: config.verify_forward(),
-        max_lifetime: config.max_lifetime(),
-        idle_timeout: config.idle_timeout(),
-    };
-    Plan {
-        settings: made,
-        servers,
-        trust,
-        policy,
-    }
-}
-
-/// The kernel's own limit on unacknowledged data, twice the watchdog's: it only acts where the
-/// watchdog cannot. Zero, like `ServerAliveInterval 0`, leaves the kernel's default.
-fn user_timeout(policy: &Policy) -> Duration {
-    let gap = policy.alive_interval.min(PROBE_GAP);
-    (policy.alive_interval + gap * policy.alive_count_max) * 2
 }

@@ -13,11 +13,12 @@ use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
 use reachback_ssh::{Client, Error, ForwardId, Phase};
 
+use crate::ended::Ended;
 use crate::logging::escaped;
+use crate::plan::Settings;
 use crate::record::Record;
 use crate::relay::Relays;
 use crate::trust::Trust;
-use crate::tunnel::Settings;
 use crate::verify::Checks;
 
 mod check;
@@ -27,24 +28,6 @@ mod events;
 const READS_PER_TURN: usize = 4;
 /// `SSH_DISCONNECT_BY_APPLICATION` (RFC 4250 section 4.2.2).
 const BY_APPLICATION: u32 = 11;
-
-/// Why a connection is over: the class for the watchdog, the words for the log.
-#[derive(Debug)]
-pub struct Ended {
-    /// For the watchdog.
-    pub failure: Failure,
-    /// For the technician.
-    pub reason: String,
-}
-
-impl Ended {
-    fn new(failure: Failure, reason: impl Into<String>) -> Ended {
-        Ended {
-            failure,
-            reason: reason.into(),
-        }
-    }
-}
 
 /// What one turn of a session works with.
 pub struct Turn<'a> {

@@ -5,9 +5,9 @@ use reachback_core::failure::Failure;
 use reachback_core::known_hosts::Verdict;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 
+use crate::ended::Ended;
 use crate::hostkey::HostKeys;
 use crate::logging;
-use crate::session::Ended;
 
 /// Known hosts, and what to do with a server that is not among them.
 pub struct Trust {

@@ -1,30 +1,25 @@
 //! One tunnel: carries out the watchdog's actions with resolver, dialler and session.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use std::time::Duration;
 
 use log::debug;
 use mio::Registry;
 use mio::event::Event;
 use mio::net::TcpStream;
-use reachback_core::dial::AddressFamily;
 use reachback_core::failure::Failure;
-use reachback_core::forward::ForwardSpec;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{ExitReason, Happening, Policy, State, Watchdog};
-use reachback_ssh::Rekey;
-use reachback_ssh::userkey::UserKey;
 
+use crate::ended::Ended;
 use crate::net::connect::{self, Dial};
 use crate::net::link::{self, News};
 use crate::net::lookup::Lookup;
 use crate::net::remember::Remembered;
+use crate::plan::{Plan, Server, Settings};
 use crate::record::Record;
-use crate::session::{Ended, Session, Turn};
-use crate::sys::sockopt::Source;
+use crate::session::{Session, Turn};
 use crate::trust::Trust;
 
 mod attempt;
@@ -33,9 +28,7 @@ mod orders;
 mod perform;
 mod reload;
 mod say;
-pub use home::Server;
 use orders::Orders;
-pub use reload::Plan;
 
 /// Tokens of one tunnel, from its first one on: two for the resolver, those of the dialler, one
 /// for the server's socket, then the relays'.
@@ -43,38 +36,6 @@ const RESOLVE: usize = 0;
 const DIAL: usize = 2;
 const SERVER: usize = DIAL + connect::TOKENS;
 const RELAY: usize = SERVER + 1;
-
-/// What a tunnel is made with. The server is the current one of several.
-pub struct Settings {
-    /// Name to log in with.
-    pub user: String,
-    /// Server name or address.
-    pub host: String,
-    /// Server port.
-    pub port: u16,
-    /// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.
-    pub place: String,
-    /// What to listen for, in the order of their numbers.
-    pub forwards: Vec<ForwardSpec>,
-    /// Identities, in the order to try.
-    pub keys: Rc<[UserKey]>,
-    /// `AddressFamily`.
-    pub family: AddressFamily,
-    /// `RekeyLimit`.
-    pub rekey: Rekey,
-    /// `TCP_USER_TIMEOUT` of the connection.
-    pub user_timeout: Duration,
-    /// `BindAddress`, `BindInterface`, `IPQoS`.
-    pub source: Source,
-    /// `TCPKeepAlive`.
-    pub keep_alive: bool,
-    /// `VerifyForward`.
-    pub verify_forward: bool,
-    /// `MaxLifetime`; zero is for ever.
-    pub max_lifetime: Duration,
-    /// `IdleTimeout`; zero is for ever.
-    pub idle_timeout: Duration,
-}
 
 /// Where the connection is.
 enum Link {

@@ -20,9 +20,9 @@ use reachback_core::verify::{Action, Proof, Verdict, Verify, places};
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error};
 
+use crate::plan::Settings;
 use crate::record::Record;
 use crate::sys::random::KernelRandom;
-use crate::tunnel::Settings;
 
 /// How long a silent connection is held once the check is given up.
 const HOLD: Duration = Duration::from_secs(5);

@@ -5,7 +5,8 @@ use reachback_core::history::Kind;
 use reachback_core::watchdog::Happening;
 use reachback_ssh::{Error, Event, ForwardId};
 
-use super::{Ended, Session, Turn};
+use super::{Session, Turn};
+use crate::ended::Ended;
 use crate::verify::Taken;
 
 impl Session {

@@ -12,10 +12,12 @@ use reachback_core::watchdog::Happening;
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::{Client, Config};
 
-use super::{DIAL, Link, RELAY, SERVER, Settings, Tunnel};
+use super::{DIAL, Link, RELAY, SERVER, Tunnel};
+use crate::ended::Ended;
 use crate::net::connect::Dial;
 use crate::net::lookup::Found;
-use crate::session::{Ended, Session};
+use crate::plan::Settings;
+use crate::session::Session;
 use crate::sys::random::KernelRandom;
 use crate::sys::sockopt;
 

@@ -15,10 +15,11 @@ use reachback_core::time::Instant;
 use reachback_core::watchdog::Happening;
 
 use super::{Link, Tunnel};
+use crate::ended::Ended;
 use crate::net::connect::{self, Dial};
 use crate::net::lookup::Lookup;
+use crate::plan::Server;
 use crate::relay::{RELAYS, TOKENS_PER_RELAY};
-use crate::session::Ended;
 
 /// Tokens behind those of the relays: two for the resolver, the dialler's, one for the socket.
 pub(super) const HOME: usize = super::RELAY + RELAYS * TOKENS_PER_RELAY;
@@ -26,17 +27,6 @@ const DIAL: usize = HOME + 2;
 const GREETING: usize = DIAL + connect::TOKENS;
 /// How long the look may take in all.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// One server of a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Name to log in with.
-    pub user: String,
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
 
 enum Stage {
     Resolving(Box<Lookup>),

@@ -7,9 +7,10 @@ use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{Action, Happening};
 
-use super::{Link, RESOLVE, Settings, Tunnel};
+use super::{Link, RESOLVE, Tunnel};
+use crate::ended::Ended;
 use crate::net::lookup::Lookup;
-use crate::session::Ended;
+use crate::plan::Settings;
 
 impl Tunnel {
     /// Carries out what the watchdog wants; true when that was anything.

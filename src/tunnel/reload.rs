@@ -3,22 +3,10 @@
 use log::info;
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{Happening, Policy};
+use reachback_core::watchdog::Happening;
 
-use super::{Server, Settings, Tunnel};
-use crate::trust::Trust;
-
-/// What a configuration makes of a tunnel.
-pub struct Plan {
-    /// The connection's settings, those of the first server among them.
-    pub settings: Settings,
-    /// The first server and its fallbacks.
-    pub servers: Vec<Server>,
-    /// Known hosts and what to do with a server that is not among them.
-    pub trust: Trust,
-    /// The watchdog's times and numbers.
-    pub policy: Policy,
-}
+use super::Tunnel;
+use crate::plan::{Plan, Settings};
 
 impl Tunnel {
     /// Keeps to another plan from now on. Forwards come and go and the watchdog's times change

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
-.PHONY: faults-table faults-arm soak idle-cost
+.PHONY: faults-table faults-arm soak idle-cost fuzz
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -54,6 +54,9 @@ faults-arm: arm ## inject faults in one boot of the controller: docs/faults.md
 soak: arm ## connect and kill SOAK_CYCLES (2000) times, fewer on the controller
 	@python3 tests/arm/soak.py
 	@python3 scripts/faults-table.py soak
+
+fuzz: ## fuzz whatever reads foreign bytes, SECONDS_EACH (60) per target
+	@scripts/fuzz.sh
 
 idle-cost: ## bytes, packets and wake-ups of an idle tunnel: docs/faults.md
 	@python3 scripts/faults-table.py idle

@@ -51,10 +51,10 @@ finish() {
 }
 
 formatting() {
-	# The peer is no member of the workspace, and its Cargo.toml names a path that is
-	# only there once it was prepared.
+	# No members of the workspace; the peer's Cargo.toml names a path that is only there once
+	# it was prepared.
 	cargo fmt --all --check &&
-		rustfmt --check --edition 2024 tests/peers/thrussh-server/src/*.rs
+		rustfmt --check --edition 2024 fuzz/targets/*.rs tests/peers/thrussh-server/src/*.rs
 }
 
 pure_crates() {
@@ -83,6 +83,7 @@ else
 fi
 step "formatting" formatting
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "fuzz targets, checked" cargo clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features -- -D warnings
 step "shellcheck" scripts/lint-shell.sh
 if step "thrussh server, a test peer" thrussh_peer; then
 	export REACHBACK_THRUSSH_SERVER="$CARGO_TARGET_DIR/debug/thrussh-server"

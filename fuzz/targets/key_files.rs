@@ -1,0 +1,19 @@
+//! A private key file of any format.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use reachback_core::dropbear_key::{DropbearKey, looks_like};
+use reachback_ssh::limits::KEY_TEXT;
+use reachback_ssh::userkey::UserKey;
+
+fuzz_target!(|bytes: &[u8]| {
+    if DropbearKey::decode(bytes).is_ok() {
+        assert!(looks_like(bytes));
+    }
+    if let Ok(text) = std::str::from_utf8(&bytes[..bytes.len().min(KEY_TEXT)])
+        && let Ok(key) = UserKey::from_text(text)
+    {
+        let algorithm = key.algorithms(None)[0];
+        assert!(key.sign(algorithm, b"message").is_ok());
+    }
+});

@@ -101,7 +101,9 @@ impl App {
             }
             let link_more = self.handle_link(now);
             let registry = self.poll.registry();
-            more = self.tunnel.drive(registry, now) || link_more;
+            // Before the tunnel too: who asks does not wait for what a server pours in.
+            more = self.control.drive(&mut self.tunnel, registry, now) || link_more;
+            more |= self.tunnel.drive(registry, now);
             more |= self.control.drive(&mut self.tunnel, registry, now);
             if let Some(orders) = self.tunnel.changed_orders() {
                 self.control.keep_orders(&orders);

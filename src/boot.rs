@@ -17,38 +17,43 @@ pub struct Boot {
 }
 
 /// Starts them one after the other with `-f`, each in a process of its own, so that one that
-/// does not start keeps no other from it. Starting waits for no network.
+/// does not start keeps no other from it. Starting waits for no network, unless the caller says
+/// `--wait`.
 ///
 /// # Errors
-/// The exit status of the first that did not start, as a line that counts them.
+/// The exit status of the first that did not start, as a line that counts them. If all did and
+/// some were waited for in vain, [`exit::TEMPORARY`]: those go on trying.
 pub fn run(boot: &Boot) -> Result<(), Exit> {
-    let (mut code, mut failed) = (0, 0);
+    let (mut code, mut failed, mut waiting) = (exit::TEMPORARY, 0, 0);
     for name in &boot.names {
-        let why = match start(name, &boot.flags) {
+        let (status, why) = match start(name, &boot.flags) {
             Ok(0) => continue,
-            Ok(status) => {
-                failed += 1;
-                code = if code == 0 { status } else { code };
-                format!("exit status {status}")
+            Ok(exit::TEMPORARY) => {
+                waiting += 1;
+                tell(name, "started, not confirmed");
+                continue;
             }
-            Err(error) => {
-                failed += 1;
-                code = if code == 0 { exit::OS } else { code };
-                error.to_string()
-            }
+            Ok(status) => (status, format!("exit status {status}")),
+            Err(error) => (exit::OS, error.to_string()),
         };
-        let _ = writeln!(
-            std::io::stderr(),
-            "reachback: boot: {name}: not started: {why}"
-        );
+        code = if failed == 0 { status } else { code };
+        failed += 1;
+        tell(name, &format!("not started: {why}"));
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(Exit::new(
-            code,
-            format!("boot: {failed} of {} not started", boot.names.len()),
-        )),
-    }
+    let (count, what) = match (failed, waiting) {
+        (0, 0) => return Ok(()),
+        (0, _) => (waiting, "confirmed"),
+        _ => (failed, "started"),
+    };
+    let all = boot.names.len();
+    Err(Exit::new(
+        code,
+        format!("boot: {count} of {all} not {what}"),
+    ))
+}
+
+fn tell(name: &str, what: &str) {
+    let _ = writeln!(std::io::stderr(), "reachback: boot: {name}: {what}");
 }
 
 fn start(name: &str, flags: &[OsString]) -> std::io::Result<u8> {
@@ -56,7 +61,7 @@ fn start(name: &str, flags: &[OsString]) -> std::io::Result<u8> {
     // This very file, even if it was replaced by a newer one meanwhile.
     let status = Command::new("/proc/self/exe")
         .arg0(called)
-        // Boot waits for no network, whatever the block says of its forwards.
+        // Whatever the block says of its forwards.
         .args(["-f", "--wait=0"])
         .args(flags)
         .args(["--", name])

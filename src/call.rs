@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{info, warn};
-use reachback_core::control::{Refusal, Request};
+use reachback_core::control::{Refusal, Request, Snapshot};
+use reachback_core::destination::Destination;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::DRAIN;
 
-use crate::control::client::{CallError, Owner, patiently};
+use crate::commands;
+use crate::control::client::{self, Alarm, CallError, Owner, PATIENCE, patiently};
 use crate::exit::{self, Exit};
 use crate::owner::{self, Claim, Ownership};
 
@@ -41,6 +43,7 @@ pub enum Outcome {
 /// # Errors
 /// Those of [`owner::claim`]; [`exit::UNAVAILABLE`] when the owner does not take them.
 pub fn claim(place: &Place, forwards: &[ForwardSpec]) -> Result<Outcome, Exit> {
+    let mut alarm = Alarm::default();
     let attempt = || match owner::claim(&place.directory, &place.name) {
         Err(exit) => Some(Err(exit)),
         Ok(Claim::Owner(ownership)) => Some(Ok(Outcome::Owner(ownership))),
@@ -49,6 +52,7 @@ pub fn claim(place: &Place, forwards: &[ForwardSpec]) -> Result<Outcome, Exit> {
             // It starts, ends or is busy: look again.
             Err(CallError::Nobody | CallError::Busy | CallError::Gone) => None,
             Err(CallError::Refused(Refusal::Ended, _)) => None,
+            Err(CallError::Waiting { pid, restarts }) if alarm.wakes(pid, restarts) => None,
             Err(error) => Some(Err(unavailable(place, &error))),
         },
     };
@@ -97,7 +101,7 @@ pub fn await_forwards(mut owner: Owner, limit: Duration) -> Result<(), Exit> {
 /// # Errors
 /// As [`await_forwards`].
 pub fn await_started(place: &Place, limit: Duration) -> Result<(), Exit> {
-    match Owner::connect_patiently(&place.socket()) {
+    match Owner::connect_patiently(&place.socket(), true) {
         Ok(owner) => await_forwards(owner, limit),
         Err(error) => Err(unavailable(place, &error)),
     }
@@ -137,61 +141,60 @@ pub struct Order {
     pub forwards: Vec<ForwardSpec>,
 }
 
-/// Carries an order out; gives what to tell the person who gave it.
+/// Carries an order out, and says on standard output what was done.
 ///
 /// # Errors
 /// [`exit::UNAVAILABLE`] when there is no such tunnel or it does not do it, [`exit::USAGE`] when
 /// it is not clear which tunnel is meant.
-pub fn order(order: &Order) -> Result<String, Exit> {
-    let names = match &order.name {
+pub fn order(order: &Order) -> Result<(), Exit> {
+    let mut names = match &order.name {
         Some(name) => vec![name.clone()],
         None => names(&order.directory),
     };
-    let mut told = String::new();
-    let mut live = Vec::new();
-    let mut failure = None;
-    for name in names {
-        let place = Place {
-            directory: order.directory.clone(),
-            name,
+    let place = |name: &String| Place {
+        directory: order.directory.clone(),
+        name: name.clone(),
+    };
+    if order.name.is_none() && !order.all {
+        // One that does not answer is there all the same.
+        let nobody = |name: &String| Owner::open(&place(name).socket()).err();
+        names.retain(|name| !matches!(nobody(name), Some(CallError::Nobody)));
+        if names.len() > 1 {
+            let names = names.join(", ");
+            return Err(Exit::usage(format!(
+                "which tunnel: {names}: name one, or --all with stop"
+            )));
+        }
+        if names.is_empty() {
+            return Err(Exit::new(exit::UNAVAILABLE, "no tunnel is running"));
+        }
+    }
+    let mut failed = String::new();
+    for place in names.iter().map(place) {
+        let told = match tell(order, &place) {
+            // It met a fault: what comes back has not heard it.
+            Err(CallError::Gone) => tell(order, &place),
+            told => told,
         };
-        match Owner::connect_patiently(&place.socket()) {
-            Ok(owner) => live.push((place, owner)),
-            Err(CallError::Nobody) if order.name.is_none() => {}
-            // One that does not answer keeps no other from being told.
+        match told {
+            Ok(line) => commands::print(&match order.what {
+                // ssh's words, and ssh says nothing for the other two.
+                What::Check | What::Forward | What::Cancel => line,
+                What::Stop | What::Reconnect => format!("{}: {line}", place.name),
+            })?,
+            Err(CallError::Nobody) if order.all => {}
+            // One that does not do it keeps no other from being told.
             Err(error) if order.all => {
-                failure.get_or_insert(unavailable(&place, &error));
+                let separator = if failed.is_empty() { "" } else { "\n" };
+                failed.push_str(&format!("{separator}{}: {error}", place.name));
             }
             Err(error) => return Err(unavailable(&place, &error)),
         }
     }
-    if live.len() > 1 && !order.all {
-        let names: Vec<&str> = live.iter().map(|(place, _)| place.name.as_str()).collect();
-        let names = names.join(", ");
-        return Err(Exit::usage(format!(
-            "which tunnel: {names}: name one, or --all with stop"
-        )));
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Exit::new(exit::UNAVAILABLE, failed)),
     }
-    if live.is_empty() && !order.all {
-        return Err(Exit::new(exit::UNAVAILABLE, "no tunnel is running"));
-    }
-    for (place, owner) in live {
-        let line = match perform(order, owner) {
-            Ok(line) => line,
-            Err(error) if order.all => {
-                failure.get_or_insert(unavailable(&place, &error));
-                continue;
-            }
-            Err(error) => return Err(unavailable(&place, &error)),
-        };
-        match order.what {
-            // ssh's words, and ssh says nothing for the other two.
-            What::Check => told.push_str(&line),
-            What::Forward | What::Cancel => {}
-            What::Stop | What::Reconnect => told.push_str(&format!("{}: {line}", place.name)),
-        }
-    }
-    failure.map_or(Ok(told), Err)
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -200,6 +203,34 @@ fn names(directory: &Path) -> Vec<String> {
         .into_iter()
         .filter_map(stem)
         .collect()
+}
+
+/// Carries an order out at one tunnel. A process that waits after a restart by itself is woken for
+/// it, but not to be looked at, and to end it need not wake.
+fn tell(order: &Order, place: &Place) -> Result<String, CallError> {
+    let socket = place.socket();
+    let wake = !matches!(order.what, What::Check | What::Stop);
+    match Owner::connect_patiently(&socket, wake) {
+        Ok(owner) => perform(order, owner),
+        Err(CallError::Waiting { pid, .. }) if order.what == What::Stop => {
+            let it_has = client::end_waiting(&socket, pid);
+            // It took nothing with it.
+            if let Ok(Claim::Owner(left)) = owner::claim(&place.directory, &place.name) {
+                left.release();
+            }
+            ended(it_has)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn ended(it_has: bool) -> Result<String, CallError> {
+    match it_has {
+        true => Ok("ended\n".to_owned()),
+        false => Err(CallError::Failed(
+            "it was asked to end and has not yet".into(),
+        )),
+    }
 }
 
 fn perform(order: &Order, mut owner: Owner) -> Result<String, CallError> {
@@ -220,22 +251,28 @@ fn perform(order: &Order, mut owner: Owner) -> Result<String, CallError> {
         }
         What::Stop => {
             owner.order(&Request::Stop)?;
-            match owner.await_end(DRAIN * 3) {
-                true => Ok("ended\n".to_owned()),
-                false => Err(CallError::Failed(
-                    "it was asked to end and has not yet".into(),
-                )),
-            }
+            ended(owner.await_end(DRAIN * 3))
         }
     }
 }
+
+/// The forwards that a script names.
+pub enum Named {
+    /// Whatever the server.
+    Alike(Vec<ForwardSpec>),
+    /// They have tokens of the server in them.
+    ByServer(Box<ByServer>),
+}
+
+/// Replaces the tokens for one server.
+type ByServer = dyn Fn(&Destination) -> Result<Vec<ForwardSpec>, Exit>;
 
 /// What the value `off` or `stop` of a custom script asks for: its forwards are taken away
 /// wherever they are, and each connection with the last of them. The log says what was done.
 ///
 /// # Errors
-/// [`exit::UNAVAILABLE`] when an owner does not do it.
-pub fn withdraw(directory: &Path, forwards: &[ForwardSpec]) -> Result<(), Exit> {
+/// [`exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`].
+pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
     let mut found = false;
     let mut failed = None;
     for name in names(directory) {
@@ -243,30 +280,72 @@ pub fn withdraw(directory: &Path, forwards: &[ForwardSpec]) -> Result<(), Exit> 
             directory: directory.to_owned(),
             name,
         };
-        let mut owner = match Owner::connect_patiently(&place.socket()) {
-            Ok(owner) => owner,
-            Err(CallError::Nobody | CallError::Gone) => continue,
-            Err(error) => {
-                warn!("{}: {error}", place.name);
-                failed = Some(unavailable(&place, &error));
-                continue;
-            }
+        let told = match forwards {
+            Named::Alike(specs) => withdraw_from(&place, specs),
+            Named::ByServer(specs) => match server(&place) {
+                Ok(server) => specs(&server).and_then(|specs| withdraw_from(&place, &specs)),
+                Err(CallError::Nobody) => Ok(false),
+                Err(error) => Err(unavailable(&place, &error)),
+            },
         };
-        for spec in forwards {
-            match owner.order(&Request::Withdraw(spec.clone())) {
-                Ok(done) => {
-                    found = true;
-                    info!("{}: {spec}: {done}", place.name);
-                }
-                Err(CallError::Refused(Refusal::Absent, _)) => {}
-                // It ended with the last one.
-                Err(CallError::Gone) => break,
-                Err(error) => failed = Some(unavailable(&place, &error)),
+        match told {
+            Ok(any) => found |= any,
+            Err(exit) => {
+                warn!("{}", exit.line());
+                failed = Some(exit);
             }
         }
     }
-    if !found {
-        info!("nothing to take away: no tunnel has this forward");
+    match failed {
+        Some(exit) => Err(exit),
+        None => {
+            if !found {
+                info!("nothing to take away: no tunnel has this forward");
+            }
+            Ok(())
+        }
     }
-    failed.map_or(Ok(()), Err)
+}
+
+/// True if it had one of them.
+fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
+    let mut found = false;
+    for spec in forwards {
+        let ask = || {
+            let mut owner = Owner::connect_patiently(&place.socket(), true)?;
+            owner.order(&Request::Withdraw(spec.clone()))
+        };
+        let done = match ask() {
+            // It met a fault: what comes back has not heard it.
+            Err(CallError::Gone) => ask(),
+            done => done,
+        };
+        match done {
+            Ok(done) => {
+                found = true;
+                info!("{}: {spec}: {done}", place.name);
+            }
+            Err(CallError::Refused(Refusal::Absent, _)) => {}
+            // It ended with the last one, or long ago.
+            Err(CallError::Nobody) => break,
+            Err(error) => return Err(unavailable(place, &error)),
+        }
+    }
+    Ok(found)
+}
+
+/// The server that a tunnel was called for.
+fn server(place: &Place) -> Result<Destination, CallError> {
+    // Woken, if it waits.
+    drop(Owner::connect_patiently(&place.socket(), true)?);
+    let mut owner = Owner::open(&place.socket())?;
+    owner.ask_status(PATIENCE)?;
+    let Snapshot {
+        user, host, port, ..
+    } = *owner.status()?;
+    let text = match host.contains(':') {
+        true => format!("{user}@[{host}]:{port}"),
+        false => format!("{user}@{host}:{port}"),
+    };
+    Destination::parse(&text).map_err(|error| CallError::Failed(error.to_string()))
 }

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use reachback_core::config::{Config, StrictHostKeyChecking};
 use reachback_core::destination::Destination;
-use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::LogLevel;
 
 pub use flags::{help, version};
@@ -26,7 +25,7 @@ pub use options::Options;
 pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
-use crate::call::{Order, Place, What};
+use crate::call::{Named, Order, Place, What};
 use crate::exit::Exit;
 use crate::keys;
 use crate::owner;
@@ -185,11 +184,27 @@ impl Invocation {
     ///
     /// # Errors
     /// As [`parse`], about the configuration file.
-    pub fn own_forwards(&self) -> Result<(Vec<ForwardSpec>, PathBuf), Exit> {
-        let config = self.options.read_config("")?;
-        let own = self.options.config.forwards();
-        let own = local::expand_forwards(own, &config, None)?;
-        Ok((own, orders::directory(&config)))
+    pub fn own_forwards(self) -> Result<(Named, PathBuf), Exit> {
+        let options = self.options;
+        let config = options.read_config("")?;
+        let directory = orders::directory(&config);
+        let named = match local::expand_forwards(options.config.forwards(), &config, None) {
+            Ok(own) => Named::Alike(own),
+            // `off` names no server, but each tunnel has one.
+            Err(_) => Named::ByServer(Box::new(move |server| {
+                let own = options.config.forwards();
+                if own.iter().any(|spec| spec.uses_token('n')) {
+                    return Err(Exit::new(
+                        crate::exit::CONFIG,
+                        "off: %n in a forward: no tunnel keeps what its server was called; \
+                         use %h there, and end this one with reachback stop",
+                    ));
+                }
+                let config = options.read_config(&server.host)?;
+                local::expand_forwards(own, &config, Some((server, &server.host)))
+            })),
+        };
+        Ok((named, directory))
     }
 
     /// How much to log of what the invocation itself has to say, before the configuration
@@ -256,6 +271,7 @@ fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
     if settings.background && settings.config.exit_on_forward_failure() {
         settings.wait.get_or_insert(options::DEFAULT_WAIT);
     }
+    settings.wait = settings.wait.filter(|limit| !limit.is_zero());
     Ok(Command::Run(Box::new(settings)))
 }
 

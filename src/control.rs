@@ -10,7 +10,7 @@ use log::{debug, warn};
 use mio::event::Event;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
 use nix::unistd::geteuid;
 use reachback_core::control::{MAX_LINE, Refusal, Request, VERSION, Verdict};
 use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
@@ -37,8 +37,8 @@ pub trait Tunnel {
     fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
     /// Takes a forward away.
     fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
-    /// How many forwards are wanted.
-    fn forwards(&self) -> usize;
+    /// The forwards that are wanted.
+    fn forwards(&self) -> Vec<ForwardSpec>;
     /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.
     /// `limit` is when the asker goes away.
     fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress;
@@ -81,7 +81,11 @@ impl Control {
     /// [`crate::exit::OS`] when the kernel refuses to watch the socket.
     pub fn new(ownership: Ownership, registry: &Registry) -> Result<Control, Exit> {
         let failed = |error: io::Error| Exit::os("cannot watch the control socket", error);
-        let mut listener = UnixListener::from_std(ownership.listener().map_err(failed)?);
+        let listener = ownership.listener().map_err(failed)?;
+        // Once more, now that this process is the one that stays: callers learn from the kernel
+        // who it was (unix(7), SO_PEERCRED), even if it does not answer.
+        listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| failed(error.into()))?;
+        let mut listener = UnixListener::from_std(listener);
         registry
             .register(&mut listener, Token(TOKENS), Interest::READABLE)
             .map_err(failed)?;
@@ -118,6 +122,13 @@ impl Control {
 
     /// One turn; true when there is more to do at once.
     pub fn drive(&mut self, tunnel: &mut impl Tunnel, registry: &Registry, now: Instant) -> bool {
+        let served = self.serve(tunnel, registry, now);
+        let more = self.accept(registry, now);
+        // Who has come has asked already, as a rule.
+        self.serve(tunnel, registry, now) || served || more
+    }
+
+    fn serve(&mut self, tunnel: &mut impl Tunnel, registry: &Registry, now: Instant) -> bool {
         let mut more = false;
         for slot in &mut self.clients {
             if let Some(client) = slot {
@@ -133,9 +144,7 @@ impl Control {
                 }
             }
         }
-        let before = self.clients.iter().flatten().count();
-        more |= self.accept(registry, now);
-        more || self.clients.iter().flatten().count() > before
+        more
     }
 
     /// True when there may be more to take.
@@ -227,6 +236,8 @@ struct Client {
     deadline: Instant,
     /// The forwards it added.
     added: Vec<ForwardSpec>,
+    /// The forwards it waits for.
+    awaited: Vec<ForwardSpec>,
 }
 
 impl Client {
@@ -243,6 +254,7 @@ impl Client {
             waiting: false,
             deadline: now + DEADLINE,
             added: Vec::new(),
+            awaited: Vec::new(),
         }
     }
 
@@ -354,7 +366,7 @@ impl Client {
             Request::Cancel(spec) => tunnel.remove_forward(&spec, now),
             Request::Withdraw(spec) => {
                 let verdict = tunnel.remove_forward(&spec, now);
-                if matches!(verdict, Verdict::Done(_)) && tunnel.forwards() == 0 {
+                if matches!(verdict, Verdict::Done(_)) && tunnel.forwards().is_empty() {
                     tunnel.stop("the last forward was taken away", now);
                     Verdict::done("forward taken away, and the connection with it: it was the last")
                 } else {
@@ -363,6 +375,11 @@ impl Client {
             }
             Request::Wait(limit) => {
                 self.waiting = true;
+                // Those of now: one that is taken away meanwhile is not confirmed.
+                self.awaited = match self.added.as_slice() {
+                    [] => tunnel.forwards(),
+                    added => added.to_vec(),
+                };
                 self.deadline = now + limit;
                 return self.wait(tunnel, now);
             }
@@ -385,7 +402,7 @@ impl Client {
 
     fn wait(&mut self, tunnel: &impl Tunnel, now: Instant) {
         let late = now >= self.deadline;
-        let verdict = match tunnel.confirmed(&self.added, self.deadline) {
+        let verdict = match tunnel.confirmed(&self.awaited, self.deadline) {
             Progress::Confirmed => Verdict::done("forwards confirmed"),
             Progress::NotYet { why, hope } if late || !hope => {
                 Verdict::refused(Refusal::NotYet, why)

@@ -35,8 +35,11 @@ fn main() -> ExitCode {
     match perform() {
         Ok(code) => ExitCode::from(code),
         Err(exit) => {
-            // Without standard error there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "reachback: {exit}");
+            // Without standard error there is nobody to tell; who does not read it is not waited
+            // for.
+            if logging::stderr_takes(1000) {
+                let _ = writeln!(std::io::stderr(), "reachback: {exit}");
+            }
             ExitCode::from(exit.code)
         }
     }
@@ -57,7 +60,7 @@ fn perform() -> Result<u8, Exit> {
 fn execute(command: Command) -> Result<(), Exit> {
     match command {
         Command::Status(_) => Ok(()),
-        Command::Order(order) => call::order(&order).and_then(|told| commands::print(&told)),
+        Command::Order(order) => call::order(&order),
         Command::Run(settings) => run::run(*settings),
         Command::Invoke(invocation) => run::invoke(*invocation),
         Command::Pubkey { identity_files } => {

@@ -14,7 +14,10 @@ use reachback_core::destination::Destination;
 use ring::digest::{SHA256, digest};
 
 use crate::exit::{self, Exit};
-use crate::sys::file;
+use crate::sys::{file, selfdog};
+
+mod holder;
+pub use holder::{Holder, holder};
 
 /// Where root's tunnels are, and those of a user to whom an administrator gave the directory.
 const SYSTEM: &str = "/run/reachback";
@@ -173,17 +176,20 @@ pub fn claim(directory: &Path, name: &str) -> Result<Claim, Exit> {
         let (shown, reason) = (path.display(), file::reason(&error));
         Exit::new(exit::NO_PERMISSION, format!("{what}: {shown}: {reason}"))
     };
-    let lock = match lock(&lock_path) {
+    let lock = match lock(&lock_path, selfdog::take_lock()) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Claim::Taken),
         Err(error) => return Err(failed("cannot lock", &lock_path, error)),
     };
+    // What was said there does not hold for this process.
+    let _ = lock.set_len(0);
     // Whoever left this is gone: the lock says so.
     let made = match fs::remove_file(&socket_path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => listen(&socket_path),
     };
     let listener = made.map_err(|error| failed("cannot listen on", &socket_path, error))?;
+    selfdog::keep_lock(&lock);
     Ok(Claim::Owner(Ownership {
         lock: ManuallyDrop::new(lock),
         lock_path,
@@ -200,16 +206,20 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// The lock, or none when another process has it. A file that its owner removed between our
-/// opening and locking it is not the lock any more.
-fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
+/// opening and locking it is not the lock any more. `inherited` is the lock that this process
+/// had before it restarted itself, if it is still the one.
+fn lock(path: &Path, mut inherited: Option<File>) -> io::Result<Option<Flock<File>>> {
     loop {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(path)?;
+        let file = match inherited.take() {
+            Some(file) => file,
+            None => OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+                .open(path)?,
+        };
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
@@ -267,6 +277,7 @@ impl Ownership {
         let _ = fs::remove_file(&self.orders_path);
         // Last, and while it is locked: who finds the lock gone finds no socket either.
         let _ = fs::remove_file(&self.lock_path);
+        selfdog::forget_lock();
         drop(ManuallyDrop::into_inner(self.lock));
     }
 }
@@ -328,6 +339,23 @@ mod tests {
         drop(ManuallyDrop::into_inner(owner(&directory).unwrap().lock));
         assert_eq!(sockets(&directory).len(), 1);
         assert!(owner(&directory).is_some());
+    }
+
+    #[test]
+    fn who_has_the_lock_is_seen_without_taking_it() {
+        let (_scratch, directory) = scratch();
+        let socket = socket(&directory, "u@h:22");
+        assert_eq!(holder(&socket), Holder::Nobody);
+        let first = owner(&directory).unwrap();
+        assert_eq!(holder(&socket), Holder::Busy);
+        let waits = |pid: u32| fs::write(&first.lock_path, format!("{pid} 3")).unwrap();
+        let pid = std::process::id();
+        waits(pid);
+        assert_eq!(holder(&socket), Holder::Waiting { pid, restarts: 3 });
+        drop(ManuallyDrop::into_inner(first.lock));
+        assert_eq!(holder(&socket), Holder::Nobody);
+        let _second = owner(&directory).unwrap();
+        assert_eq!(holder(&socket), Holder::Busy, "what was said is gone");
     }
 
     #[test]

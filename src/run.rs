@@ -18,7 +18,7 @@ use crate::owner::Ownership;
 use crate::plan::{Plan, plan};
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side};
-use crate::sys::selfdog::{self, Restart};
+use crate::sys::selfdog::{self, Restart, Wake};
 use crate::tunnel::Tunnel;
 
 /// Keeps a tunnel up until it is asked to end.
@@ -43,9 +43,13 @@ pub fn resume(restart: &Restart) -> Result<(), Exit> {
     let (count, reason) = (restart.count, &restart.reason);
     let plural = if count == 1 { "" } else { "s" };
     warn!("restarted after: {reason} ({count} restart{plural})");
-    if !selfdog::hold(restart.delay) {
-        info!("ended");
-        return Ok(());
+    match selfdog::hold(restart) {
+        Wake::Due => {}
+        Wake::Called => info!("asked for: going on at once"),
+        Wake::Ended => {
+            info!("ended");
+            return Ok(());
+        }
     }
     selfdog::prepare(Some(restart));
     // A fault on the way up is one more in the row.
@@ -177,8 +181,7 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
         None
     };
     logging::init(target, level);
-    let orders = ownership.orders(resumed);
-    match app(settings, keys, known, ownership, &orders) {
+    match app(settings, keys, known, ownership, resumed) {
         Ok(app) => {
             if let Some(announcement) = announcement {
                 announcement.ready();
@@ -205,8 +208,9 @@ fn app(
     keys: Vec<reachback_ssh::userkey::UserKey>,
     known: HostKeys,
     ownership: Ownership,
-    orders: &str,
+    resumed: bool,
 ) -> Result<App, Exit> {
+    let orders = ownership.orders(resumed);
     let now = clock::now();
     // Jitter is no secret, and the caller must not wait for the kernel's pool at boot: std's own
     // seed does not block.
@@ -214,6 +218,8 @@ fn app(
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
     let plan = plan(&settings, keys, known);
     let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);
-    tunnel.restore_orders(orders, now);
+    if resumed {
+        tunnel.go_on(&orders, selfdog::since(), now);
+    }
     App::new(tunnel, ownership, Box::new(reread))
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Registry, Token};
@@ -18,6 +19,7 @@ use crate::logging::escaped;
 use crate::plan::Settings;
 use crate::record::Record;
 use crate::relay::Relays;
+use crate::sys::clock;
 use crate::trust::Trust;
 use crate::verify::Checks;
 
@@ -26,6 +28,9 @@ mod events;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
 const READS_PER_TURN: usize = 4;
+/// No further read in a turn that took this long, so that a server which pours in small packets
+/// keeps nobody else waiting.
+const READING: Duration = Duration::from_millis(4);
 /// `SSH_DISCONNECT_BY_APPLICATION` (RFC 4250 section 4.2.2).
 const BY_APPLICATION: u32 = 11;
 
@@ -176,6 +181,9 @@ impl Session {
                 break;
             }
             self.handle_events(turn)?;
+            if clock::now().since(now) >= READING {
+                break;
+            }
         }
         // Only now, as with the watchdog: what lay in the socket is heard before it is judged.
         let due = self.client.handle_timeout(now.0);

@@ -7,14 +7,14 @@ mod target;
 mod tests;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use reachback_core::control::{Link, Snapshot};
 use reachback_core::forwards::ForwardState;
 
 use crate::commands;
-use crate::control::client::{CallError, Owner};
+use crate::control::client::{self, CallError, Owner, PATIENCE};
 use crate::exit::{self, Exit};
 use crate::owner;
 
@@ -48,25 +48,38 @@ struct Tunnel {
     targets: Vec<target::Answer>,
 }
 
-/// Shows the status, and gives the exit status that goes with it.
+/// A tunnel whose process did not say how it is.
+struct Unanswered {
+    /// `user@host:port`, or the shortened name of its files.
+    name: String,
+    /// For how long it was asked.
+    waited: Duration,
+    why: CallError,
+}
+
+/// What a look showed, each in the order of the tunnels' names.
+#[derive(Default)]
+struct Found {
+    tunnels: Vec<Tunnel>,
+    unanswered: Vec<Unanswered>,
+}
+
+/// Shows the status, and gives the exit status that goes with it: [`exit::UNAVAILABLE`] when an
+/// owner does not answer.
 ///
 /// # Errors
-/// [`exit::UNAVAILABLE`] when an owner does not answer, [`exit::OS`] when standard output takes
-/// nothing.
+/// [`exit::OS`] when standard output takes nothing.
 pub fn run(view: &View) -> Result<u8, Exit> {
     let terminal = std::io::stdout().is_terminal();
     loop {
-        let tunnels = look(view)?;
+        let found = look(view);
         let text = match (view.json, &view.destination) {
-            (true, _) => json::document(&tunnels),
-            (false, destination) if tunnels.is_empty() => match destination {
-                Some((_, name)) => format!("{name}: no tunnel is running\n"),
-                None => "no tunnel is running\n".to_owned(),
+            (true, _) => json::document(&found),
+            (false, destination) => match (found.pages(), destination) {
+                (pages, _) if !pages.is_empty() => pages.join("\n"),
+                (_, Some((_, name))) => format!("{name}: no tunnel is running\n"),
+                (_, None) => "no tunnel is running\n".to_owned(),
             },
-            (false, _) => {
-                let pages: Vec<String> = tunnels.iter().map(page::page).collect();
-                pages.join("\n")
-            }
         };
         if view.watch && terminal && !view.json {
             // ECMA-48: cursor home, erase to the end of the display.
@@ -75,37 +88,109 @@ pub fn run(view: &View) -> Result<u8, Exit> {
             commands::print(&text)?;
         }
         if !view.watch {
-            return Ok(tunnels.iter().map(Tunnel::code).max().unwrap_or(DOWN));
+            return Ok(found.code());
         }
         let _ = std::io::stdout().flush();
         std::thread::sleep(REFRESH);
     }
 }
 
-fn look(view: &View) -> Result<Vec<Tunnel>, Exit> {
+/// Asks every owner at once, so that one which does not answer costs no other its place, and
+/// waits [`PATIENCE`] in all.
+fn look(view: &View) -> Found {
     let sockets = match &view.destination {
         Some((name, _)) => vec![owner::socket(&view.directory, name)],
         None => owner::sockets(&view.directory),
     };
-    let mut tunnels = Vec::new();
-    for socket in sockets {
-        match ask(&socket) {
-            Ok(snapshot) => tunnels.push(Tunnel::new(snapshot)),
-            Err(CallError::Nobody | CallError::Gone) => {}
-            Err(error) => {
-                let shown = socket.display();
-                return Err(Exit::new(
-                    exit::UNAVAILABLE,
-                    format!("no status: {shown}: {error}"),
-                ));
+    let mut asked: Vec<Asked> = sockets.into_iter().map(Asked::new).collect();
+    let start = Instant::now();
+    loop {
+        let waited = start.elapsed();
+        asked.iter_mut().for_each(|one| one.advance(waited));
+        if asked.iter().all(|one| one.outcome.is_some()) {
+            break;
+        }
+        client::await_any(asked.iter().filter_map(|one| one.owner.as_ref()));
+    }
+    let mut found = Found::default();
+    for one in asked {
+        match one.outcome {
+            Some((Ok(snapshot), _)) => found.tunnels.push(Tunnel::new(snapshot)),
+            Some((Err(CallError::Nobody | CallError::Gone), _)) | None => {}
+            Some((Err(why), waited)) => {
+                let name = one.socket.file_stem().unwrap_or_default();
+                let name = name.to_string_lossy().into_owned();
+                found.unanswered.push(Unanswered { name, waited, why });
             }
         }
     }
-    Ok(tunnels)
+    found
 }
 
-fn ask(socket: &Path) -> Result<Box<Snapshot>, CallError> {
-    Owner::connect_patiently(socket)?.status()
+/// One owner that is being asked.
+struct Asked {
+    socket: PathBuf,
+    /// The connection while it is waited for.
+    owner: Option<Owner>,
+    /// With how long it took.
+    outcome: Option<(Result<Box<Snapshot>, CallError>, Duration)>,
+}
+
+impl Asked {
+    fn new(socket: PathBuf) -> Asked {
+        Asked {
+            socket,
+            owner: None,
+            outcome: None,
+        }
+    }
+
+    /// Goes on as far as it goes without waiting.
+    fn advance(&mut self, waited: Duration) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let left = PATIENCE.saturating_sub(waited);
+        let outcome = match self.owner.take() {
+            None => match Owner::open(&self.socket) {
+                Ok(mut owner) => {
+                    let asked = owner.ask_status(left);
+                    self.owner = Some(owner);
+                    asked.err().map(Err)
+                }
+                Err(error) => Some(Err(error)),
+            },
+            Some(mut owner) if owner.has_answered() => Some(owner.status()),
+            Some(owner) if left.is_zero() => Some(Err(CallError::Silent(owner.pid))),
+            waiting => {
+                self.owner = waiting;
+                None
+            }
+        };
+        self.outcome = match outcome {
+            // It starts, or serves as many as it can: it is asked again.
+            Some(Err(CallError::Busy)) if !left.is_zero() => None,
+            outcome => outcome.map(|outcome| (outcome, waited)),
+        };
+    }
+}
+
+impl Found {
+    fn pages(&self) -> Vec<String> {
+        let tunnels = self.tunnels.iter().map(page::page);
+        let unanswered = self.unanswered.iter().map(page::unanswered);
+        tunnels.chain(unanswered).collect()
+    }
+
+    fn code(&self) -> u8 {
+        let unanswered = self.unanswered.iter().map(|one| match one.why {
+            // That is an answer, if not in its own words.
+            CallError::Waiting { .. } => DOWN,
+            _ => exit::UNAVAILABLE,
+        });
+        let codes = self.tunnels.iter().map(Tunnel::code).chain(unanswered);
+        codes.max().unwrap_or(DOWN)
+    }
 }
 
 impl Tunnel {

@@ -20,6 +20,7 @@ use crate::net::remember::Remembered;
 use crate::plan::{Plan, Server, Settings};
 use crate::record::Record;
 use crate::session::{Session, Turn};
+use crate::sys::selfdog;
 use crate::trust::Trust;
 
 mod attempt;
@@ -128,8 +129,9 @@ impl Tunnel {
         self.watchdog.exit_reason()
     }
 
-    /// The caller wants the tunnel to end, with manners.
+    /// The caller wants the tunnel to end, with manners. A fault on the way ends it as well.
     pub fn stop(&mut self, now: Instant) {
+        selfdog::disarm();
         self.watchdog.handle(now, Happening::Stop);
     }
 

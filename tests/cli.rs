@@ -6,6 +6,7 @@ mod support;
 use support::client::{Call, command};
 use support::keys::{self, Format, Key, Kind};
 use support::process::Process;
+use support::rig::Site;
 use support::targets::{self, Target};
 use support::{Scene, free_port, patience, skip, sshd, text, user};
 
@@ -31,24 +32,12 @@ fn version_and_help_are_printed_on_stdout() {
     }
 }
 
-/// Ports of the server, of the forward on it, and of the target.
-struct Ports {
-    server: u16,
-    port: u16,
-    target: u16,
-}
-
-/// Runs the words against a real server and expects a page through the tunnel.
-fn assert_works(words: impl Fn(&Scene, &Key, Ports) -> Vec<String>) {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+/// Runs the words against a real server and expects a page through the tunnel. The ports that they
+/// are made of are those of the server, of the forward on it, and of the target.
+fn assert_works(words: impl Fn(&Scene, &Key, [u16; 3]) -> Vec<String>) {
+    let Site { scene, key, server } = Site::up();
     let (target, port) = (Target::http("page"), free_port());
-    let ports = Ports {
-        server: server.port,
-        port,
-        target: target.address.port(),
-    };
+    let ports = [server.port, port, target.address.port()];
     let words = words(&scene, &key, ports);
     let process = Process::start(command(&scene).args(&words));
     process.stderr.wait_for(
@@ -64,113 +53,73 @@ fn words(line: &str) -> Vec<String> {
 
 #[test]
 fn options_may_follow_the_destination_as_the_old_scripts_wrote_them() {
-    assert_works(
-        |_,
-         key,
-         Ports {
-             server,
-             port,
-             target,
-         }| {
-            words(&format!(
-                "{}@127.0.0.1:{server} -R {port}:localhost:{target} -y -N -i {}",
-                user(),
-                key.file()
-            ))
-        },
-    );
+    assert_works(|_, key, [server, port, target]| {
+        words(&format!(
+            "{}@127.0.0.1:{server} -R {port}:localhost:{target} -y -N -i {}",
+            user(),
+            key.file()
+        ))
+    });
 }
 
 #[test]
 fn flags_may_be_clustered_and_values_attached() {
-    assert_works(
-        |_,
-         key,
-         Ports {
-             server,
-             port,
-             target,
-         }| {
-            words(&format!(
-                "-yNnT -p{server} -i{} -R{port}:127.0.0.1:{target} -- {}@127.0.0.1",
-                key.file(),
-                user()
-            ))
-        },
-    );
+    assert_works(|_, key, [server, port, target]| {
+        words(&format!(
+            "-yNnT -p{server} -i{} -R{port}:127.0.0.1:{target} -- {}@127.0.0.1",
+            key.file(),
+            user()
+        ))
+    });
 }
 
 #[test]
 fn options_take_ssh_config_keywords_in_either_spelling_and_any_case() {
-    assert_works(
-        |scene,
-         key,
-         Ports {
-             server,
-             port,
-             target,
-         }| {
-            let mut words = words(&format!("-o Port={server} -o user={}", user()));
-            for option in [
-                format!("IdentityFile {}", key.file()),
-                format!("RemoteForward {port} 127.0.0.1:{target}"),
-                "stricthostkeychecking=accept-new".to_owned(),
-                format!("UserKnownHostsFile={}", text(&scene.path("known"))),
-                "ServerAliveInterval=30".to_owned(),
-                "AddressFamily inet".to_owned(),
-            ] {
-                words.extend(["-o".to_owned(), option]);
-            }
-            words.push("127.0.0.1".to_owned());
-            words
-        },
-    );
+    assert_works(|scene, key, [server, port, target]| {
+        let mut words = words(&format!("-o Port={server} -o user={}", user()));
+        for option in [
+            format!("IdentityFile {}", key.file()),
+            format!("RemoteForward {port} 127.0.0.1:{target}"),
+            "stricthostkeychecking=accept-new".to_owned(),
+            format!("UserKnownHostsFile={}", text(&scene.path("known"))),
+            "ServerAliveInterval=30".to_owned(),
+            "AddressFamily inet".to_owned(),
+        ] {
+            words.extend(["-o".to_owned(), option]);
+        }
+        words.push("127.0.0.1".to_owned());
+        words
+    });
 }
 
 #[test]
 fn a_configuration_file_gives_everything_but_the_destination() {
-    assert_works(
-        |scene,
-         key,
-         Ports {
-             server,
-             port,
-             target,
-         }| {
-            let config = format!(
-                "# a comment\nPort {server}\nUser = {}\nIdentityFile \"{}\"\n\
+    assert_works(|scene, key, [server, port, target]| {
+        let config = format!(
+            "# a comment\nPort {server}\nUser = {}\nIdentityFile \"{}\"\n\
              RemoteForward {port} 127.0.0.1:{target}\nStrictHostKeyChecking accept-new\n",
-                user(),
-                key.file()
-            );
-            let file = scene.file("tunnel.conf", config);
-            words(&format!("-F {} 127.0.0.1", text(&file)))
-        },
-    );
+            user(),
+            key.file()
+        );
+        let file = scene.file("tunnel.conf", config);
+        words(&format!("-F {} 127.0.0.1", text(&file)))
+    });
 }
 
 #[test]
 fn the_command_line_wins_over_the_configuration_file() {
-    assert_works(
-        |scene,
-         key,
-         Ports {
-             server,
-             port,
-             target,
-         }| {
-            let file = scene.file(
-                "tunnel.conf",
-                "Port 1\nUser nobody\nStrictHostKeyChecking yes\n",
-            );
-            words(&format!(
-                "-F {} -y -p {server} -i {} -R {port}:127.0.0.1:{target} {}@127.0.0.1",
-                text(&file),
-                key.file(),
-                user()
-            ))
-        },
-    );
+    assert_works(|scene, key, [server, port, target]| {
+        let file = scene.file(
+            "tunnel.conf",
+            "Port 1\nUser nobody\nStrictHostKeyChecking yes\n",
+        );
+        words(&format!(
+            "-F {} -y -p {server} -i {} -R {port}:127.0.0.1:{target} {}@127.0.0.1",
+            text(&file),
+            key.file(),
+            user()
+        ))
+    });
 }
 
 #[test]
@@ -197,9 +146,7 @@ fn the_key_of_dbclient_is_the_default_identity() {
 
 #[test]
 fn sixteen_forwards_are_all_served() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let target = Target::http("one of sixteen");
     let ports: Vec<u16> = (0..16).map(|_| free_port()).collect();
     let mut call = Call::trusting(&scene, &key);

@@ -210,6 +210,57 @@ fn boot_starts_each_block_that_wants_it_and_one_that_fails_keeps_no_other() {
 }
 
 #[test]
+fn boot_waits_for_no_network_and_says_so_where_it_was_to_wait() {
+    if !on_host() {
+        return skip("the runner cannot start the program again");
+    }
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    // Nobody listens there.
+    let away = |name: &str| {
+        format!(
+            "Host {name}\n  Hostname 127.0.0.1\n  Port {}\n  User op\n  IdentityFile {}\n  \
+             RemoteForward 1 h:1\n  StartAtBoot yes\n  ExitOnForwardFailure yes\n",
+            free_port(),
+            key.file()
+        )
+    };
+    let config = text(&scene.file("config", away("first") + &away("second")));
+    let ended = run(&scene, &format!("boot -F {config}"));
+    assert_eq!((ended.code, ended.stderr.len()), (0, 0), "{ended:?}");
+    assert_eq!(scene.program_processes().len(), 2);
+    let waited = run(&scene, &format!("boot --wait=1 -F {config}"));
+    assert_eq!(waited.code, 75, "{waited:?}");
+    let said: Vec<&String> = waited
+        .stderr
+        .iter()
+        .filter(|line| line.starts_with("reachback: boot: "))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "reachback: boot: first: started, not confirmed",
+            "reachback: boot: second: started, not confirmed",
+            "reachback: boot: 2 of 2 not confirmed",
+        ]
+    );
+    assert_eq!(scene.program_processes().len(), 2);
+}
+
+#[test]
+fn boot_lists_the_names_that_it_would_start() {
+    let scene = Scene::new();
+    let config =
+        "Host one two\n  StartAtBoot yes\nHost three\n  User op\nHost four\n  StartAtBoot yes\n";
+    let config = text(&scene.file("config", config));
+    let listed = run(&scene, &format!("boot --list -F {config}"));
+    assert_eq!((listed.code, listed.stderr.len()), (0, 0), "{listed:?}");
+    assert_eq!(listed.stdout, ["one", "two", "four"]);
+    assert!(scene.program_processes().is_empty());
+    assert_eq!(run(&scene, "check --list").code, 64);
+}
+
+#[test]
 fn boot_without_a_block_that_wants_it_starts_nothing_and_is_no_failure() {
     let scene = Scene::new();
     let config = text(&scene.file("config", "Host hub\n  User op\n"));

@@ -12,55 +12,9 @@ use std::time::{Duration, Instant};
 
 use support::client::Call;
 use support::process::{open_files, status_field};
-use support::rig::{Rig, Setup};
-use support::targets::{self, Target, dial, pattern_digest, receive, send_pattern};
-use support::{Scene, bound, free_port, keys, on_host, patience, user, wait_until};
-
-/// A second forward set: several targets behind one tunnel.
-struct Several {
-    client: support::client::Reachback,
-    sshd: support::sshd::Sshd,
-    ports: Vec<u16>,
-    _scene: Scene,
-}
-
-fn several(targets: &[&Target], server: &[&str], options: &[&str]) -> Several {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", keys::Kind::Ed25519);
-    let mut builder = support::sshd::builder(&scene).authorize(&key);
-    for line in server {
-        builder = builder.config(line);
-    }
-    let sshd = builder.start();
-    let mut call = Call::trusting(&scene, &key);
-    for option in options {
-        call = call.option(option);
-    }
-    let ports: Vec<u16> = targets.iter().map(|_| free_port()).collect();
-    for (port, target) in ports.iter().zip(targets) {
-        call = call.forward(*port, target.address);
-    }
-    let client = call.start(user(), sshd.port);
-    for port in &ports {
-        client.wait_up(*port);
-    }
-    Several {
-        client,
-        sshd,
-        ports,
-        _scene: scene,
-    }
-}
-
-/// Fills a channel whose target never reads, until nothing more is taken.
-fn fill(port: u16) -> std::net::TcpStream {
-    let mut stream = dial(port);
-    stream
-        .set_write_timeout(Some(Duration::from_millis(500)))
-        .unwrap();
-    while stream.write(&[0; 65536]).is_ok() {}
-    stream
-}
+use support::rig::{Rig, Setup, Site};
+use support::targets::{self, Target, dial, fill, pattern_digest, receive, send_pattern};
+use support::{bound, free_port, on_host, patience, user, wait_until};
 
 #[test]
 fn large_transfers_survive_rekeying_while_another_target_is_stuck_and_a_third_is_served() {
@@ -68,21 +22,21 @@ fn large_transfers_survive_rekeying_while_another_target_is_stuck_and_a_third_is
     let limit = if on_host() { "16M" } else { "1M" };
     let (source, digest) = (Target::source(size), Target::digest());
     let (stuck, small) = (Target::stuck(), Target::http("small"));
-    let rig = several(
+    let site = Site::with(&[&format!("RekeyLimit {limit}")]);
+    let (client, ports) = site.serve(
         &[&source, &digest, &stuck, &small],
-        &[&format!("RekeyLimit {limit}")],
         &[&format!("RekeyLimit={limit}")],
     );
-    let _held = fill(rig.ports[2]);
+    let _held = fill(ports[2]);
 
     let (done, finished) = mpsc::channel();
-    let (from, sent) = (rig.ports[0], done.clone());
+    let (from, sent) = (ports[0], done.clone());
     let download = thread::spawn(move || {
         let got = receive(&mut dial(from));
         sent.send(()).unwrap();
         got
     });
-    let to = rig.ports[1];
+    let to = ports[1];
     let upload = thread::spawn(move || {
         let mut stream = dial(to);
         send_pattern(&mut stream, size).unwrap();
@@ -100,7 +54,7 @@ fn large_transfers_survive_rekeying_while_another_target_is_stuck_and_a_third_is
     while running > 0 {
         assert!(begin.elapsed() < patience() * 6, "transfers did not finish");
         let start = Instant::now();
-        assert_eq!(targets::fetch(rig.ports[3]), "small");
+        assert_eq!(targets::fetch(ports[3]), "small");
         slowest = slowest.max(start.elapsed());
         requests += 1;
         if finished.recv_timeout(Duration::from_millis(10)).is_ok() {
@@ -119,19 +73,19 @@ fn large_transfers_survive_rekeying_while_another_target_is_stuck_and_a_third_is
         slowest < limit,
         "a small request took {slowest:?} ({requests} made)"
     );
-    let exchanges = rig.sshd.log.count("SSH2_MSG_NEWKEYS received");
+    let exchanges = site.server.log.count("SSH2_MSG_NEWKEYS received");
     assert!(
         exchanges >= 4,
         "only {exchanges} key exchanges: the limit had no effect"
     );
     assert!(
-        rig.sshd.log.count("Accepted publickey") == 1,
+        site.server.log.count("Accepted publickey") == 1,
         "the connection did not last"
     );
     assert!(
-        !rig.client.log().contains("connection lost"),
+        !client.log().contains("connection lost"),
         "{:#?}",
-        rig.client.log().all()
+        client.log().all()
     );
 }
 
@@ -217,8 +171,9 @@ fn a_target_that_resets_ends_its_channel_only() {
         let _ = stream.read(&mut [0]);
     });
     let healthy = Target::http("healthy");
-    let rig = several(&[&resetting, &healthy], &[], &[]);
-    let mut stream = dial(rig.ports[0]);
+    let site = Site::up();
+    let (_client, ports) = site.serve(&[&resetting, &healthy], &[]);
+    let mut stream = dial(ports[0]);
     stream.write_all(&[1; 10_000]).unwrap();
     let _ = stream.shutdown(Shutdown::Write);
     let mut rest = Vec::new();
@@ -226,7 +181,7 @@ fn a_target_that_resets_ends_its_channel_only() {
     let start = Instant::now();
     let _ = stream.read_to_end(&mut rest);
     assert!(start.elapsed() < patience() / 2, "the channel stayed open");
-    assert_eq!(targets::fetch(rig.ports[1]), "healthy");
+    assert_eq!(targets::fetch(ports[1]), "healthy");
 }
 
 #[test]
@@ -248,9 +203,11 @@ fn many_channels_at_once_each_carry_their_own_bytes() {
 
 #[test]
 fn a_dead_target_is_a_proper_channel_open_failure_for_the_server() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", keys::Kind::Ed25519);
-    let sshd = support::sshd::builder(&scene).authorize(&key).start();
+    let Site {
+        scene,
+        key,
+        server: sshd,
+    } = Site::up();
     let (port, nobody) = (free_port(), free_port());
     let mut client = Call::trusting(&scene, &key)
         .forward(port, ([127, 0, 0, 1], nobody).into())

@@ -3,7 +3,11 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use support::client::{Reachback, command};
 use support::keys::{self, Key, Kind};
@@ -47,19 +51,38 @@ impl Pair {
     fn start(&self) -> Reachback {
         let mut command = command(&self.scene);
         command
-            .args(["-N", "-y", "-i", &self.key.file(), "-R"])
-            .arg(format!(
-                "{}:127.0.0.1:{}",
-                self.port,
-                self.target.address.port()
-            ))
-            .arg("-o")
-            .arg(format!("Fallback 127.0.0.1:{}", self.second.port))
+            .args(["-N", "-y", "-i", &self.key.file(), "-F"])
+            .arg(self.configure(&self.everything()))
             .arg(format!("{}@127.0.0.1:{}", user(), self.first.port))
             .env("REACHBACK_TEST_HOMEWARD_MS", "1000");
         Reachback {
             process: Process::start(&mut command),
         }
+    }
+
+    /// Writes the configuration file; gives its path.
+    fn configure(&self, lines: &str) -> PathBuf {
+        self.scene.file("config", lines)
+    }
+
+    /// The forward and the fallback, as the configuration names them.
+    fn everything(&self) -> String {
+        let fallback = format!("Fallback 127.0.0.1:{}\n", self.second.port);
+        self.forward(self.port) + &fallback
+    }
+
+    /// The line of a forward of this port.
+    fn forward(&self, port: u16) -> String {
+        format!("RemoteForward {port} {}\n", self.target.address)
+    }
+
+    /// Has another configuration read; gives the log's mark before that.
+    fn reload(&self, client: &Reachback, lines: &str) -> usize {
+        self.configure(lines);
+        let mark = client.log().mark();
+        kill(Pid::from_raw(client.process.pid()), Signal::SIGHUP).unwrap();
+        client.wait_after(mark, "configuration read again");
+        mark
     }
 
     /// The end of a forward's line for a server.
@@ -150,4 +173,49 @@ fn a_tunnel_in_use_is_not_left_for_the_first_server() {
     drop(held);
     client.wait_after(mark, "*leaving the fallback");
     client.wait_after(mark, "tunnel up: *");
+}
+
+#[test]
+fn a_configuration_read_at_the_fallback_changes_neither_the_server_nor_what_the_log_calls_it() {
+    let mut pair = Pair::prepare(false);
+    pair.second.start();
+    let client = pair.start();
+    pair.wait_up_at(&client, 0, &pair.second);
+    let added = free_port();
+    let mark = pair.reload(&client, &(pair.everything() + &pair.forward(added)));
+    let place = Pair::at(&pair.second);
+    client.wait_after(
+        mark,
+        &format!("forward confirmed: server port {added} *{place}"),
+    );
+    assert_eq!(targets::fetch(added), "found");
+    let mark = pair.reload(&client, &pair.everything());
+    client.wait_after(mark, &format!("forward cancelled: {added}:*{place}"));
+    assert_eq!(targets::fetch(pair.port), "found");
+    let logins = pair.second.log.count("Accepted publickey for ");
+    assert_eq!(logins, 1, "the connection was kept");
+    if !on_host() {
+        return;
+    }
+    // Its place in the list is kept as well: there is still a way back to the first.
+    pair.first.start();
+    pair.wait_up_at(&client, mark, &pair.first);
+    client.wait_after(mark, "going back to *");
+}
+
+#[test]
+fn a_fallback_that_leaves_the_configuration_is_left_for_the_first_server() {
+    let mut pair = Pair::prepare(false);
+    pair.second.start();
+    let client = pair.start();
+    pair.wait_up_at(&client, 0, &pair.second);
+    pair.first.start();
+    let mark = pair.reload(&client, &pair.forward(pair.port));
+    client.wait_after(
+        mark,
+        "the configuration has changed in Port, User or Fallback; renewing the connection",
+    );
+    let up = format!("tunnel up: {}@127.0.0.1 port {}", user(), pair.first.port);
+    client.wait_after(mark, &up);
+    assert_eq!(targets::fetch(pair.port), "found");
 }

@@ -6,9 +6,9 @@ mod support;
 use std::net::TcpListener;
 
 use support::client::Call;
-use support::keys::{self, Kind};
+use support::rig::Site;
 use support::targets::{self, Target};
-use support::{Scene, free_port, patience, sshd, user};
+use support::{free_port, patience, user};
 
 /// Takes a port on both of localhost's addresses, as another session's listener would.
 fn hold(port: u16) -> (TcpListener, Option<TcpListener>) {
@@ -18,9 +18,7 @@ fn hold(port: u16) -> (TcpListener, Option<TcpListener>) {
 
 #[test]
 fn port_0_is_a_port_that_the_server_chooses_and_the_log_names() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let (first, second) = (Target::http("first"), Target::http("second"));
     let client = Call::trusting(&scene, &key)
         .forward(0, first.address)
@@ -42,9 +40,7 @@ fn port_0_is_a_port_that_the_server_chooses_and_the_log_names() {
 
 #[test]
 fn a_refused_forward_is_tried_again_on_the_same_connection_while_the_other_serves() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let (free, taken) = (Target::http("free"), Target::http("taken"));
     let ports = [free_port(), free_port()];
     let holder = hold(ports[1]);
@@ -67,9 +63,7 @@ fn a_refused_forward_is_tried_again_on_the_same_connection_while_the_other_serve
 
 #[test]
 fn exit_on_forward_failure_ends_with_69_and_takes_the_other_listener_back() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let target = Target::http("never");
     let ports = [free_port(), free_port()];
     let _holder = hold(ports[1]);

@@ -7,7 +7,7 @@ mod support;
 use support::client::Call;
 use support::keys::{self, Format, Kind};
 use support::peers::{Dropbear, Thrussh};
-use support::rig::Setup;
+use support::rig::{Setup, Site};
 use support::targets::{self, Target};
 use support::{Scene, free_port, patience, skip};
 
@@ -204,9 +204,7 @@ fn a_login_banner_reaches_the_log_without_its_control_characters() {
 
 #[test]
 fn a_port_that_the_server_chose_is_told_and_works() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = support::sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let target = Target::http("chosen");
     let client = Call::trusting(&scene, &key)
         .forward(0, target.address)

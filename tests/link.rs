@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::net::UdpSocket;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::{Call, Reachback};
 use support::keys::{self, Key, Kind};
+use support::names::NameServer;
 use support::netns::{FAR, NEAR, Net, OWN, ROUTER, SERVER};
 use support::sshd::{self, Sshd};
 use support::targets::{self, Target};
@@ -287,46 +285,6 @@ fn a_modem_that_is_not_there_yet_is_waited_for_and_then_used() {
     assert!(world.sshd.log.contains("Connection from 10.78.0.2 "));
 }
 
-/// A name server that knows one name, until it falls silent.
-struct NameServer {
-    answers: Arc<AtomicBool>,
-}
-
-impl NameServer {
-    /// To be called where it is to be; answers every question for an A record.
-    fn start(address: [u8; 4]) -> NameServer {
-        let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-        let answers = Arc::new(AtomicBool::new(true));
-        let answering = answers.clone();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 512];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                if answering.load(Ordering::Relaxed) {
-                    let _ = socket.send_to(&answer(&buffer[..length], address), from);
-                }
-            }
-        });
-        NameServer { answers }
-    }
-
-    fn fall_silent(&self) {
-        self.answers.store(false, Ordering::Relaxed);
-    }
-}
-
-/// RFC 1035, 4.1: the header and the question again, and for type A one record.
-fn answer(question: &[u8], address: [u8; 4]) -> Vec<u8> {
-    let is_a = question[question.len() - 4..] == [0, 1, 0, 1];
-    let mut answer = question.to_vec();
-    answer[2..4].copy_from_slice(&[0x81, 0x80]);
-    answer[7] = u8::from(is_a);
-    if is_a {
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(address);
-    }
-    answer
-}
-
 #[test]
 fn when_the_name_servers_are_silent_the_last_address_is_used_even_after_a_restart() {
     let Some(world) = World::new() else {
@@ -335,7 +293,7 @@ fn when_the_name_servers_are_silent_the_last_address_is_used_even_after_a_restar
     let controller = &world.net.controller;
     controller.etc("resolv.conf", "nameserver 127.0.0.1\n");
     controller.etc("hosts", "127.0.0.1 localhost\n");
-    let names = controller.inside(|| NameServer::start([10, 88, 0, 1]));
+    let names = controller.inside(|| NameServer::start(SERVER));
     let state = world.scene.path("state");
     let option = format!("StateFile={}", state.display());
     let told = "name resolution failed (*); using the last address that worked";
@@ -349,7 +307,7 @@ fn when_the_name_servers_are_silent_the_last_address_is_used_even_after_a_restar
     );
     assert!(!client.log().contains(told));
 
-    names.fall_silent();
+    names.answer(false);
     let mark = client.log().mark();
     world.sshd.kill_sessions();
     client.wait_after(mark, told);

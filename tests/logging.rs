@@ -1,16 +1,20 @@
 //! The log in the background: RFC 3164 to the syslog socket, and a syslogd
-//! that is missing, stuck or restarted never stops the tunnel.
+//! that is missing, stuck or restarted never stops the tunnel. In the
+//! foreground: standard error, and who does not read that does not stop it either.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::net::TcpStream;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::process::Command;
 
-use support::client::Call;
-use support::keys::{self, Key, Kind};
-use support::process::is_alive;
-use support::sshd::{self, Sshd};
+use support::client::{Call, command};
+use support::keys::Key;
+use support::process::{Lines, Process, is_alive};
+use support::rig::Site;
+use support::sshd::Sshd;
 use support::syslog::{self, Syslog, parse};
 use support::targets::{self, Target};
 use support::{Scene, free_port, patience, user, wait_until};
@@ -24,11 +28,9 @@ struct Place {
 }
 
 fn place() -> Place {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let sshd = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     Place {
-        sshd,
+        sshd: server,
         target: Target::http("served"),
         port: free_port(),
         key,
@@ -199,4 +201,89 @@ fn sigterm_ends_the_background_process_and_its_tunnel() {
     wait_until("the listener is gone", patience(), || {
         TcpStream::connect(("127.0.0.1", place.port)).is_err()
     });
+}
+
+/// Bytes that the pipe of [`full_pipe`] holds: whole pages, whatever size they have.
+const PIPE: usize = 128 * 1024;
+
+/// A pipe that is full.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let size = fcntl(writer.as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE as i32)).unwrap();
+    assert_eq!(size as usize, PIPE);
+    writer.write_all(&[b'.'; PIPE]).unwrap();
+    (reader, writer)
+}
+
+impl Place {
+    /// A call for a tunnel in the foreground.
+    fn foreground(&self) -> Command {
+        let mut command = command(&self.scene);
+        let target = self.target.address.port();
+        command
+            .args(["-N", "-y", "-i", &self.key.file(), "-o", "LogLevel=DEBUG"])
+            .args(["-R", &format!("{}:127.0.0.1:{target}", self.port)])
+            .arg(format!("{}@127.0.0.1:{}", user(), self.sshd.port));
+        command
+    }
+}
+
+#[test]
+fn a_standard_error_that_is_full_does_not_stop_the_tunnel_and_is_used_again_once_read() {
+    let place = place();
+    let (mut reader, writer) = full_pipe();
+    let mut client = Process::start_saying_to(&mut place.foreground(), writer);
+    place.assert_serves();
+    for _ in 0..3 {
+        place.assert_comes_back();
+    }
+    let mut filling = vec![0; PIPE];
+    reader.read_exact(&mut filling).unwrap();
+    assert!(filling.iter().all(|byte| *byte == b'.'), "nothing fitted");
+    let heard = Lines::default();
+    heard.read_from(reader);
+    place.sshd.kill_sessions();
+    heard.wait_for("connection lost: ", patience());
+    heard.wait_for("tunnel up: ", patience());
+    assert!(
+        heard
+            .all()
+            .iter()
+            .all(|line| line.starts_with("reachback: ")),
+        "whole lines: {:#?}",
+        heard.all()
+    );
+    client.terminate();
+    assert_eq!(client.wait(patience()), 0);
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_any_more_does_not_end_the_tunnel() {
+    let place = place();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut client = Process::start_saying_to(&mut place.foreground(), writer);
+    place.assert_serves();
+    drop(reader);
+    for _ in 0..3 {
+        place.assert_comes_back();
+    }
+    assert!(client.is_running());
+    client.terminate();
+    assert_eq!(client.wait(patience()), 0);
+}
+
+/// Nobody is told, but whoever started the program learns by its exit that it is gone.
+#[test]
+fn a_standard_error_that_is_full_does_not_keep_the_program_from_ending() {
+    let place = place();
+    let _holders = [
+        TcpListener::bind(("127.0.0.1", place.port)).ok(),
+        TcpListener::bind(("::1", place.port)).ok(),
+    ];
+    let (_reader, writer) = full_pipe();
+    let mut command = place.foreground();
+    command.args(["-o", "ExitOnForwardFailure=yes"]);
+    let mut client = Process::start_saying_to(&mut command, writer);
+    assert_eq!(client.wait(patience()), 69);
 }

@@ -10,7 +10,7 @@ use support::client::Call;
 use support::keys::{self, Kind};
 use support::process;
 use support::proxy::Proxy;
-use support::rig::{Rig, Setup};
+use support::rig::{Rig, Setup, Site};
 use support::targets::{self, Target};
 use support::{Scene, bound, free_port, never_during, patience, sshd, user};
 
@@ -42,9 +42,7 @@ fn the_tunnel_returns_after_the_server_ended_the_session() {
 
 #[test]
 fn both_forwards_return_after_the_connection_was_cut() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let proxy = Proxy::start(server.port);
     let (first, second) = (Target::http("first"), Target::http("second"));
     let ports = [free_port(), free_port()];
@@ -65,9 +63,7 @@ fn both_forwards_return_after_the_connection_was_cut() {
 
 #[test]
 fn a_channel_in_use_when_the_connection_is_cut_is_closed_for_the_target() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let proxy = Proxy::start(server.port);
     let (tell, told) = std::sync::mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
@@ -106,9 +102,7 @@ fn a_server_that_is_not_there_at_the_start_is_waited_for() {
 
 #[test]
 fn a_connection_that_goes_silent_is_noticed_and_replaced() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let proxy = Proxy::start(server.port);
     let (target, port) = (Target::http("replaced"), free_port());
     let client = Call::trusting(&scene, &key)
@@ -133,9 +127,7 @@ fn a_connection_that_goes_silent_is_noticed_and_replaced() {
 
 #[test]
 fn a_port_that_is_taken_on_the_server_is_waited_for_while_the_other_forward_serves() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
+    let Site { scene, key, server } = Site::up();
     let target = Target::http("shared");
     let (taken, free) = (free_port(), free_port());
     // sshd is content with one of the addresses of `localhost`.

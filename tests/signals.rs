@@ -12,9 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::client::{Call, Reachback};
-use support::keys::{self, Kind};
-use support::rig::Rig;
-use support::sshd::{self, Sshd};
+use support::rig::{Rig, Site};
+use support::sshd::Sshd;
 use support::targets::{self, Target};
 use support::{Scene, free_port, never_during, patience, text, user, wait_until};
 
@@ -34,9 +33,7 @@ struct Configured {
 
 impl Configured {
     fn up() -> Self {
-        let scene = Scene::new();
-        let key = keys::key(&scene, "key", Kind::Ed25519);
-        let server = sshd::builder(&scene).authorize(&key).start();
+        let Site { scene, key, server } = Site::up();
         let (targets, ports) = (
             [Target::echo(), Target::http("second")],
             [free_port(), free_port()],

@@ -16,7 +16,8 @@ use reachback_ssh::{Client, Config, Error, Event, ForwardId, Refusal, Rekey, Rng
 use ring::rand::{SecureRandom, SystemRandom};
 use support::keys::{self, Key, Kind};
 use support::peers::{Dropbear, Thrussh};
-use support::{Scene, free_port, patience, skip, sshd, user};
+use support::rig::Site;
+use support::{Scene, free_port, patience, skip, user};
 
 struct Kernel(SystemRandom);
 
@@ -217,12 +218,47 @@ fn assert_serves(driver: &mut Driver, count: usize) {
     assert!(echo.join().unwrap(), "what came back is not what was sent");
 }
 
+/// A client of this server.
+fn connect(site: &Site, rekey: Rekey) -> Driver {
+    Driver::connect(site.server.port, &site.key, rekey)
+}
+
+/// One that has logged in.
+fn logged_in(site: &Site) -> Driver {
+    let mut driver = connect(site, NEVER);
+    driver.until("login", |d| d.authenticated);
+    driver
+}
+
+/// Has the server listen on a port of its choice.
+fn any_port(driver: &mut Driver) -> u16 {
+    driver
+        .client
+        .request_forward(ForwardId(0), "localhost", 0)
+        .unwrap();
+    driver.until("confirmation", |d| d.confirmed.is_some());
+    driver.confirmed.unwrap()
+}
+
+/// Asserts that keys are renewed each MiB, and that nothing is lost over it.
+fn assert_renews(site: &Site) {
+    let rekey = Rekey {
+        bytes: 1 << 20,
+        ..NEVER
+    };
+    let mut driver = connect(site, rekey);
+    assert_serves(&mut driver, 8 << 20);
+    assert!(
+        driver.exchanges.len() >= 8,
+        "{} exchanges",
+        driver.exchanges.len()
+    );
+}
+
 #[test]
 fn openssh_serves_a_forward_and_answers_a_keepalive_in_order() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &key, NEVER);
+    let site = Site::up();
+    let mut driver = connect(&site, NEVER);
     assert_serves(&mut driver, 300_000);
     driver.client.cancel_forward(ForwardId(3)).unwrap();
     driver.until("cancellation", |d| d.cancelled == Some(true));
@@ -254,56 +290,19 @@ fn thrussh_serves_a_forward_after_a_post_quantum_exchange() {
 
 #[test]
 fn keys_are_renewed_by_us_under_load_both_ways() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let rekey = Rekey {
-        bytes: 1 << 20,
-        ..NEVER
-    };
-    let mut driver = Driver::connect(server.port, &key, rekey);
-    assert_serves(&mut driver, 8 << 20);
-    assert!(
-        driver.exchanges.len() >= 8,
-        "{} exchanges",
-        driver.exchanges.len()
-    );
+    assert_renews(&Site::up());
 }
 
 #[test]
 fn keys_are_renewed_by_both_sides_at_once_under_load() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene)
-        .authorize(&key)
-        .config("RekeyLimit 1M")
-        .start();
-    let rekey = Rekey {
-        bytes: 1 << 20,
-        ..NEVER
-    };
-    let mut driver = Driver::connect(server.port, &key, rekey);
-    assert_serves(&mut driver, 8 << 20);
-    assert!(
-        driver.exchanges.len() >= 8,
-        "{} exchanges",
-        driver.exchanges.len()
-    );
+    assert_renews(&Site::with(&["RekeyLimit 1M"]));
 }
 
 #[test]
 fn a_port_that_the_server_may_choose_comes_back_and_serves() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &key, NEVER);
-    driver.until("login", |d| d.authenticated);
-    driver
-        .client
-        .request_forward(ForwardId(0), "localhost", 0)
-        .unwrap();
-    driver.until("confirmation", |d| d.confirmed.is_some());
-    let port = driver.confirmed.unwrap();
+    let site = Site::up();
+    let mut driver = logged_in(&site);
+    let port = any_port(&mut driver);
     let echo = echo_through(port, 1000);
     driver.until("echo", |d| d.closed == 1);
     assert!(echo.join().unwrap());
@@ -317,11 +316,8 @@ fn a_port_that_the_server_may_choose_comes_back_and_serves() {
 
 #[test]
 fn a_refused_forward_may_be_asked_for_again_on_the_same_connection() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &key, NEVER);
-    driver.until("login", |d| d.authenticated);
+    let site = Site::up();
+    let mut driver = logged_in(&site);
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     // A wildcard on the server would still find IPv6 free; the address does not.
@@ -340,17 +336,9 @@ fn a_refused_forward_may_be_asked_for_again_on_the_same_connection() {
 
 #[test]
 fn a_refused_channel_is_closed_at_the_server_and_the_next_one_is_served() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &key, NEVER);
-    driver.until("login", |d| d.authenticated);
-    driver
-        .client
-        .request_forward(ForwardId(0), "localhost", 0)
-        .unwrap();
-    driver.until("confirmation", |d| d.confirmed.is_some());
-    let port = driver.confirmed.unwrap();
+    let site = Site::up();
+    let mut driver = logged_in(&site);
+    let port = any_port(&mut driver);
     driver.refuses = true;
     let refused = std::thread::spawn(move || {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -366,28 +354,21 @@ fn a_refused_channel_is_closed_at_the_server_and_the_next_one_is_served() {
 
 #[test]
 fn the_server_hears_why_a_connection_ends() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &key, NEVER);
-    driver.until("login", |d| d.authenticated);
+    let site = Site::up();
+    let mut driver = logged_in(&site);
     driver.client.disconnect(11, "done");
     driver.write();
     support::wait_until("the server's word on the end", patience(), || {
-        server
-            .log
-            .contains("Received disconnect from 127.0.0.1 port")
-            && server.log.contains(":11: done")
+        let log = &site.server.log;
+        log.contains("Received disconnect from 127.0.0.1 port") && log.contains(":11: done")
     });
 }
 
 #[test]
 fn a_key_that_is_not_authorised_ends_with_the_methods_that_would_do() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let stranger = keys::key(&scene, "stranger", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let mut driver = Driver::connect(server.port, &stranger, NEVER);
+    let site = Site::up();
+    let stranger = keys::key(&site.scene, "stranger", Kind::Ed25519);
+    let mut driver = Driver::connect(site.server.port, &stranger, NEVER);
     let deadline = Instant::now() + patience();
     let error = loop {
         assert!(Instant::now() < deadline, "no refusal in time");

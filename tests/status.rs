@@ -1,20 +1,20 @@
-//! What `reachback status` says, and that it says it whatever the tunnel is busy with.
+//! What `reachback status` says.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use support::client::{Call, Ended};
 use support::keys::{self, Kind};
-use support::peers::Thrussh;
-use support::proxy::Proxy;
-use support::rig::{Rig, Setup};
+use support::rig::Rig;
 use support::targets::{self, Target};
 use support::{Scene, bound, find_program, free_port, patience, skip, sshd, user, wait_until};
 
@@ -100,6 +100,33 @@ fn the_document_is_json_and_counts_what_went_through() {
     );
 }
 
+/// The names of all members of a document, each once.
+fn members(document: &str) -> BTreeSet<&str> {
+    let ends = document.match_indices("\":");
+    ends.map(|(end, _)| &document[document[..end].rfind('"').unwrap() + 1..end])
+        .collect()
+}
+
+#[test]
+fn every_member_is_described_and_the_readme_shows_all() {
+    let rig = Rig::up(Target::http("served"));
+    let document = json(&rig.scene);
+    let printed = members(&document);
+    assert!(printed.len() > 40, "{printed:?}");
+    let read = |name| std::fs::read_to_string(repository().join(name)).unwrap();
+    let readme = read("README.md");
+    let shown = readme.split("```json").nth(1).unwrap();
+    assert_eq!(members(shown.split("```").next().unwrap()), printed);
+    let described = read("docs/status-json.md");
+    for name in printed {
+        assert!(described.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
 fn a_refused_forward_and_a_dead_target_are_said_and_the_exit_status_is_1() {
     let scene = Scene::new();
@@ -122,7 +149,9 @@ fn a_refused_forward_and_a_dead_target_are_said_and_the_exit_status_is_1() {
     let page = ended.stdout.join("\n");
     assert!(page.contains(": partly up, 1 of 2 forwards for "), "{page}");
     assert!(
-        page.contains("refused by the server, waiting for port, next try in "),
+        page.contains(
+            ": refused by the server\n    taken or not permitted; waiting for port, next try in "
+        ),
         "{page}"
     );
     assert!(
@@ -144,7 +173,10 @@ fn no_tunnel_and_a_tunnel_that_waits_are_2_with_the_reason_and_the_next_attempt(
     }
     let none = status(&scene, &["--json"]);
     assert_eq!(none.code, 2);
-    assert!(none.stdout[0].ends_with("\"tunnels\":[]}"), "{none:?}");
+    assert!(
+        none.stdout[0].ends_with("\"tunnels\":[],\"unanswered\":[]}"),
+        "{none:?}"
+    );
     let client = Call::trusting(&scene, &key)
         .forward(free_port(), ([127, 0, 0, 1], nobody).into())
         .start(user(), nobody);
@@ -163,6 +195,44 @@ fn no_tunnel_and_a_tunnel_that_waits_are_2_with_the_reason_and_the_next_attempt(
 }
 
 #[test]
+fn what_waits_for_a_person_says_what_to_do() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let other = keys::key(&scene, "other", Kind::Ed25519);
+    let server = sshd::builder(&scene).authorize(&other).start();
+    let says = |call: Call<'_>, because: &str, advice: &str| {
+        let call = call.forward(free_port(), ([127, 0, 0, 1], free_port()).into());
+        let client = call.start(user(), server.port);
+        client.wait_for("next attempt in ");
+        let page = status(&scene, &[]).stdout.join("\n");
+        let lines = format!("\n  because: {because}");
+        assert!(page.contains(&lines), "no {because:?} in\n{page}");
+        let lines = format!("\n  what to do: {advice}\n");
+        assert!(page.contains(&lines), "no {advice:?} in\n{page}");
+        assert_eq!(client.stop(), 0);
+    };
+    says(
+        Call::new(&scene).args(&["-N"]).identity(&key),
+        "host key for 127.0.0.1 port ",
+        "compare it with the server's own, then call once with -y",
+    );
+    says(
+        Call::trusting(&scene, &key),
+        "the server accepts none of the keys",
+        "see `reachback pubkey`: its line belongs into authorized_keys",
+    );
+    let pinned = scene.path("home").join(".ssh/known_hosts");
+    let line = std::fs::read_to_string(&pinned).unwrap();
+    let name = line.split(' ').next().unwrap();
+    std::fs::write(&pinned, format!("{name} {}\n", other.public)).unwrap();
+    says(
+        Call::trusting(&scene, &key),
+        "host key for 127.0.0.1 has changed",
+        "find out why; if it is right, remove the old line from known_hosts",
+    );
+}
+
+#[test]
 fn losses_are_counted_with_their_reason() {
     let rig = Rig::up(Target::http("served"));
     let mark = rig.client.log().mark();
@@ -174,136 +244,72 @@ fn losses_are_counted_with_their_reason() {
         page.contains("logged in twice, lost once, last: "),
         "{page}"
     );
-    assert!(page.contains(" connection lost: "), "{page}");
+    assert!(page.contains(" ago) no connection: "), "{page}");
 }
 
-/// The median time of a look, from the start of the command to its end.
-fn median(scene: &Scene) -> Duration {
-    let mut times: Vec<Duration> = (0..15)
-        .map(|_| {
-            let mut command = support::client::command(scene);
-            let start = Instant::now();
-            let out = command.args(["status", "--json"]).output().unwrap();
-            let took = start.elapsed();
-            assert!(out.stdout.ends_with(b"]}\n"), "{out:?}");
-            took
-        })
+#[test]
+fn a_tunnel_whose_process_is_stopped_is_said_and_hides_no_other() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let mut servers: Vec<_> = (0..3)
+        .map(|_| sshd::builder(&scene).authorize(&key).start())
         .collect();
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-/// Asserts that status is at worst ten times as slow as at idle.
-fn assert_prompt(what: &str, scene: &Scene, idle: Duration) {
-    let busy = median(scene);
-    println!("status while {what}: {busy:?}, idle {idle:?}");
-    assert!(busy <= 10 * idle, "{what}: {busy:?}, at idle {idle:?}");
-}
-
-/// Does `work` in threads until it is dropped.
-struct Busy {
-    stop: Arc<AtomicBool>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Busy {
-    fn start(threads: usize, work: impl Fn() + Send + Sync + 'static) -> Busy {
-        let stop = Arc::new(AtomicBool::new(false));
-        let work = Arc::new(work);
-        let threads = (0..threads)
-            .map(|_| {
-                let (stop, work) = (stop.clone(), work.clone());
-                thread::spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        work();
-                    }
-                })
-            })
-            .collect();
-        Busy { stop, threads }
+    // In the order in which they are asked: one before and one behind it.
+    servers.sort_by_key(|server| server.port.to_string());
+    for server in &servers {
+        let ended = Call::trusting(&scene, &key)
+            .forward(free_port(), ([127, 0, 0, 1], free_port()).into())
+            .args(&["-f", "--wait", &name(server.port, "")])
+            .run();
+        assert_eq!(ended.code, 0, "{ended:?}");
     }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
-#[test]
-fn status_answers_while_transfers_run_at_full_speed_both_ways() {
-    let rig = Rig::up(Target::echo());
-    let idle = median(&rig.scene);
-    let port = rig.port;
-    let busy = Busy::start(2, move || {
-        let _ = targets::exchange(port, &[1; 4_000_000]);
-    });
-    wait_until("bytes flow", patience(), || {
-        number(&json(&rig.scene), "bytes_out") > 1_000_000
-    });
-    assert_prompt("transferring", &rig.scene, idle);
-    drop(busy);
-    assert!(
-        number(&json(&rig.scene), "bytes_out") > 5_000_000,
-        "it was not busy"
-    );
-}
-
-#[test]
-fn status_answers_while_connections_rain_in() {
-    let rig = Setup::default().up(Target::http("served"));
-    let idle = median(&rig.scene);
-    let port = rig.port;
-    let busy = Busy::start(4, move || {
-        drop(std::net::TcpStream::connect(("127.0.0.1", port)));
-    });
-    wait_until("they rain", patience(), || {
-        number(&json(&rig.scene), "connections_total") > 50
-    });
-    assert_prompt("connections rain in", &rig.scene, idle);
-    drop(busy);
-}
-
-#[test]
-fn status_answers_while_the_server_floods_it_with_channels() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = match Thrussh::start(&scene, &key, &["--flood", "2000"]) {
-        Ok(server) => server,
-        Err(reason) => return skip(&reason),
+    let stopped = name(servers[1].port, "");
+    let check = Call::new(&scene).args(&["-O", "check", &stopped]).run();
+    let pid = check.stdout[0].rsplit('=').next().unwrap();
+    let pid: i32 = pid.trim_end_matches(')').parse().unwrap();
+    signal::kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    let start = Instant::now();
+    let ended = status(&scene, &[]);
+    let took = start.elapsed();
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(took < bound(Duration::from_secs(15)), "{took:?}");
+    let page = ended.stdout.join("\n");
+    let first = |text: String| {
+        page.find(&text)
+            .unwrap_or_else(|| panic!("no {text:?} in\n{page}"))
     };
-    let (target, port) = (Target::stuck(), free_port());
-    let client = Call::trusting(&scene, &key)
-        .forward(port, target.address)
-        .start(user(), server.port);
-    client.wait_up(port);
-    let page = status(&scene, &[]).stdout.join("\n");
-    assert!(page.contains(": up for "), "{page}");
+    let places = [
+        first(format!("{}: up for ", name(servers[0].port, " port "))),
+        first(format!("{}: up for ", name(servers[2].port, " port "))),
+        // Last, where the prompt is.
+        first(format!("{stopped}: no answer for 10 s\n")),
+    ];
+    assert!(places.is_sorted(), "{page}");
+    first(format!(
+        "process {pid} holds the tunnel and does not answer"
+    ));
+    first(format!("kill -9 {pid}"));
+    let document = status(&scene, &["--json"]);
+    assert_eq!(document.code, 69, "{document:?}");
+    let document = document.stdout.join("\n");
+    assert_eq!(
+        document.matches("\"state\":\"up\"").count(),
+        2,
+        "{document}"
+    );
+    let unanswered =
+        format!("\"unanswered\":[{{\"name\":\"{stopped}\",\"pid\":{pid},\"waited_ms\":1");
+    assert!(document.contains(&unanswered), "{document}");
+    signal::kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
+    wait_until("it answers again", patience(), || {
+        status(&scene, &[]).code == 0
+    });
 }
 
-#[test]
-fn status_answers_while_the_link_is_dead_and_writes_are_stuck() {
-    let scene = Scene::new();
-    let key = keys::key(&scene, "key", Kind::Ed25519);
-    let server = sshd::builder(&scene).authorize(&key).start();
-    let proxy = Proxy::start(server.port);
-    let (target, port) = (Target::source(1 << 30), free_port());
-    let client = Call::trusting(&scene, &key)
-        .forward(port, target.address)
-        .start(user(), proxy.port);
-    client.wait_up(port);
-    let idle = median(&scene);
-    // Nobody reads it, so that the tunnel's own output is stuck before the link is cut.
-    let _reader = targets::dial(port);
-    wait_until("bytes flow", patience(), || {
-        number(&json(&scene), "bytes_out") > 100_000
-    });
-    proxy.freeze();
-    assert_prompt("the link is dead", &scene, idle);
-    assert!(json(&scene).contains("\"connections_now\":1"));
+/// The account and a server of this machine, with what stands before the port.
+fn name(port: u16, before: &str) -> String {
+    let before = if before.is_empty() { ":" } else { before };
+    format!("{}@127.0.0.1{before}{port}", user())
 }
 
 #[test]

@@ -94,6 +94,40 @@ fn a_port_on_the_server_leads_to_a_local_socket_whole_and_both_ways() {
 }
 
 #[test]
+fn off_takes_away_what_the_tokens_of_the_server_made_of_a_scripts_forward() {
+    let scene = Scene::new();
+    let (server, key) = server(&scene, &[]);
+    let target = Target::http("mine");
+    let destination = format!("{}@127.0.0.1:{}", user(), server.port);
+    let script = |path: &str, argument: &str| {
+        let spec = format!("{}:{}", text(&scene.path(path)), target.address);
+        let call = Call::new(&scene).args(&["invoke", "-R", &spec, "-y", "-f"]);
+        call.identity(&key).args(&["--", argument]).run()
+    };
+    let (first, second) = ("%h-%p-%r.sock", "second.sock");
+    for path in [first, second] {
+        assert_eq!(script(path, &destination).code, 0);
+    }
+    let made = scene.path(&format!("127.0.0.1-{}-{}.sock", server.port, user()));
+    wait_until("both are there", patience(), || {
+        made.exists() && scene.path(second).exists()
+    });
+    assert_eq!(fetch(&made), "mine");
+    let ended = script(first, "off");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_until("the server takes no more connections", patience(), || {
+        UnixStream::connect(&made).is_err()
+    });
+    assert_eq!(fetch(&scene.path(second)), "mine");
+    let unknown = script("%n.sock", "off");
+    assert_eq!(unknown.code, 78, "{unknown:?}");
+    assert!(
+        unknown.stderr.join("").contains("use %h there"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
 fn a_local_socket_that_is_not_there_refuses_the_connection_and_the_tunnel_stays() {
     let scene = Scene::new();
     let (server, key) = server(&scene, &[]);

@@ -5,16 +5,15 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::client::{Call, Reachback};
-use support::keys::{self, Key, Kind};
+use support::keys::{self, Kind};
 use support::peers::{Dropbear, Thrussh};
-use support::rig::{Rig, Setup};
-use support::sshd::Sshd;
+use support::process;
+use support::rig::{Rig, Setup, Site};
 use support::targets::{self, Target};
 use support::{Scene, bound, free_port, never_during, patience, skip, sshd, user, wait_until};
 
@@ -33,18 +32,9 @@ fn status(scene: &Scene, args: &[&str]) -> String {
     ended.stdout.join("\n")
 }
 
-/// A key, and a server that it may log in to.
-fn server(scene: &Scene) -> (Key, Sshd) {
-    let key = keys::key(scene, "key", Kind::Ed25519);
-    let server = sshd::builder(scene).authorize(&key).start();
-    (key, server)
-}
-
-fn start(scene: &Scene, key: &Key, server: &Sshd, port: u16, target: &Target) -> Reachback {
-    Call::trusting(scene, key)
-        .forward(port, target.address)
-        .option(VERIFY)
-        .start(user(), server.port)
+fn start(site: &Site, port: u16, target: &Target) -> Reachback {
+    let call = site.call().forward(port, target.address).option(VERIFY);
+    call.start(user(), site.server.port)
 }
 
 #[test]
@@ -117,19 +107,18 @@ fn a_port_that_a_silent_program_holds_on_one_address_is_found_and_asked_for_agai
     let Ok(_) = TcpListener::bind("[::1]:0") else {
         return skip("no IPv6 on loopback");
     };
-    let scene = Scene::new();
-    let (key, server) = server(&scene);
+    let site = Site::up();
     let (target, port) = (Target::http("served"), free_port());
     let holder = TcpListener::bind(("::1", port)).unwrap();
-    let client = start(&scene, &key, &server, port, &target);
+    let client = start(&site, port, &target);
     client.wait_for(&format!("{}*found at ::1", elsewhere(port)));
     client.wait_for(&format!(
         "forward taken back: server port {port} *next try in"
     ));
-    let page = status(&scene, &[]);
+    let page = status(&site.scene, &[]);
     let said = format!("the server's port {port} leads elsewhere: a stale session holds it");
     assert!(page.contains(&said), "{page}");
-    assert!(status(&scene, &["--json"]).contains("\"verified\":\"elsewhere\""));
+    assert!(status(&site.scene, &["--json"]).contains("\"verified\":\"elsewhere\""));
     assert!(
         TcpStream::connect(("127.0.0.1", port)).is_err(),
         "taken back"
@@ -151,8 +140,7 @@ fn a_program_that_speaks_first_on_the_port_is_found_at_once() {
     let Ok(holder) = TcpListener::bind("[::1]:0") else {
         return skip("no IPv6 on loopback");
     };
-    let scene = Scene::new();
-    let (key, server) = server(&scene);
+    let site = Site::up();
     let port = holder.local_addr().unwrap().port();
     let _stranger = Target::on(holder, |mut stream| {
         let _ = stream.write_all(b"220 somebody else\r\n");
@@ -160,7 +148,7 @@ fn a_program_that_speaks_first_on_the_port_is_found_at_once() {
     });
     let target = Target::http("served");
     let begun = std::time::Instant::now();
-    let client = start(&scene, &key, &server, port, &target);
+    let client = start(&site, port, &target);
     client.wait_for(&elsewhere(port));
     assert!(begun.elapsed() < bound(Duration::from_secs(8)));
     assert_eq!(target.hits(), 0);
@@ -173,33 +161,21 @@ fn a_stale_session_is_found_and_the_forward_comes_back_when_it_ends() {
     let Ok(_) = TcpListener::bind("[::1]:0") else {
         return skip("no IPv6 on loopback");
     };
-    let scene = Scene::new();
-    let (key, server) = server(&scene);
+    let site = Site::up();
     let (target, port) = (Target::http("served"), free_port());
     let others = Scene::new();
-    let stale = Call::trusting(&others, &key)
+    let stale = Call::trusting(&others, &site.key)
         .args(&["-R", &format!("127.0.0.1:{port}:127.0.0.1:1")])
-        .start(user(), server.port);
+        .start(user(), site.server.port);
     stale.wait_up(port);
-    signal("STOP", stale.process.pid());
-    let client = start(&scene, &key, &server, port, &target);
+    stale.process.pause();
+    let client = start(&site, port, &target);
     client.wait_for(&format!("forward confirmed: server port {port} "));
     client.wait_for(&format!("{}*found at 127.0.0.1", elsewhere(port)));
-    signal("KILL", stale.process.pid());
+    process::kill(stale.process.pid());
     client.wait_for(&verified(port));
     assert_eq!(targets::fetch(port), "served");
     assert_eq!(target.hits(), 1);
-}
-
-fn signal(name: &str, pid: impl std::fmt::Display) {
-    let arguments = [format!("-{name}"), pid.to_string()];
-    assert!(
-        Command::new("kill")
-            .args(arguments)
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 /// A port that leads to `port` with 40 ms of delay each way.
@@ -234,8 +210,7 @@ fn far_away(port: u16) -> u16 {
 /// while many checks are under way.
 #[test]
 fn nobody_is_mistaken_for_a_check_nor_a_check_for_somebody() {
-    let scene = Scene::new();
-    let (key, server) = server(&scene);
+    let site = Site::up();
     // A target that speaks first, and keeps what it was told.
     let told = Arc::new(std::sync::Mutex::new(Vec::<Vec<u8>>::new()));
     let kept = told.clone();
@@ -246,7 +221,7 @@ fn nobody_is_mistaken_for_a_check_nor_a_check_for_somebody() {
         kept.lock().unwrap().push(words);
     });
     let ports: Vec<u16> = (0..8).map(|_| free_port()).collect();
-    let mut call = Call::trusting(&scene, &key).option(VERIFY);
+    let mut call = site.call().option(VERIFY);
     for port in &ports {
         call = call.forward(*port, target.address);
     }
@@ -284,7 +259,7 @@ fn nobody_is_mistaken_for_a_check_nor_a_check_for_somebody() {
         })
         .collect();
     // Far away, so that a check takes long enough for many to come in between.
-    let client = call.start(user(), far_away(server.port));
+    let client = call.start(user(), far_away(site.server.port));
     for port in &ports {
         client.wait_for(&verified(*port));
     }

@@ -27,6 +27,17 @@ impl fmt::Display for Over {
     }
 }
 
+/// From when the two limits count. What they mean outlives a restart of the process, on a clock
+/// that does.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Since {
+    /// The last call that asked for the tunnel.
+    pub asked: Instant,
+    /// The beginning of idleness; none before the tunnel was first up, and while a connection is
+    /// served.
+    pub idle: Option<Instant>,
+}
+
 /// The two limits of one tunnel; a limit of zero is none.
 ///
 /// The lifetime counts from the last call that asked for the tunnel. Idleness counts from the
@@ -36,9 +47,7 @@ impl fmt::Display for Over {
 pub struct Lifetime {
     max: Duration,
     idle: Duration,
-    asked: Instant,
-    /// None before the tunnel was first up, and while a connection is served.
-    idle_since: Option<Instant>,
+    since: Since,
     was_up: bool,
 }
 
@@ -48,10 +57,23 @@ impl Lifetime {
         Lifetime {
             max,
             idle,
-            asked: now,
-            idle_since: None,
+            since: Since {
+                asked: now,
+                idle: None,
+            },
             was_up: false,
         }
+    }
+
+    /// From when the limits count.
+    pub fn since(&self) -> Since {
+        self.since
+    }
+
+    /// Goes on where the process was before it restarted itself, which nobody asked for. A
+    /// connection that ended with it leaves its whole time, from when the tunnel is up again.
+    pub fn go_on(&mut self, since: Since) {
+        self.since = since;
     }
 
     /// New limits; what has passed counts.
@@ -61,28 +83,28 @@ impl Lifetime {
 
     /// Someone asked for the tunnel again.
     pub fn handle_call(&mut self, now: Instant) {
-        self.asked = now;
-        self.idle_since = self.idle_since.map(|_| now);
+        self.since.asked = now;
+        self.since.idle = self.since.idle.map(|_| now);
     }
 
     /// How it stands: whether the tunnel is up, and how many connections it serves.
     pub fn handle_state(&mut self, up: bool, connections: usize, now: Instant) {
         self.was_up |= up;
         if connections > 0 {
-            self.idle_since = None;
-        } else if self.was_up && self.idle_since.is_none() {
-            self.idle_since = Some(now);
+            self.since.idle = None;
+        } else if self.was_up && self.since.idle.is_none() {
+            self.since.idle = Some(now);
         }
     }
 
     /// When the lifetime ends, if it does.
     pub fn ends(&self) -> Option<Instant> {
-        (!self.max.is_zero()).then(|| self.asked + self.max)
+        (!self.max.is_zero()).then(|| self.since.asked + self.max)
     }
 
     /// When it will have been idle for too long, as far as is known.
     pub fn idle_ends(&self) -> Option<Instant> {
-        let since = self.idle_since.filter(|_| !self.idle.is_zero())?;
+        let since = self.since.idle.filter(|_| !self.idle.is_zero())?;
         Some(since + self.idle)
     }
 
@@ -139,6 +161,32 @@ mod tests {
             lifetime.poll(Instant(660_000)),
             Some(Over::IdleTimeout(MIN))
         );
+    }
+
+    #[test]
+    fn a_restart_of_the_process_starts_neither_limit_anew() {
+        let mut before = Lifetime::new(2 * MIN, MIN, Instant(0));
+        before.handle_state(true, 0, Instant(10_000));
+        before.handle_call(Instant(20_000));
+        let mut after = Lifetime::new(2 * MIN, MIN, Instant(50_000));
+        after.go_on(before.since());
+        after.handle_state(false, 0, Instant(50_000));
+        after.handle_state(true, 0, Instant(60_000));
+        assert_eq!(after.ends(), before.ends());
+        assert_eq!(after.poll(Instant(79_999)), None);
+        assert_eq!(after.poll(Instant(80_000)), Some(Over::IdleTimeout(MIN)));
+    }
+
+    #[test]
+    fn a_connection_that_a_restart_ended_leaves_its_whole_idle_time() {
+        let mut before = Lifetime::new(Duration::ZERO, MIN, Instant(0));
+        before.handle_state(true, 1, Instant(10_000));
+        let mut after = Lifetime::new(Duration::ZERO, MIN, Instant(50_000));
+        after.go_on(before.since());
+        after.handle_state(false, 0, Instant(50_000));
+        assert_eq!(after.poll_timeout(), None);
+        after.handle_state(true, 0, Instant(70_000));
+        assert_eq!(after.poll_timeout(), Some(Instant(130_000)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub enum Action {
     Json,
     Watch,
     All,
+    List,
     Verbose,
     Quiet,
     /// Taken because ssh has it; this program is always so.
@@ -102,7 +103,7 @@ pub static SUBCOMMANDS: [Subcommand; 8] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 23] = [
+pub static FLAGS: [Flag; 24] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -112,7 +113,7 @@ pub static FLAGS: [Flag; 23] = [
     flag('b', "address", Action::BindAddress, "connect from this address of this machine"),
     flag('B', "interface", Action::BindInterface, "connect through this interface, such as the modem's"),
     flag('f', "", Action::Background, "go to the background when everything local is in order"),
-    long("wait", "[=seconds]", Action::Wait, "with -f: exit 0 only once the forwards are confirmed (30)"),
+    long("wait", "[=seconds]", Action::Wait, "with -f: exit 0 only once the forwards are confirmed (30); 0 never waits"),
     flag('I', "seconds", Action::IdleTimeout, "end when nobody connected for so long"),
     flag('O', "order", Action::Order, "ask the running tunnel: check, forward, cancel (with -R) or exit"),
     flag('o', "Key=Value", Action::Option, "a keyword as in ssh_config(5); see below"),
@@ -126,6 +127,7 @@ pub static FLAGS: [Flag; 23] = [
     long("json", "", Action::Json, "status: for programs"),
     long("watch", "", Action::Watch, "status: again every second"),
     long("all", "", Action::All, "stop: every tunnel"),
+    long("list", "", Action::List, "boot: print the names, start nothing"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
 ];
 

@@ -41,6 +41,8 @@ pub struct Options {
     pub watch: bool,
     /// `--all`.
     pub all: bool,
+    /// `--list`.
+    pub list: bool,
     /// How many `-v`.
     pub verbosity: u8,
     /// `-q`.
@@ -165,6 +167,7 @@ impl Options {
             Action::Json => self.json = true,
             Action::Watch => self.watch = true,
             Action::All => self.all = true,
+            Action::List => self.list = true,
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
             Action::Quiet => self.quiet = true,
             Action::Nothing => {}

@@ -24,6 +24,7 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
         (options.json, "--json", "status"),
         (options.watch, "--watch", "status"),
         (options.all, "--all", "stop"),
+        (options.list, "--list", "boot"),
     ];
     for (given, flag, command) in misplaced {
         if given && subcommand != Some(command) {

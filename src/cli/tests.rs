@@ -205,12 +205,22 @@ fn orders_and_a_scripts_off_name_forwards_as_the_tunnel_has_them() {
         Ok(Command::Invoke(invocation)) => invocation.own_forwards(),
         other => panic!("{other:?}"),
     };
-    let (own, _) = off("/run/%i.sock").unwrap();
+    let Ok((Named::Alike(own), _)) = off("/run/%i.sock") else {
+        panic!("it needs no server");
+    };
     assert!(!own[0].to_string().contains('%'));
-    let refused = off("/run/%h.sock").unwrap_err();
+    let at = |path: &str, server: &str| match off(path) {
+        Ok((Named::ByServer(own), _)) => own(&Destination::parse(server).unwrap()),
+        _ => panic!("it needs a server"),
+    };
+    let own = at("/run/%h-%p-%r.sock", "me@hub:22").unwrap();
+    let spec = ForwardSpec::parse("/run/hub-22-me.sock:h:2").unwrap();
+    assert_eq!(own, [spec]);
+    // What a Host block may have called it is known to nobody.
+    let refused = at("/run/%n.sock", "me@hub:22").unwrap_err();
     assert_eq!(refused.code, CONFIG);
     assert!(
-        refused.message.contains("it needs a destination"),
+        refused.message.contains("use %h there, and end this one"),
         "{refused}"
     );
 }

@@ -96,7 +96,7 @@ fn tunnel(options: &Options, words: &[String]) -> Checked {
     }
 }
 
-/// `reachback boot`: the `Host` names with `StartAtBoot yes`.
+/// `reachback boot`: the `Host` names with `StartAtBoot yes`; with `--list` they are printed only.
 pub fn boot(options: &Options, words: &[String], flags: Vec<OsString>) -> Result<Command, Exit> {
     if let Some(word) = words.first() {
         return Err(Exit::usage(format!(
@@ -110,6 +110,10 @@ pub fn boot(options: &Options, words: &[String], flags: Vec<OsString>) -> Result
         if options.read_config(&name)?.start_at_boot() {
             names.push(name);
         }
+    }
+    if options.list {
+        let lines = names.into_iter().map(|name| name + "\n");
+        return Ok(Command::Print(lines.collect()));
     }
     Ok(Command::Boot(Boot { names, flags }))
 }

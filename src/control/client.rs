@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid};
 use reachback_core::control::{MAX_LINE, Refusal, Request, Snapshot, VERSION, Verdict};
 
+use crate::owner::{self, Holder};
 use crate::sys::file;
 
 /// How long an owner may take for an answer. Its loop serves the socket in every turn, so this
 /// is far beyond what a healthy one needs.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long to try again while the owner is busy, starts or ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two tries: there is nothing to wait on for a process that is not there yet.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,6 +33,15 @@ pub enum CallError {
     Busy,
     /// It went away before it answered.
     Gone,
+    /// It waits to go on after a restart by itself.
+    Waiting {
+        /// Its process number.
+        pid: u32,
+        /// How many restarts in a row it has behind it.
+        restarts: u32,
+    },
+    /// It is there and does not answer; its process number.
+    Silent(u32),
     /// It refused; in its words.
     Refused(Refusal, String),
     /// Anything else.
@@ -39,8 +52,18 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody => f.write_str("no tunnel is running"),
-            Self::Busy => f.write_str("the tunnel's process is busy with other callers"),
+            Self::Busy => f.write_str("the tunnel's process takes no more callers for now"),
             Self::Gone => f.write_str("the tunnel ended"),
+            Self::Waiting { pid, .. } => write!(
+                f,
+                "process {pid} restarts itself after a fault and is not back yet; \
+                 the system log says why; reachback stop ends it"
+            ),
+            Self::Silent(pid) => write!(
+                f,
+                "process {pid} holds the tunnel and does not answer; \
+                 try kill -CONT {pid}, else kill -9 {pid} and call for it again"
+            ),
             Self::Refused(_, text) => f.write_str(text),
             Self::Failed(text) => f.write_str(text),
         }
@@ -56,9 +79,6 @@ impl From<io::Error> for CallError {
             | io::ErrorKind::UnexpectedEof => CallError::Gone,
             // The listener's queue is full (unix(7)).
             io::ErrorKind::WouldBlock => CallError::Busy,
-            io::ErrorKind::TimedOut => {
-                CallError::Failed("the tunnel's process does not answer".into())
-            }
             _ => CallError::Failed(format!(
                 "cannot ask the tunnel's process: {}",
                 file::reason(&error)
@@ -75,41 +95,64 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Connects and says hello.
+    /// Connects, and says nothing yet.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub fn connect(socket: &Path) -> Result<Owner, CallError> {
-        let stream = UnixStream::connect(socket)?;
+    pub fn open(socket: &Path) -> Result<Owner, CallError> {
+        // Non-blocking: the full queue of a process that hangs would hold us up (unix(7)).
+        let stream = match mio::net::UnixStream::connect(socket) {
+            Ok(stream) => UnixStream::from(stream),
+            Err(error) => return Err(absent(socket, error.into())),
+        };
+        stream.set_nonblocking(false)?;
         let uid = geteuid();
-        match getsockopt(&stream, sockopt::PeerCredentials) {
+        let pid = match getsockopt(&stream, sockopt::PeerCredentials) {
             // Root looks at everybody's tunnels.
-            Ok(peer) if peer.uid() == uid.as_raw() || peer.uid() == 0 || uid.is_root() => {}
+            Ok(peer) if peer.uid() == uid.as_raw() || peer.uid() == 0 || uid.is_root() => {
+                peer.pid() as u32
+            }
             _ => {
                 return Err(CallError::Failed(
                     "the control socket is another user's".into(),
                 ));
             }
-        }
-        stream.set_write_timeout(Some(ANSWER))?;
-        let mut owner = Owner {
-            stream: BufReader::new(stream),
-            pid: 0,
         };
-        match owner.ask(&Request::Hello(VERSION))? {
-            Verdict::Hello { pid, .. } => owner.pid = pid,
-            _ => return Err(strange()),
-        }
-        Ok(owner)
+        stream.set_write_timeout(Some(ANSWER))?;
+        let stream = BufReader::new(stream);
+        Ok(Owner { stream, pid })
     }
 
-    /// The same, again and again while the owner is busy.
+    /// Connects and says hello.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub fn connect_patiently(socket: &Path) -> Result<Owner, CallError> {
+    pub fn connect(socket: &Path) -> Result<Owner, CallError> {
+        let mut owner = Owner::open(socket)?;
+        owner.send(&Request::Hello(VERSION), ANSWER)?;
+        owner.greeted()?;
+        Ok(owner)
+    }
+
+    fn greeted(&mut self) -> Result<(), CallError> {
+        match self.verdict()? {
+            Verdict::Hello { pid, .. } => self.pid = pid,
+            _ => return Err(strange()),
+        }
+        Ok(())
+    }
+
+    /// The same, again and again while the owner is busy, starts or ends; one that waits is woken
+    /// if so wished.
+    ///
+    /// # Errors
+    /// See [`CallError`]; [`CallError::Waiting`] for one that is not to be woken, or waits again.
+    pub fn connect_patiently(socket: &Path, wake: bool) -> Result<Owner, CallError> {
+        let mut alarm = Alarm::default();
         patiently(|| match Owner::connect(socket) {
-            Err(CallError::Busy) => None,
+            // After it has gone, the lock says whether it comes back.
+            Err(CallError::Busy | CallError::Gone) => None,
+            Err(CallError::Waiting { pid, restarts }) if wake && alarm.wakes(pid, restarts) => None,
             other => Some(other),
         })
         .unwrap_or(Err(CallError::Busy))
@@ -125,6 +168,10 @@ impl Owner {
             _ => ANSWER,
         };
         self.send(request, limit)?;
+        self.verdict()
+    }
+
+    fn verdict(&mut self) -> Result<Verdict, CallError> {
         let line = self.line()?;
         match Verdict::parse(&line).ok_or_else(strange)? {
             Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
@@ -146,12 +193,23 @@ impl Owner {
         }
     }
 
-    /// The status.
+    /// Says hello and asks for the status, and does not wait; [`Owner::status`] takes the answer,
+    /// which may come within `limit`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn ask_status(&mut self, limit: Duration) -> Result<(), CallError> {
+        let limit = limit.max(PAUSE);
+        self.send(&Request::Hello(VERSION), limit)?;
+        self.send(&Request::Status, limit)
+    }
+
+    /// The status that was asked for.
     ///
     /// # Errors
     /// See [`CallError`].
     pub fn status(&mut self) -> Result<Box<Snapshot>, CallError> {
-        self.send(&Request::Status, ANSWER)?;
+        self.greeted()?;
         let mut snapshot = Box::<Snapshot>::default();
         loop {
             let line = self.line()?;
@@ -160,6 +218,15 @@ impl Owner {
                 return Ok(snapshot);
             }
         }
+    }
+
+    /// True when it has said something.
+    pub fn has_answered(&self) -> bool {
+        let mut wanted = [PollFd::new(
+            self.stream.get_ref().as_fd(),
+            PollFlags::POLLIN,
+        )];
+        poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits until the owner has ended; false if it has not after `limit`.
@@ -199,11 +266,12 @@ impl Owner {
     fn line(&mut self) -> Result<String, CallError> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.stream).take(MAX_LINE as u64 + 1);
+        let silent = CallError::Silent(self.pid);
         bounded
             .read_until(b'\n', &mut line)
             .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-                _ => error,
+                io::ErrorKind::WouldBlock => silent,
+                _ => error.into(),
             })?;
         match line.pop() {
             Some(b'\n') => String::from_utf8(line).map_err(|_| strange()),
@@ -212,6 +280,57 @@ impl Owner {
             Some(_) => Err(strange()),
         }
     }
+}
+
+/// Waits until one of them has said something, or for a moment.
+pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
+    let mut wanted: Vec<PollFd> = owners
+        .map(|owner| PollFd::new(owner.stream.get_ref().as_fd(), PollFlags::POLLIN))
+        .collect();
+    // Whatever it says, they are looked at again.
+    let _ = poll(&mut wanted, PAUSE.as_millis() as u16);
+}
+
+/// Nobody listens: what that means.
+fn absent(socket: &Path, error: CallError) -> CallError {
+    match (error, owner::holder(socket)) {
+        (CallError::Nobody, Holder::Waiting { pid, restarts }) => {
+            CallError::Waiting { pid, restarts }
+        }
+        (CallError::Nobody, Holder::Busy) => CallError::Busy,
+        (error, _) => error,
+    }
+}
+
+/// Wakes a process that waits to go on after a restart by itself: a caller is a person who asks,
+/// and for whom every other wait is cut short as well. Once for each caller, so that callers are
+/// no way round the wait for one that fails at once.
+#[derive(Default)]
+pub struct Alarm(Option<u32>);
+
+impl Alarm {
+    /// True if there is hope: it was woken, now or a moment ago.
+    pub fn wakes(&mut self, pid: u32, restarts: u32) -> bool {
+        match self.0 {
+            Some(before) => before == restarts,
+            None => {
+                self.0 = Some(restarts);
+                send(pid, Signal::SIGUSR1)
+            }
+        }
+    }
+}
+
+/// Ends a process that waits to go on after a restart by itself; false if it has not ended in time.
+pub fn end_waiting(socket: &Path, pid: u32) -> bool {
+    // It does not come back: the signal stays until it looks, whatever it does meanwhile.
+    let sent = send(pid, Signal::SIGTERM);
+    let ended = || (owner::holder(socket) == Holder::Nobody).then_some(());
+    sent && patiently(ended).is_some()
+}
+
+fn send(pid: u32, signal: Signal) -> bool {
+    kill(Pid::from_raw(pid as i32), signal).is_ok()
 }
 
 fn strange() -> CallError {

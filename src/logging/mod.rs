@@ -55,14 +55,15 @@ impl Target {
     }
 }
 
-/// Whether standard error takes a line without waiting: a terminal that was stopped, or a pipe
-/// that nobody reads, must not stop the tunnel. Lines it does not take are lost.
-fn stderr_takes() -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+/// Whether standard error takes a line, after so many milliseconds at most: a terminal that was
+/// stopped, or a pipe that nobody reads, must not stop the tunnel, nor keep the program from
+/// ending. Lines it does not take are lost.
+pub fn stderr_takes(patience: u16) -> bool {
+    use nix::poll::{PollFd, PollFlags, poll};
     use std::os::fd::AsFd;
     let stderr = std::io::stderr();
     let mut wanted = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    poll(&mut wanted, patience).is_ok_and(|ready| ready > 0)
 }
 
 fn stderr_is_null() -> bool {
@@ -157,7 +158,7 @@ impl log::Log for Logger {
                 let line = format!("reachback: {}\n", escaped(record.args()));
                 // One write, so that lines of several processes stay whole. A terminal that
                 // went away is no reason to end.
-                if stderr_takes() {
+                if stderr_takes(0) {
                     let _ = std::io::stderr().write_all(line.as_bytes());
                 }
             }

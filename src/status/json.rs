@@ -10,20 +10,36 @@ use reachback_core::history::Event;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 
-use super::Tunnel;
 use super::target::Answer;
+use super::{Found, Tunnel, Unanswered};
+use crate::control::client::CallError;
 
 /// Version of the document. It changes when a member is renamed, removed or changes its
 /// meaning; new members may come without.
-pub const VERSION: u32 = 1;
+pub const VERSION: u64 = 1;
 
 /// The document: one line.
-pub fn document(tunnels: &[Tunnel]) -> String {
-    let tunnels: Vec<String> = tunnels.iter().map(tunnel).collect();
-    format!(
-        "{{\"schema\":\"reachback-status\",\"version\":{VERSION},\"tunnels\":[{}]}}\n",
-        tunnels.join(",")
-    )
+pub fn document(found: &Found) -> String {
+    let mut object = Object::default();
+    object.text("schema", "reachback-status");
+    object.number("version", VERSION);
+    object.list("tunnels", found.tunnels.iter().map(tunnel).collect());
+    let unanswered = found.unanswered.iter().map(unanswered).collect();
+    object.list("unanswered", unanswered);
+    object.end() + "\n"
+}
+
+fn unanswered(tunnel: &Unanswered) -> String {
+    let pid = match tunnel.why {
+        CallError::Silent(pid) | CallError::Waiting { pid, .. } => Some(u64::from(pid)),
+        _ => None,
+    };
+    let mut object = Object::default();
+    object.text("name", &tunnel.name);
+    object.optional_number("pid", pid);
+    object.number("waited_ms", tunnel.waited.as_millis() as u64);
+    object.text("failure", &tunnel.why.to_string());
+    object.end()
 }
 
 fn tunnel(tunnel: &Tunnel) -> String {

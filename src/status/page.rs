@@ -11,11 +11,14 @@ use reachback_core::history::{Event, Kind};
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 
-use super::Tunnel;
 use super::target::Answer;
+use super::{Tunnel, Unanswered};
+use crate::control::client::CallError;
 
 /// Events shown; the JSON document has all.
 const EVENTS: usize = 8;
+/// Columns of a small terminal.
+const WIDTH: usize = 80;
 
 /// One tunnel.
 pub fn page(tunnel: &Tunnel) -> String {
@@ -24,6 +27,17 @@ pub fn page(tunnel: &Tunnel) -> String {
     // Writing to a string does not fail.
     let _ = write(&mut text, tunnel, snapshot);
     text
+}
+
+/// A tunnel whose process did not say how it is.
+pub fn unanswered(tunnel: &Unanswered) -> String {
+    let Unanswered { name, waited, why } = tunnel;
+    let state = match why {
+        CallError::Waiting { .. } => "down".to_owned(),
+        _ => format!("no answer for {}", span(*waited)),
+    };
+    let why = why.to_string().replace("; ", "\n  ");
+    format!("{name}: {state}\n  {why}\n")
 }
 
 fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
@@ -42,9 +56,11 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
             }
             writeln!(out, " for {} ({address})", ago(snapshot.since))?;
         }
-        Link::Connecting(stage) => {
-            writeln!(out, "connecting for {}: {stage}", ago(snapshot.since))?
-        }
+        Link::Connecting(stage) => writeln!(
+            out,
+            "connecting for {}: waiting for {stage}",
+            ago(snapshot.since)
+        )?,
         Link::Waiting(until) => writeln!(
             out,
             "down for {}; next attempt in {}",
@@ -56,11 +72,18 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     if !snapshot.fallback.is_empty() {
         writeln!(out, "  at the fallback {}", snapshot.fallback)?;
     }
-    if !snapshot.failure.is_empty() && !matches!(snapshot.link, Link::Up(_)) {
-        writeln!(out, "  because: {}", snapshot.failure)?;
+    let up = matches!(snapshot.link, Link::Up(_));
+    let failure = snapshot.failure.as_str();
+    if !failure.is_empty() && !up {
+        let room = snapshot.failure.capacity() - failure.len();
+        let more = if room < 4 { "..." } else { "" };
+        writeln!(out, "  because: {failure}{more}")?;
+        if let Some(advice) = advice(failure) {
+            writeln!(out, "  what to do: {advice}")?;
+        }
     }
     for (forward, answer) in snapshot.forwards.iter().zip(&tunnel.targets) {
-        writeln!(out, "  {}", forward_line(forward, answer, snapshot.now))?;
+        forward_lines(out, forward, answer, snapshot.now);
     }
     if let Some(ms) = snapshot.round_trip_ms {
         writeln!(out, "  last round trip: {ms} ms")?;
@@ -73,17 +96,16 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
         amount(snapshot.bytes_in),
         amount(snapshot.bytes_out)
     )?;
-    write!(out, "  logged in {}, ", times(snapshot.logins))?;
-    match snapshot.lost {
-        0 => writeln!(out, "never lost")?,
-        lost => {
-            let last = match snapshot.failure.as_str() {
-                "" => String::new(),
-                why => format!(", last: {why}"),
-            };
-            writeln!(out, "lost {}{last}", times(lost))?;
-        }
+    let (logins, lost) = (times(snapshot.logins), times(snapshot.lost));
+    match (snapshot.logins, snapshot.lost) {
+        (0, _) => out.push_str("  never logged in"),
+        (_, 0) => write!(out, "  logged in {logins}, never lost")?,
+        _ => write!(out, "  logged in {logins}, lost {lost}")?,
     }
+    if snapshot.lost > 0 && up {
+        add(out, ", ", &format!("last: {failure}"));
+    }
+    writeln!(out)?;
     if let Some(at) = snapshot.ends {
         writeln!(out, "  ends in {} (MaxLifetime)", in_time(at))?;
     }
@@ -104,12 +126,37 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     writeln!(out, "  last events:")?;
     let skipped = snapshot.events.len().saturating_sub(EVENTS);
     for event in snapshot.events.iter().skip(skipped) {
-        writeln!(out, "    {}", event_line(event, snapshot.now))?;
+        event_lines(out, event, snapshot.now);
     }
     Ok(())
 }
 
-fn forward_line(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
+/// What to do about a failure that waits for a person.
+fn advice(failure: &str) -> Option<&'static str> {
+    if failure.starts_with("host key for ") && failure.contains(" is unknown ") {
+        Some("compare it with the server's own, then call once with -y")
+    } else if failure.starts_with("host key for ") {
+        Some("find out why; if it is right, remove the old line from known_hosts")
+    } else if failure.contains("accepts none of the keys") {
+        Some("see `reachback pubkey`: its line belongs into authorized_keys")
+    } else {
+        None
+    }
+}
+
+/// Adds words to the last line, or below it when there is no room for them.
+fn add(out: &mut String, separator: &str, words: &str) {
+    add_or_below(out, separator, words, "\n    ");
+}
+
+fn add_or_below(out: &mut String, separator: &str, words: &str, below: &str) {
+    let line = out.len() - out.rfind('\n').map_or(0, |at| at + 1);
+    let fits = line + separator.len() + words.len() <= WIDTH;
+    out.push_str(if fits { separator } else { below });
+    out.push_str(words);
+}
+
+fn forward_lines(out: &mut String, forward: &ForwardStatus, answer: &Answer, now: Instant) {
     let spec = &forward.spec;
     let (kind, place) = match &spec.listen {
         Listen::Unix(path) => ("socket", format!("socket {path}")),
@@ -127,49 +174,52 @@ fn forward_line(forward: &ForwardStatus, answer: &Answer, now: Instant) -> Strin
             ("port", format!("port {port}{on}"))
         }
     };
-    let state = match forward.state {
-        ForwardState::Confirmed { port } => {
-            format!("listening{}", proof(forward.proof, port, now))
-        }
-        ForwardState::Refused { retry_at } if matches!(forward.proof, Proof::Elsewhere { .. }) => {
-            let wait = span(retry_at.since(now));
-            let port = spec.listen.port();
-            format!(
-                "taken back, the server's port {port} leads elsewhere: a stale session holds it, \
-                 or another program; next try in {wait}"
-            )
-        }
-        ForwardState::Refused { retry_at } => {
-            let wait = span(retry_at.since(now));
-            format!("refused by the server, waiting for {kind}, next try in {wait}")
-        }
-        ForwardState::Requested { .. } => "asked for".to_owned(),
-        ForwardState::Idle | ForwardState::Cancelling { .. } => "not listening".to_owned(),
+    let _ = write!(out, "  server {place} to {}", spec.target);
+    let next_try = |at: Instant| format!("waiting for {kind}, next try in {}", span(at.since(now)));
+    let elsewhere = |port: u16| {
+        format!(
+            "the server's port {port} leads elsewhere: a stale session holds it, or another program"
+        )
     };
-    let target = match answer {
-        Answer::Answers => "the target answers".to_owned(),
-        Answer::Silent(why) => format!("the target does not answer: {why}"),
-        Answer::NotAsked => "the target was not asked".to_owned(),
-    };
-    let leads = &spec.target;
-    format!("server {place} to {leads}: {state}; {target}")
-}
-
-/// What `VerifyForward` found about a listener, behind `listening`.
-fn proof(proof: Proof, port: u16, now: Instant) -> String {
-    match proof {
-        Proof::Unknown => String::new(),
-        Proof::Here { at } => format!(", verified {} ago", span(now.since(at))),
-        Proof::Elsewhere { .. } => format!(
-            ", but the server's port {port} leads elsewhere: a stale session holds it, or another \
-             program"
-        ),
-        Proof::NotPermitted => ", not verified: the server does not permit it".to_owned(),
+    match (forward.state, forward.proof) {
+        (ForwardState::Confirmed { port }, proof) => {
+            add(out, ": ", "listening");
+            match proof {
+                Proof::Unknown => {}
+                Proof::Here { at } => {
+                    add(out, ", ", &format!("verified {} ago", span(now.since(at))));
+                }
+                Proof::Elsewhere { .. } => add(out, ", but ", &elsewhere(port)),
+                Proof::NotPermitted => {
+                    add(out, ", ", "not verified: the server does not permit it");
+                }
+            }
+        }
+        (ForwardState::Refused { retry_at }, Proof::Elsewhere { .. }) => {
+            add(out, ": ", "taken back");
+            add(out, ", ", &next_try(retry_at));
+            add(out, "; ", &elsewhere(spec.listen.port()));
+        }
+        (ForwardState::Refused { retry_at }, _) => {
+            add(out, ": ", "refused by the server");
+            let next_try = next_try(retry_at);
+            add(out, ", ", &format!("taken or not permitted; {next_try}"));
+        }
+        (ForwardState::Requested { .. }, _) => add(out, ": ", "asked for"),
+        (ForwardState::Idle | ForwardState::Cancelling { .. }, _) => {
+            add(out, ": ", "not listening");
+        }
     }
+    match answer {
+        Answer::Answers => add(out, "; ", "the target answers"),
+        Answer::Silent(why) => add(out, "; ", &format!("the target does not answer: {why}")),
+        Answer::NotAsked => add(out, "; ", "the target was not asked"),
+    }
+    out.push('\n');
 }
 
-fn event_line(event: &Event, now: Instant) -> String {
-    let when = Utc::from_unix_s(event.wall_s);
+fn event_lines(out: &mut String, event: &Event, now: Instant) {
+    let when = Utc::from_unix_s(event.wall_s).to_string();
     let ago = span(now.since(event.at));
     let name = match event.kind {
         Kind::Started => "started",
@@ -179,18 +229,21 @@ fn event_line(event: &Event, now: Instant) -> String {
         Kind::ForwardRefused => "forward refused",
         Kind::ForwardAdded => "forward added",
         Kind::ForwardRemoved => "forward taken away",
-        Kind::Lost => "connection lost",
+        // Of an attempt too.
+        Kind::Lost => "no connection",
         Kind::Reconnect => "reconnection asked for",
         Kind::Ending => "ending",
     };
-    let mut line = format!("{when} ({ago} ago) {name}");
-    if !event.text.is_empty() {
-        let _ = write!(line, ": {}", event.text);
-    }
+    // The time of the day: the day is in what follows.
+    let time = when.get(11..).unwrap_or(&when);
+    let _ = write!(out, "    {time} ({ago} ago) {name}");
     if event.times > 1 {
-        let _ = write!(line, " ({} times in a row)", event.times);
+        let _ = write!(out, ", {}", times(event.times));
     }
-    line
+    if !event.text.is_empty() {
+        add_or_below(out, ": ", &event.text, "\n      ");
+    }
+    out.push('\n');
 }
 
 fn times(count: u32) -> String {

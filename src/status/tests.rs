@@ -55,6 +55,13 @@ fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
     }
 }
 
+fn document(tunnel: Tunnel) -> String {
+    json::document(&Found {
+        tunnels: vec![tunnel],
+        unanswered: Vec::new(),
+    })
+}
+
 const CONFIRMED: ForwardState = ForwardState::Confirmed { port: 1111 };
 const REFUSED: ForwardState = ForwardState::Refused {
     retry_at: Instant(10_012_000),
@@ -85,12 +92,14 @@ fn the_page_answers_the_questions_of_a_person() {
     for part in [
         "op@hub.example port 22: partly up, 1 of 2 forwards for 2 h 5 min (192.0.2.7)\n",
         "server port 1111 to localhost:22: listening; the target answers\n",
-        "server port 1112 to localhost:22: refused by the server, waiting for port, next try in 12 s;",
+        "server port 1112 to localhost:22: refused by the server\n\
+         \x20   taken or not permitted; waiting for port, next try in 12 s\n\
+         \x20   the target answers\n",
         "last round trip: 42 ms\n",
         "connections: 1 now, 17 so far; 999 bytes in, 12.3 MB out\n",
         "logged in 3 times, lost twice, last: the \"server\" stopped answering\n",
         "process 4711, running for 2 h 46 min, version 0.1.0\n",
-        "2026-11-23T02:13:10Z (10 s ago) connection lost: gone (3 times in a row)\n",
+        "02:13:10Z (10 s ago) no connection, 3 times: gone\n",
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
@@ -110,7 +119,7 @@ fn the_page_answers_the_questions_of_a_person() {
 
 #[test]
 fn the_document_escapes_its_texts_and_has_every_member() {
-    let text = json::document(&[tunnel(Link::Waiting(Instant(10_061_000)), &[REFUSED])]);
+    let text = document(tunnel(Link::Waiting(Instant(10_061_000)), &[REFUSED]));
     for part in [
         "{\"schema\":\"reachback-status\",\"version\":1,\"tunnels\":[{\"user\":\"op\",",
         "\"state\":\"waiting\",\"state_for_ms\":7500000,\"address\":null,",
@@ -127,13 +136,37 @@ fn the_document_escapes_its_texts_and_has_every_member() {
 }
 
 #[test]
+fn a_tunnel_whose_process_is_silent_is_on_the_page_and_in_the_document() {
+    let found = Found {
+        tunnels: vec![tunnel(up(), &[CONFIRMED])],
+        unanswered: vec![Unanswered {
+            name: "op@hub.example:22".to_owned(),
+            waited: Duration::from_millis(10_003),
+            why: CallError::Silent(4711),
+        }],
+    };
+    assert_eq!(found.code(), exit::UNAVAILABLE);
+    assert_eq!(
+        found.pages()[1],
+        "op@hub.example:22: no answer for 10 s\n\
+         \x20 process 4711 holds the tunnel and does not answer\n\
+         \x20 try kill -CONT 4711, else kill -9 4711 and call for it again\n"
+    );
+    let document = json::document(&found);
+    let end = "],\"unanswered\":[{\"name\":\"op@hub.example:22\",\"pid\":4711,\
+        \"waited_ms\":10003,\"failure\":\"process 4711 holds the tunnel and does not answer; \
+        try kill -CONT 4711, else kill -9 4711 and call for it again\"}]}\n";
+    assert!(document.ends_with(end), "{document}");
+}
+
+#[test]
 fn unix_sockets_are_named_on_both_sides() {
     let mut tunnel = tunnel(up(), &[CONFIRMED]);
     tunnel.snapshot.forwards[0].spec = ForwardSpec::parse("/run/a:/run/b").unwrap();
     let text = page::page(&tunnel);
     let line = "server socket /run/a to /run/b: listening; the target answers\n";
     assert!(text.contains(line), "{text}");
-    let document = json::document(&[tunnel]);
+    let document = document(tunnel);
     for part in [
         "{\"bind\":null,\"requested_port\":null,",
         "\"server_port\":null,",
@@ -163,4 +196,46 @@ fn amounts_and_spans_have_the_unit_that_fits() {
     assert_eq!(page::amount(5_000_000_000_000_000), "5000.0 TB");
     assert_eq!(page::span(Duration::from_secs(59)), "59 s");
     assert_eq!(page::span(Duration::from_secs(90_000)), "1 d 1 h");
+}
+
+/// The tunnel of the examples in the documents.
+fn example() -> Tunnel {
+    let mut tunnel = tunnel(up(), &[CONFIRMED, ForwardState::Confirmed { port: 1112 }]);
+    let snapshot = &mut *tunnel.snapshot;
+    (snapshot.user, snapshot.host) = (history::line("operator"), history::line("server.example"));
+    (snapshot.now, snapshot.since) = (Instant(200_000_000), Instant(192_500_000));
+    (snapshot.started, snapshot.bytes_in) = (Instant(12_800_000), 6789);
+    snapshot.failure = history::line("the server stopped answering");
+    snapshot.forwards[1].spec = ForwardSpec::parse("1112:localhost:80").unwrap();
+    snapshot.events[0] = Event {
+        at: Instant(192_500_000),
+        wall_s: 1_795_392_500,
+        times: 1,
+        kind: Kind::Up,
+        text: history::line("operator@server.example port 22"),
+    };
+    tunnel.targets[1] = target::Answer::Silent("Connection refused".to_owned());
+    tunnel
+}
+
+#[test]
+fn the_documents_show_what_is_printed() {
+    let readme = include_str!("../../README.md");
+    let operating = include_str!("../../docs/operating.md");
+    let page = page::page(&example());
+    assert!(
+        operating.contains(&page),
+        "not in docs/operating.md:\n{page}"
+    );
+    let short = page.split("  process ").next().unwrap();
+    assert!(readme.contains(short), "not in README.md:\n{short}");
+    let mut one = example();
+    one.snapshot.forwards.truncate(1);
+    let document = document(one);
+    // There it is on several lines.
+    let joined: String = readme.lines().map(str::trim_start).collect();
+    assert!(
+        joined.contains(document.trim_end()),
+        "not in README.md:\n{document}"
+    );
 }

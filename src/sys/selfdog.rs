@@ -25,9 +25,14 @@ use reachback_core::backoff;
 use super::signals;
 use crate::exit::{self, Exit};
 
+pub mod faults;
+mod kept;
+pub use kept::{forget_lock, keep_lock, keep_since, since, take_lock};
+
 /// How long one turn of the loop may take.
 const STALL: Duration = Duration::from_secs(60);
-/// Carries the count and the reason over exec: `PID COUNT REASON`.
+/// Carries the count, what is in [`kept`] and the reason over exec:
+/// `PID COUNT LOCK ASKED IDLE REASON`.
 const MARKER: &str = "REACHBACK_RESTARTED";
 /// Room for the marker with its name and its end, bytes.
 const MARKER_BYTES: usize = 256;
@@ -73,19 +78,26 @@ pub struct Restart {
 /// that a variable that was passed on to another process means nothing there.
 pub fn restarted() -> Option<Restart> {
     let value = std::env::var(MARKER).ok()?;
-    parse_marker(&value, std::process::id())
+    let (restart, kept) = parse_marker(&value, std::process::id())?;
+    kept::inherit(kept);
+    Some(restart)
 }
 
-fn parse_marker(value: &str, own_pid: u32) -> Option<Restart> {
-    let mut parts = value.splitn(3, ' ');
+fn parse_marker(value: &str, own_pid: u32) -> Option<(Restart, [u64; 3])> {
+    let mut parts = value.splitn(6, ' ');
     let pid: u32 = parts.next()?.parse().ok()?;
     let count: u32 = parts.next()?.parse().ok()?;
+    let mut kept = [0; 3];
+    for number in &mut kept {
+        *number = parts.next()?.parse().ok()?;
+    }
     let reason = parts.next()?.to_owned();
-    (pid == own_pid && count > 0).then(|| Restart {
+    let restart = || Restart {
         count,
         reason,
         delay: backoff::restart_delay(count),
-    })
+    };
+    (pid == own_pid && count > 0).then(|| (restart(), kept))
 }
 
 /// Prepares restarts: arguments, environment and working directory are those of this moment.
@@ -131,14 +143,36 @@ fn c_strings(texts: impl Iterator<Item = Vec<u8>>) -> Vec<*const c_char> {
         .collect()
 }
 
-/// Waits as a restarted process has to. False if `SIGTERM` or `SIGINT` ended the wait.
-pub fn hold(delay: Duration) -> bool {
+/// How the wait after a restart ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// It is over.
+    Due,
+    /// `SIGUSR1`: a caller or a person asks for the tunnel, which cuts every wait short.
+    Called,
+    /// `SIGTERM` or `SIGINT`.
+    Ended,
+}
+
+/// Waits as a restarted process has to. While it does, callers can see that, and wake or end it.
+///
+/// Nothing is served meanwhile: what brought the process down may be the service, and the
+/// configuration. So an order does not lie in wait for the end of this, it ends it.
+pub fn hold(restart: &Restart) -> Wake {
     let mut set = SigSet::empty();
-    set.add(Signal::SIGTERM);
-    set.add(Signal::SIGINT);
-    if set.thread_block().is_err() {
-        return true;
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1] {
+        set.add(signal);
     }
+    if set.thread_block().is_err() {
+        return Wake::Due;
+    }
+    kept::say_waiting(restart.count);
+    let wake = wait_for(&set, restart.delay);
+    kept::say_waiting(0);
+    wake
+}
+
+fn wait_for(set: &SigSet, delay: Duration) -> Wake {
     let deadline_ms = now_ms() + delay.as_millis() as u64;
     loop {
         let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
@@ -147,8 +181,9 @@ pub fn hold(delay: Duration) -> bool {
         let got = unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), timeout.as_ref()) };
         match (got, nix::errno::Errno::last()) {
             (-1, nix::errno::Errno::EINTR) => {}
-            (-1, _) => return true,
-            _ => return false,
+            (-1, _) => return Wake::Due,
+            (libc::SIGUSR1, _) => return Wake::Called,
+            _ => return Wake::Ended,
         }
     }
 }
@@ -224,6 +259,11 @@ pub fn restart_because(reason: &str) {
     restart(reason.as_bytes());
 }
 
+/// From now on a fault ends the process: it was asked to end, and must not come back.
+pub fn disarm() {
+    PREPARED.store(ptr::null_mut(), Ordering::Release);
+}
+
 fn panicked(info: &PanicHookInfo<'_>) {
     let mut reason = Reason::default();
     let place = info.location().map_or(("?", 0), |l| (l.file(), l.line()));
@@ -254,11 +294,15 @@ extern "C" fn stalled(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // Another process's SIGALRM says nothing about the loop.
     if code == libc::SI_TIMER {
         restart(b"the loop made no progress for 60 s");
+        if PREPARED.load(Ordering::Acquire).is_null() {
+            // SAFETY: _exit(2) is async-signal-safe.
+            unsafe { libc::_exit(exit::OS.into()) }
+        }
     }
 }
 
 /// Replaces the process image. Async-signal-safe: no allocation, no lock, system calls only.
-/// Gives back only before [`prepare`], or when a restart is under way already.
+/// Gives back only before [`prepare`], after [`disarm`], or when a restart is under way already.
 fn restart(reason: &[u8]) {
     let prepared = PREPARED.load(Ordering::Acquire);
     if prepared.is_null() || RESTARTING.swap(true, Ordering::AcqRel) {
@@ -271,7 +315,10 @@ fn restart(reason: &[u8]) {
         now_ms().saturating_sub(prepared.started_ms),
     );
     let pid = nix::unistd::getpid().as_raw();
-    write_marker(&mut prepared.marker, pid.unsigned_abs(), count, reason);
+    let pid = u64::from(pid.unsigned_abs());
+    let [lock, asked, idle] = kept::hand_on();
+    let numbers = [pid, count.into(), lock, asked, idle];
+    write_marker(&mut prepared.marker, numbers, reason);
     // SAFETY: every pointer was prepared, null-terminated where the call wants it, and lives for
     // ever; the calls are async-signal-safe. `/proc/self/exe` is this very file, even if it was
     // replaced by a newer one meanwhile.
@@ -294,34 +341,30 @@ fn next_count(before: u32, lived_ms: u64) -> u32 {
     }
 }
 
-/// Writes `REACHBACK_RESTARTED=PID COUNT REASON` and its end, cut to the room there is; bytes
-/// that are no printable ASCII become `?`.
-fn write_marker(marker: &mut [u8; MARKER_BYTES], pid: u32, count: u32, reason: &[u8]) {
-    let (mut pid_digits, mut count_digits) = ([0; 10], [0; 10]);
-    let parts = [
-        MARKER.as_bytes(),
-        b"=",
-        decimal(pid, &mut pid_digits),
-        b" ",
-        decimal(count, &mut count_digits),
-        b" ",
-        reason,
-    ];
-    let room = MARKER_BYTES - 1;
-    let bytes = parts.iter().copied().flatten();
+/// Writes `REACHBACK_RESTARTED=`, the numbers, the reason and its end, cut to the room there is;
+/// bytes that are no printable ASCII become `?`.
+fn write_marker(marker: &mut [u8; MARKER_BYTES], numbers: [u64; 5], reason: &[u8]) {
     let mut length = 0;
-    for (slot, &byte) in marker[..room].iter_mut().zip(bytes) {
-        *slot = if (b' '..=b'~').contains(&byte) {
-            byte
-        } else {
-            b'?'
-        };
-        length += 1;
+    let mut put = |bytes: &[u8]| {
+        for &byte in bytes {
+            if length < MARKER_BYTES - 1 {
+                let printable = (b' '..=b'~').contains(&byte);
+                marker[length] = if printable { byte } else { b'?' };
+                length += 1;
+            }
+        }
+    };
+    put(MARKER.as_bytes());
+    put(b"=");
+    for number in numbers {
+        put(decimal(number, &mut [0; 20]));
+        put(b" ");
     }
+    put(reason);
     marker[length] = 0;
 }
 
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -364,56 +407,6 @@ impl Write for Reason {
         }
         Ok(())
     }
-}
-
-/// Faults that tests ask for: `REACHBACK_TEST_FAULT=stall:FILE` or `panic:FILE` brings one about
-/// in the first turn that finds FILE, which it removes; without `:FILE` in every first turn.
-/// `REACHBACK_TEST_STALL_MS` shortens [`STALL`]. Not part of a release.
-#[cfg(any(debug_assertions, feature = "test-faults"))]
-pub mod faults {
-    use std::time::Duration;
-
-    /// `REACHBACK_TEST_HOMEWARD_MS` shortens the stay at a fallback.
-    pub fn homeward() -> Option<Duration> {
-        let text = std::env::var("REACHBACK_TEST_HOMEWARD_MS").ok()?;
-        Some(Duration::from_millis(text.parse().ok()?))
-    }
-
-    pub(super) fn limit() -> Option<Duration> {
-        let text = std::env::var("REACHBACK_TEST_STALL_MS").ok()?;
-        Some(Duration::from_millis(text.parse().ok()?))
-    }
-
-    pub(super) fn cause() {
-        let Ok(fault) = std::env::var("REACHBACK_TEST_FAULT") else {
-            return;
-        };
-        let (kind, file) = fault.split_once(':').unwrap_or((&fault, ""));
-        if !file.is_empty() && std::fs::remove_file(file).is_err() {
-            return;
-        }
-        match kind {
-            "stall" => loop {
-                std::hint::spin_loop();
-            },
-            "panic" => panic!("asked for by a test"),
-            _ => {}
-        }
-    }
-}
-
-#[cfg(not(any(debug_assertions, feature = "test-faults")))]
-pub mod faults {
-    /// No test has a say in a release.
-    pub fn homeward() -> Option<std::time::Duration> {
-        None
-    }
-
-    pub(super) fn limit() -> Option<std::time::Duration> {
-        None
-    }
-
-    pub(super) fn cause() {}
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use reachback_core::control::{Refusal, Request, Verdict};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::Kind;
+use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, State};
 
 use super::{Link, Tunnel};
 use crate::control::{self, Progress, Tunnel as _};
+use crate::sys::selfdog;
 
 /// What callers ordered about forwards. It stands against the configuration: reading that again
 /// neither takes back what a caller handed over nor opens again what a caller closed.
@@ -100,9 +102,10 @@ impl control::Tunnel for Tunnel {
         Verdict::done("taken away")
     }
 
-    fn forwards(&self) -> usize {
-        let count = self.settings.forwards.len();
-        (0..count).filter(|&i| self.watchdog.is_wanted(i)).count()
+    fn forwards(&self) -> Vec<ForwardSpec> {
+        let forwards = self.settings.forwards.iter().enumerate();
+        let wanted = forwards.filter(|(index, _)| self.watchdog.is_wanted(*index));
+        wanted.map(|(_, spec)| spec.clone()).collect()
     }
 
     fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress {
@@ -126,6 +129,10 @@ impl control::Tunnel for Tunnel {
             // Those who wait are told when it has ended.
             State::Stopping | State::Stopped => return not_yet("ending".to_owned(), true),
         }
+        let gone = specs.iter().find(|spec| self.wanted_index(spec).is_none());
+        if let Some(spec) = gone {
+            return not_yet(format!("forward {spec} was taken away"), false);
+        }
         for (index, spec) in self.settings.forwards.iter().enumerate() {
             let asked_about = specs.is_empty() || specs.contains(spec);
             if !asked_about || !self.watchdog.is_wanted(index) {
@@ -140,11 +147,7 @@ impl control::Tunnel for Tunnel {
                 _ => return not_yet(format!("no reply for forward {spec}"), true),
             }
         }
-        let gone = specs.iter().find(|spec| self.wanted_index(spec).is_none());
-        match gone {
-            Some(spec) => not_yet(format!("forward {spec} was taken away"), false),
-            None => Progress::Confirmed,
-        }
+        Progress::Confirmed
     }
 
     fn status(&self, now: Instant) -> String {
@@ -214,14 +217,18 @@ impl Tunnel {
         std::mem::take(&mut self.orders.changed).then(|| self.orders.lines())
     }
 
-    /// Follows orders that [`Tunnel::changed_orders`] gave to this process before it restarted.
-    pub fn restore_orders(&mut self, lines: &str, now: Instant) {
-        for line in lines.lines() {
+    /// Goes on after a restart of the process: follows what [`Tunnel::changed_orders`] gave before,
+    /// and counts from when it counted before. Nobody asked for the tunnel anew.
+    pub fn go_on(&mut self, orders: &str, since: Option<Since>, now: Instant) {
+        for line in orders.lines() {
             match Request::parse(line) {
                 Ok(Request::Forward(spec)) => drop(self.add_forward(&spec, now)),
                 Ok(Request::Cancel(spec)) => drop(self.remove_forward(&spec, now)),
                 _ => {}
             }
+        }
+        if let Some(since) = since {
+            self.lifetime.go_on(since);
         }
     }
 
@@ -229,6 +236,7 @@ impl Tunnel {
     pub(super) fn end_if_over(&mut self, now: Instant) {
         let up = matches!(self.watchdog.state(), State::Up { .. });
         self.lifetime.handle_state(up, self.record.serving(), now);
+        selfdog::keep_since(self.lifetime.since());
         let ending = control::Tunnel::is_ending(self);
         if let Some(over) = self.lifetime.poll(now).filter(|_| !ending) {
             control::Tunnel::stop(self, &over.to_string(), now);

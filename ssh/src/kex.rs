@@ -73,7 +73,10 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// The shared secret K in the encoding that is hashed; wiped when dropped.
+/// The shared secret K in the encoding that is hashed.
+///
+/// This copy is wiped when dropped, as are those made on the way to it here. Others are not: hash
+/// contexts, digests and the ephemeral private key are ring's, which offers no way to wipe them.
 pub struct Secret(Zeroizing<Encoded>);
 
 #[derive(Clone, Copy)]

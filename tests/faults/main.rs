@@ -14,7 +14,6 @@ mod dropbear;
 mod fault;
 mod gate;
 mod idle;
-mod names;
 mod network;
 mod refused;
 mod report;

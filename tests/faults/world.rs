@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::dropbear::Dropbear;
 use crate::gate::Gate;
-use crate::names::NameServer;
 use crate::support::keys::{self, Format, Key, Kind};
+use crate::support::names::NameServer;
 use crate::support::netns::{Net, SERVER};
 use crate::support::sshd::{self, Sshd};
 use crate::support::targets::Target;

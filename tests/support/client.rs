@@ -123,9 +123,14 @@ impl<'a> Call<'a> {
 
     /// Runs it to its end, as it stands.
     pub fn run(self) -> Ended {
-        let mut process = Process::start(command(self.scene).args(&self.args));
+        let mut process = self.begin();
         let code = process.wait(patience());
         ended(process, code)
+    }
+
+    /// Starts it, as it stands.
+    pub fn begin(self) -> Process {
+        Process::start(command(self.scene).args(&self.args))
     }
 }
 

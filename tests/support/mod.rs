@@ -10,7 +10,9 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod controller;
 pub mod keys;
+pub mod names;
 pub mod netns;
 pub mod peers;
 pub mod process;

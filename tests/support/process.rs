@@ -130,9 +130,39 @@ impl Process {
         }
     }
 
+    /// Starts `command` with this for its stderr; nothing of it is captured.
+    pub fn start_saying_to(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        // The command keeps its copy of what was given to it.
+        command.stderr(Stdio::null());
+        Self {
+            child,
+            stdout: Lines::default(),
+            stderr: Lines::default(),
+        }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Stops it, as Ctrl-Z does; gives back once it stands still.
+    pub fn pause(&self) {
+        let _ = signal::kill(Pid::from_raw(self.pid()), Signal::SIGSTOP);
+        super::wait_until("it stands still", super::patience(), || {
+            stat(self.pid()).is_some_and(|(state, _)| state == 'T')
+        });
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        let _ = signal::kill(Pid::from_raw(self.pid()), Signal::SIGCONT);
     }
 
     /// Whether it has not ended yet.
@@ -233,6 +263,18 @@ pub fn with_command_line(needle: &str) -> Vec<i32> {
 /// The number of file descriptors that a process has open.
 pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count())
+}
+
+/// The processor time that a process has taken, to 10 ms (proc(5): utime and stime).
+pub fn cpu_time(pid: i32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = text.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// A number from /proc/PID/status, such as `Threads` or `VmRSS` (KiB).

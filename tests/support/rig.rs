@@ -6,6 +6,66 @@ use super::sshd::{self, Sshd};
 use super::targets::{self, Target};
 use super::{Scene, free_port, user};
 
+/// A server, and a key that may log in to it. `let Site { scene, key, server } = Site::up();`
+/// drops them in the right order, the scene last.
+pub struct Site {
+    /// The server.
+    pub server: Sshd,
+    /// The key.
+    pub key: Key,
+    /// The directory of it all.
+    pub scene: Scene,
+}
+
+impl Site {
+    /// The usual one: OpenSSH, and an Ed25519 key.
+    pub fn up() -> Self {
+        Self::with(&[])
+    }
+
+    /// One with these lines of sshd_config(5).
+    pub fn with(lines: &[&str]) -> Self {
+        let scene = Scene::new();
+        let key = keys::key(&scene, "key", Kind::Ed25519);
+        let mut server = sshd::builder(&scene).authorize(&key);
+        for line in lines {
+            server = server.config(line);
+        }
+        Self {
+            server: server.start(),
+            key,
+            scene,
+        }
+    }
+
+    /// The usual call of the program, to be completed.
+    pub fn call(&self) -> Call<'_> {
+        Call::trusting(&self.scene, &self.key)
+    }
+
+    /// The server, as a caller names it.
+    pub fn destination(&self) -> String {
+        format!("{}@127.0.0.1:{}", user(), self.server.port)
+    }
+
+    /// Brings up one tunnel to several targets, with these `-o` options.
+    pub fn serve(&self, targets: &[&Target], options: &[&str]) -> (Reachback, Vec<u16>) {
+        let ports: Vec<u16> = targets.iter().map(|_| free_port()).collect();
+        let mut call = self.call();
+        for option in options {
+            call = call.option(option);
+        }
+        for (port, target) in ports.iter().zip(targets) {
+            call = call.forward(*port, target.address);
+        }
+        let client = call.start(user(), self.server.port);
+        for port in &ports {
+            client.wait_up(*port);
+        }
+        (client, ports)
+    }
+}
+
 /// A tunnel that is up. Fields are dropped in this order, the scene last.
 pub struct Rig {
     /// The program.

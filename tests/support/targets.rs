@@ -136,6 +136,16 @@ pub fn dial(port: u16) -> TcpStream {
     stream
 }
 
+/// Fills a connection to a target that does not read, until nothing more is taken for half a
+/// second.
+pub fn fill(port: u16) -> TcpStream {
+    let mut stream = dial(port);
+    let brief = std::time::Duration::from_millis(500);
+    stream.set_write_timeout(Some(brief)).unwrap();
+    while stream.write(&[0; BLOCK]).is_ok() {}
+    stream
+}
+
 /// Sends `data` and EOF, and returns all that comes back.
 pub fn exchange(port: u16, data: &[u8]) -> Vec<u8> {
     let mut stream = dial(port);

@@ -101,7 +101,8 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
         "boot" => {
             "Each gets a process of its own in the background and the flags of this call.\n\
              One that does not start keeps no other from it; the exit status is that of the first \
-             such.\n"
+             such.\nNone waits for the network, unless the flags say\n.Fl -wait .\n.Fl -list\n\
+             prints the names and starts nothing.\n"
         }
         _ => return None,
     })

@@ -3,7 +3,8 @@ use super::*;
 
 fn marker(pid: u32, count: u32, reason: &[u8]) -> String {
     let mut marker = [b'x'; MARKER_BYTES];
-    write_marker(&mut marker, pid, count, reason);
+    let numbers = [pid.into(), count.into(), 9, u64::MAX, 0];
+    write_marker(&mut marker, numbers, reason);
     let text = std::ffi::CStr::from_bytes_until_nul(&marker).unwrap();
     let text = text.to_str().unwrap();
     text.strip_prefix("REACHBACK_RESTARTED=")
@@ -14,7 +15,8 @@ fn marker(pid: u32, count: u32, reason: &[u8]) -> String {
 #[test]
 fn the_next_process_reads_what_this_one_wrote() {
     let text = marker(4321, 7, b"panic at a.rs:1: \x1b[2J\nno");
-    let restart = parse_marker(&text, 4321).unwrap();
+    let (restart, kept) = parse_marker(&text, 4321).unwrap();
+    assert_eq!(kept, [9, u64::MAX, 0]);
     assert_eq!(restart.count, 7);
     assert_eq!(restart.reason, "panic at a.rs:1: ?[2J?no");
     assert_eq!(restart.delay, Duration::from_secs(60));
@@ -23,7 +25,7 @@ fn the_next_process_reads_what_this_one_wrote() {
 #[test]
 fn a_marker_of_another_process_means_nothing() {
     assert_eq!(parse_marker(&marker(1, 1, b"x"), 2), None);
-    for bad in ["", "2", "2 x y", "2 0 x", "2 1"] {
+    for bad in ["", "2", "2 x 3 4 5 y", "2 0 3 4 5 x", "2 1 3 4 5", "2 1 x"] {
         assert_eq!(parse_marker(bad, 2), None, "{bad}");
     }
 }

@@ -139,6 +139,24 @@ fn malformed(duo: &Duo, what: &str) {
     }
 }
 
+/// Asserts that this message is taken whole or not at all: cut anywhere, or with a byte more, it
+/// ends a connection that was prepared for it.
+fn only_whole(message: &[u8], prepare: impl Fn(&mut Duo)) {
+    for cut in 1..message.len() {
+        let mut duo = Duo::new(Knobs::default(), Chunks::Whole);
+        prepare(&mut duo);
+        duo.server.send(&message[..cut]);
+        duo.run();
+        malformed(&duo, "field length");
+    }
+    let longer = [message, &[0]].concat();
+    let duo = every_way(&Knobs::default(), |duo| {
+        prepare(duo);
+        duo.server.send(&longer);
+    });
+    malformed(&duo, "message (bytes left over)");
+}
+
 #[track_caller]
 fn unexpected(duo: &Duo, number: u8) {
     match duo.error {

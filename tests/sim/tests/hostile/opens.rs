@@ -4,9 +4,8 @@ use reachback_sim::duo::{Duo, OnOpen, Seen};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Answer, Knobs, open_message};
 use reachback_ssh::limits::CHANNELS;
-use reachback_ssh::wire::Put;
 
-use crate::{alive, delivered, every_way, limited, log_in, malformed, open_one};
+use crate::{alive, delivered, every_way, limited, log_in, only_whole, open_one};
 
 const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
@@ -275,20 +274,7 @@ fn absurd_opens_are_prohibited_and_truncated_ones_end_the_connection() {
         alive(duo);
     });
     let whole = open_message(b"forwarded-tcpip", 3, &Knobs::default(), "localhost", 1111);
-    for cut in 1..whole.len() {
-        let mut duo = Duo::new(Knobs::default(), reachback_sim::duo::Chunks::Whole);
-        log_in(&mut duo);
-        duo.server.send(&whole[..cut]);
-        duo.run();
-        malformed(&duo, "field length");
-    }
-    let mut longer = whole.clone();
-    longer.put_u8(0);
-    let duo = every_way(&Knobs::default(), |duo| {
-        log_in(duo);
-        duo.server.send(&longer);
-    });
-    malformed(&duo, "message (bytes left over)");
+    only_whole(&whole, log_in);
 }
 
 #[test]

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
-.PHONY: faults-table faults-arm soak idle-cost fuzz
+.PHONY: faults-table faults-arm soak idle-cost fuzz systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -41,6 +41,9 @@ test-quick: ## the host's part of the tests
 
 test-arm: arm ## one boot of the controller with the tests in it
 	@python3 tests/arm/test_boot.py
+
+systemd-check: arm ## the systemd units, in one boot of a controller with systemd
+	@python3 tests/arm/test_systemd.py
 
 measure: arm ## compare reachback with dbclient and ssh in one boot
 	@python3 tests/arm/measure.py

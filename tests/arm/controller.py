@@ -79,11 +79,13 @@ class Controller:
 
     `with_openssh` puts the OpenSSH client into the image. `instruction_count` makes the
     machine's clock follow its instructions (QEMU's -icount), so that CPU times can be
-    compared; it is slower. `extra` is {path in the guest: file here}.
+    compared; it is slower. `extra` is {path in the guest: file here}. `with_systemd` boots
+    systemd, in 256 MB.
     """
 
-    def __init__(self, with_openssh=False, instruction_count=False, extra=None):
-        self.kernel, self.initramfs = image.build(with_openssh, extra)
+    def __init__(self, with_openssh=False, instruction_count=False, extra=None, with_systemd=False):
+        self.kernel, self.initramfs = image.build(with_openssh, extra, with_systemd)
+        self.systemd = with_systemd
         self.instruction_count = instruction_count
         self.process = None
         self.channel = None
@@ -109,10 +111,11 @@ class Controller:
         unpacked = image.BUILD / "host/usr/bin/qemu-system-arm"
         qemu = shutil.which("qemu-system-arm") or str(unpacked)
         files = self.directory
-        line = [qemu, "-M", "virt", "-cpu", "cortex-a7", "-smp", "1", "-m", "64"]
+        line = [qemu, "-M", "virt", "-cpu", "cortex-a7", "-smp", "1", "-m", "256" if self.systemd else "64"]
         line += ["-nographic", "-nodefaults", "-no-reboot", "-monitor", "none"]
         line += ["-kernel", str(self.kernel), "-initrd", str(self.initramfs)]
-        line += ["-append", KERNEL_ARGUMENTS, "-serial", f"file:{files}/console"]
+        first = " reachback.systemd" if self.systemd else ""
+        line += ["-append", KERNEL_ARGUMENTS + first, "-serial", f"file:{files}/console"]
         line += ["-qmp", f"unix:{files}/qmp,server=on,wait=off"]
         # A hub between the card and the user network: a link that is cut there loses
         # packets silently, while one cut at the card drops the carrier.
@@ -253,7 +256,7 @@ class Controller:
 
     def log(self):
         """The guest's system log."""
-        return self.check("cat /var/log/messages")
+        return self.check("journalctl --no-pager" if self.systemd else "cat /var/log/messages")
 
     def wait_for_log(self, text, timeout_s, count=1):
         """Waits until `text` stands in the system log at least `count` times."""

@@ -181,12 +181,32 @@ def busybox():
 
 def openssh():
     """Returns the files of the OpenSSH client: {path in the guest: file here}."""
-    directory = IMAGE / "openssh"
-    packages("unpack", directory, "openssh-client", *packages("closure", "openssh-client"))
-    libraries = {path.name: path for path in directory.glob("**/lib/arm-linux-gnueabihf/*.so*")}
-    files = {"usr/bin/ssh": directory / "usr/bin/ssh"}
+    return programs("openssh", "openssh-client", ["usr/bin/ssh"])
+
+
+def systemd():
+    """Returns systemd's programs and as many units as a boot to multi-user.target takes."""
+    tools = ["systemctl", "systemd-escape", "systemd-tmpfiles", "journalctl"]
+    daemons = ["systemd", "systemd-journald", "systemd-shutdown"]
+    wanted = [f"bin/{name}" for name in tools] + [f"lib/systemd/{name}" for name in daemons]
+    files = programs("systemd", "systemd", wanted)
+    units = IMAGE / "systemd/lib/systemd/system"
+    targets = ["sysinit", "basic", "multi-user", "network", "sockets", "timers", "paths", "slices",
+               "local-fs", "shutdown", "umount", "final", "poweroff"]
+    names = [f"{name}.target" for name in targets]
+    names += [f"systemd-journald{end}" for end in (".service", ".socket", "-dev-log.socket")]
+    names += ["systemd-tmpfiles-setup.service", "systemd-poweroff.service"]
+    return files | {f"lib/systemd/system/{name}": units / name for name in names}
+
+
+def programs(name, package, paths):
+    """Programs of a package and the libraries they need: {path in the guest: file here}."""
+    directory = IMAGE / name
+    packages("unpack", directory, package, *packages("closure", package))
+    libraries = {path.name: path for path in directory.glob("**/lib/arm-linux-gnueabihf/**/*.so*")}
+    files = {path: directory / path for path in paths}
+    waiting = list(files.values())
     files["lib/ld-linux-armhf.so.3"] = libraries["ld-linux-armhf.so.3"]
-    waiting = [files["usr/bin/ssh"]]
     while waiting:
         for name in re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", waiting.pop())):
             path = f"lib/arm-linux-gnueabihf/{name}"
@@ -224,26 +244,27 @@ def public_line(key):
     sys.exit(f"image: dropbearkey printed no public key for {key}")
 
 
-def installed_files():
-    """The shipped files of a controller without systemd: (source, destination, mode).
+def installed_files(other_init):
+    """The shipped files of a controller: (source, destination, mode), without `other_init`'s.
 
     From packaging/files.list, from which the package installs too.
     """
     for line in (TOP / "packaging/files.list").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             source, destination, mode, when = line.split()
-            if when == "systemd":
+            if when == other_init:
                 continue
             source = source.replace("@ARM@", str(BUILD / "arm"))
             destination = destination.replace("@SCRIPTS@", "/home/charge")
             yield TOP / source, destination, int(mode, 8)
 
 
-def build(with_openssh=False, extra=None):
+def build(with_openssh=False, extra=None, with_systemd=False):
     """Builds the image; returns (kernel, initramfs).
 
     `with_openssh` adds the OpenSSH client, for comparison. `extra` is {path in the guest:
-    file here} for files that are not shipped.
+    file here} for files that are not shipped. `with_systemd` makes systemd the first process
+    and installs what is shipped for it.
     """
     boot, clients, secret = kernel(), dropbear(), keys()
     fs = Initramfs()
@@ -271,7 +292,7 @@ def build(with_openssh=False, extra=None):
     fs.copy("etc/dropbear/dropbear_ed25519_host_key", secret / "host", 0o600)
     fs.copy("root/.ssh/authorized_keys", secret / "operator.pub", 0o600)
     fs.copy("home/charge/.ssh/id_rsa", secret / "charge", 0o600)
-    for source, destination, mode in installed_files():
+    for source, destination, mode in installed_files("sysv" if with_systemd else "systemd"):
         if not source.exists():
             sys.exit(f"image: {source} is not there: run 'make arm'")
         fs.copy(destination, source, mode)
@@ -279,9 +300,24 @@ def build(with_openssh=False, extra=None):
         for path, source in openssh().items():
             fs.copy(path, source)
         fs.copy("home/charge/.ssh/id_rsa.openssh", secret / "charge.openssh", 0o600)
+    if with_systemd:
+        for path, source in systemd().items():
+            fs.copy(path, source, source.stat().st_mode & 0o777)
+        fs.copy("etc/systemd/system/run-channel.service", HERE / "guest/run-channel.service", 0o644)
+        fs.file("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+        wants = {"sysinit": ["systemd-journald.service", "systemd-tmpfiles-setup.service"],
+                 "sockets": ["systemd-journald.socket", "systemd-journald-dev-log.socket"],
+                 # As systemctl preset-all makes them.
+                 "multi-user": ["reachback.service", "reachback-boot.service", "run-channel.service"]}
+        for goal, names in wants.items():
+            for name in names:
+                home = next((f"/{path}" for path in fs.entries if path.endswith(f"/system/{name}")))
+                fs.link(f"etc/systemd/system/{goal}.target.wants/{name}", home)
+        fs.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
     for path, source in (extra or {}).items():
         fs.copy(path, source)
-    target = IMAGE / ("initramfs-openssh.gz" if with_openssh else "initramfs.gz")
+    kind = "-openssh" if with_openssh else "-systemd" if with_systemd else ""
+    target = IMAGE / f"initramfs{kind}.gz"
     fs.write(target)
     return boot / "vmlinuz", target
 

@@ -51,7 +51,7 @@ class TheService(unittest.TestCase):
             f"REACHBACK_REMOTE_PORT={self.web_port} /home/charge/custom_script2.sh {self.destination}"
         )
         self.wait(self.both_listen, "both forwards")
-        self.assertEqual(self.controller.check("cat /var/run/reachback.pid").split(), self.controller.pids())
+        self.assertEqual(len(self.controller.pids()), 1)
         self.controller.check(f"{SERVICE} status")
 
     def test_3_a_restart_through_the_tunnel_brings_both_forwards_back(self):
@@ -68,7 +68,26 @@ class TheService(unittest.TestCase):
         self.assertIn("OK", self.controller.check(f"{SERVICE} reload"))
         self.assertIn("OK", self.controller.check(f"{SERVICE} stop"))
         self.assertEqual(self.controller.pids(), [])
-        self.controller.check("test ! -e /var/run/reachback.pid && test -z \"$(ls /run/reachback)\"")
+        self.controller.check("test -z \"$(ls /run/reachback)\"")
+
+    def test_5_a_host_block_is_started_and_ended_beside_a_scripts_tunnel(self):
+        address = f"{arm.HOST_ADDRESS}:"
+        user, port = self.destination.split(f"@{address}")
+        # The server's name and its address are two destinations.
+        block = (f"Host hub\n  Hostname server\n  Port {port}\n  User {user}\n  IdentityFile {arm.KEY}\n"
+                 f"  StrictHostKeyChecking accept-new\n  RemoteForward {self.web_port} localhost:80\n"
+                 "  StartAtBoot yes\n")
+        self.controller.check(f"echo '{block}' >/etc/reachback/config; echo >/etc/default/reachback")
+        self.controller.check(
+            f"REACHBACK_REMOTE_PORT={self.ssh_port} /home/charge/custom_script1.sh {self.destination}"
+        )
+        self.assertIn("OK", self.controller.check(f"{SERVICE} start"))
+        self.wait(self.both_listen, "both forwards")
+        self.wait(lambda: through.has_dashboard(self.web_port), "the dashboard")
+        self.assertIn("OK", self.controller.check(f"{SERVICE} stop"))
+        self.wait(lambda: not is_listening(self.web_port), "the block's tunnel has ended")
+        self.assertTrue(is_listening(self.ssh_port))
+        self.assertEqual(len(self.controller.pids()), 1)
 
 
 if __name__ == "__main__":

@@ -4,105 +4,18 @@
     make buildroot-check    or    python3 tests/packaging/test_init.py
 
 Each class is one device with one SSH server beside it; its tests run in their order.
+What is started at boot is in test_at_boot.py.
 """
 
-import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
 
 import device
-from device import Device, wait_log
-from ssh_server import SshServer, free_ports, is_listening
-
-BACK_WITHIN_S = 10
-KEY = "/home/charge/.ssh/id_rsa"
-
-
-def echo_server():
-    """A target in this process's own machine: answers every connection with `hello`."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    child = os.fork()
-    if child == 0:
-        while True:
-            connection, _ = listener.accept()
-            connection.sendall(b"hello")
-            connection.close()
-    port = listener.getsockname()[1]
-    listener.close()
-    return child, port
-
-
-def answers(port):
-    """Whether `hello` comes through the forward at the server's port."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            return connection.recv(5) == b"hello"
-    except OSError:
-        return False
-
-
-class OnADevice(unittest.TestCase):
-    """A device, a server that takes its key, and a target."""
-
-    options = {}
-    has_key = True
-
-    @classmethod
-    def setUpClass(cls):
-        if not (device.BUSYBOX and device.can_isolate()):
-            if os.environ.get("REACHBACK_TESTS_NO_SKIP"):
-                raise AssertionError("needs busybox, root and namespaces")
-            raise unittest.SkipTest("needs busybox, root and namespaces")
-        cls.stack = contextlib.ExitStack()
-        cls.addClassCleanup(cls.stack.close)
-        cls.scratch = Path(cls.stack.enter_context(tempfile.TemporaryDirectory()))
-        key = cls.scratch / "id"
-        subprocess.run(["dropbearkey", "-t", "rsa", "-s", "2048", "-f", key],
-                       check=True, capture_output=True)
-        shown = subprocess.run(["dropbearkey", "-y", "-f", key], check=True, capture_output=True,
-                               text=True).stdout
-        cls.public = next(line for line in shown.splitlines() if line.startswith("ssh-rsa"))
-        child, cls.target = echo_server()
-        cls.stack.callback(lambda: (os.kill(child, 9), os.waitpid(child, 0)))
-        cls.sshd_port, cls.first, cls.second, cls.shell = free_ports(4)
-        cls.server = cls.stack.enter_context(SshServer(cls.sshd_port, [cls.public]))
-        cls.prepare()
-        cls.device = cls.stack.enter_context(Device(**cls.options))
-        if cls.has_key:
-            there = cls.device.root / KEY.lstrip("/")
-            shutil.copy(key, there)
-            there.chmod(0o600)
-        cls.destination = f"{cls.server.user}@127.0.0.1:{cls.sshd_port}"
-
-    @classmethod
-    def prepare(cls):
-        """What has to be known before the device is made."""
-
-    def arguments(self, *ports, more=""):
-        forwards = " ".join(f"-R {port}:127.0.0.1:{self.target}" for port in ports)
-        return f"-N -y -i {KEY} {forwards} {more} {self.destination}"
-
-    def default(self, *ports, more=""):
-        self.device.write("/etc/default/reachback", f'REACHBACK_ARGS="{self.arguments(*ports, more=more)}"\n')
-
-    def pid_file(self):
-        found = self.device.run("cat /var/run/reachback.pid")
-        return int(found.output) if found.status == 0 else None
-
-    def init(self, action, status=0):
-        outcome = self.device.init(action)
-        self.assertEqual(outcome.status, status, f"{outcome.output}\n{self.device.log()}")
-        return outcome.output
-
-    def wait_for(self, *ports, timeout_s=30):
-        for port in ports:
-            self.device.wait(lambda: answers(port), f"server port {port} leads to the target", timeout_s)
+from device import wait_log
+from on_device import BACK_WITHIN_S, KEY, OnADevice, answers
+from ssh_server import free_ports, is_listening
 
 
 class WithAKey(OnADevice):
@@ -119,40 +32,41 @@ class WithAKey(OnADevice):
     def test_02_arguments_that_are_wrong_are_a_failure_with_its_reason(self):
         self.default(self.first, more="--nonsense")
         self.assertRegex(self.init("start", status=64), r"nonsense(.|\n)*FAIL")
-        self.assertIsNone(self.pid_file())
+        self.assertEqual(self.device.pids(), [])
 
     def test_03_start_brings_the_tunnel_up(self):
         self.default(self.first)
         self.assertIn("Starting reachback: OK", self.init("start"))
         self.wait_for(self.first)
-        self.assertEqual(self.device.pids(), [self.pid_file()])
+        self.assertEqual(list(self.own().values()), ["args"])
+        self.assertEqual(self.device.pids(), list(self.own()))
         self.assertIn(" up for ", self.init("status"))
 
     def test_04_the_server_is_pinned_in_the_home_of_passwd_not_in_that_of_init(self):
         self.device.check("grep -q 127.0.0.1 /root/.ssh/known_hosts && test ! -e /.ssh")
 
     def test_05_a_second_start_changes_nothing(self):
-        before = self.pid_file()
-        self.init("start", status=1)
-        self.assertEqual(self.device.pids(), [before])
+        before = self.device.pids()
+        self.assertIn("OK", self.init("start"))
+        self.assertEqual(self.device.pids(), before)
 
     def test_06_reload_reads_the_configuration_in_the_same_process(self):
-        before = self.pid_file()
+        before = self.device.pids()
         self.device.write("/etc/reachback/config", f"RemoteForward {self.second} 127.0.0.1:{self.target}\n")
         self.init("reload")
         self.wait_for(self.first, self.second)
-        self.assertEqual(self.device.pids(), [before])
+        self.assertEqual(self.device.pids(), before)
         self.device.write("/etc/reachback/config", "")
         self.init("reload")
         self.device.wait(lambda: not is_listening(self.second), "the forward is taken away")
 
     def test_07_restart_brings_the_forward_back_within_seconds(self):
-        before = self.pid_file()
+        before = self.device.pids()
         took, _ = device.seconds(lambda: (self.init("restart"), self.wait_for(self.first)))
         self.assertLess(took, BACK_WITHIN_S)
-        after = self.pid_file()
+        after = self.device.pids()
         self.assertNotEqual(after, before)
-        self.assertEqual(self.device.pids(), [after])
+        self.assertEqual(list(self.own()), after)
 
     def test_08_a_forward_that_a_script_handed_over_survives_the_restart(self):
         self.device.check(f"REACHBACK_REMOTE_PORT={self.second} /home/charge/custom_script2.sh {self.destination}")
@@ -174,7 +88,7 @@ class WithAKey(OnADevice):
 
     def test_10_a_program_that_runs_but_starts_no_tunnel_is_replaced_by_the_old_one(self):
         useless = self.scratch / "useless"
-        useless.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nexit 70\n')
+        useless.write_text('#!/bin/sh\ncase $1 in --version | boot) exit 0 ;; esac\nexit 70\n')
         self.device.put_program(useless)
         self.assertIn("as it was before", self.init("restart"))
         self.wait_for(self.first, timeout_s=BACK_WITHIN_S)
@@ -195,13 +109,38 @@ class WithAKey(OnADevice):
         self.device.wait(lambda: self.device.log().count("onfiguration") > mark, "the reload is in the log")
         self.assertEqual(self.device.pids(), before)
 
-    def test_13_stop_leaves_no_process_and_no_pid_file(self):
+    def test_13_a_forward_that_the_arguments_name_no_more_is_gone_after_a_restart(self):
+        port = free_ports(1)[0]
+        self.default(port)
+        self.init("restart")
+        self.wait_for(port)
+        self.device.wait(lambda: is_listening(self.second), "what was handed over stays")
+        self.assertFalse(is_listening(self.first))
+        self.default(self.first)
+        self.init("restart")
+        self.wait_for(self.first)
+
+    def test_14_a_process_that_restarted_itself_is_still_the_services(self):
+        before = self.own()
+        self.device.check(f"kill -SEGV {list(before)[0]}")
+        wait_log(self.device, "restarted after: ")
+        self.assertEqual(self.own(), before)
+        self.wait_for(self.first)
+
+    def test_15_a_bad_configuration_leaves_what_is_running_alone(self):
+        before = self.device.pids()
+        self.device.write("/etc/reachback/config", "Prot 22\n")
+        self.assertRegex(self.init("restart", status=1), r"config:1:1(.|\n)*left alone")
+        self.assertEqual(self.device.pids(), before)
+        self.assertTrue(answers(self.first))
+        self.device.write("/etc/reachback/config", "")
+
+    def test_16_stop_leaves_no_process_and_no_file(self):
         self.assertIn("OK", self.init("stop"))
         self.assertEqual(self.device.pids(), [])
-        self.assertIsNone(self.pid_file())
         self.assertEqual(self.device.check("ls /run/reachback"), "")
 
-    def test_14_an_unknown_action_is_refused_with_the_list(self):
+    def test_17_an_unknown_action_is_refused_with_the_list(self):
         self.assertIn("start|stop|restart|reload|status", self.init("fly", status=1))
 
 
@@ -264,34 +203,6 @@ class WithoutAKey(OnADevice):
         self.assertIn("nothing to start", self.init("start"))
 
 
-class OnAReadOnlyRoot(OnADevice):
-    """Only /run and /var/log can be written; the server was pinned at the factory."""
-
-    @classmethod
-    def prepare(cls):
-        known = cls.scratch / "known_hosts"
-        host_key = (cls.server.directory / "host_key.pub").read_text().split()[:2]
-        known.write_text(f"[127.0.0.1]:{cls.sshd_port} {' '.join(host_key)}\n")
-        cls.options = {"KNOWN_HOSTS_FILE": f'"{known}"'}
-
-    def test_1_a_pinned_server_is_reached(self):
-        self.default(self.first)
-        self.device.check("mount -o remount,ro,bind /")
-        self.assertNotEqual(self.device.run("touch /root/x").status, 0)
-        self.init("start")
-        self.wait_for(self.first)
-
-    def test_2_restart_works_as_well(self):
-        self.init("restart")
-        self.wait_for(self.first, timeout_s=BACK_WITHIN_S)
-
-    def test_3_an_unknown_server_cannot_be_pinned_and_that_is_in_the_log(self):
-        other = self.destination.replace("127.0.0.1", "localhost")
-        self.device.check(f"reachback -f -y -i {KEY} -R {self.second}:127.0.0.1:{self.target} {other}")
-        wait_log(self.device, "cannot write the known hosts: /etc/reachback/known_hosts")
-        self.assertFalse(is_listening(self.second))
-
-
 class AsAnotherUser(OnADevice):
     """The service and the scripts run as `charge`."""
 
@@ -324,7 +235,19 @@ class AsAnotherUser(OnADevice):
         self.device.wait(lambda: is_listening(self.second), "the script's forward, again", BACK_WITHIN_S)
         self.assertEqual(self.owner(), ["1000"])
 
-    def test_4_a_tunnel_of_that_users_script_alone_keeps_its_user_too(self):
+    def test_4_a_host_block_is_started_as_that_user_too(self):
+        port = free_ports(1)[0]
+        self.device.write("/etc/reachback/config", self.block("hub", "127.0.0.2", port))
+        self.assertIn("OK", self.init("start"))
+        self.wait_for(port)
+        self.assertEqual(sorted(self.own().values()), ["args", "boot:hub"])
+        self.assertEqual(self.owner(), ["1000", "1000"])
+        self.init("restart")
+        self.wait_for(port, self.first, timeout_s=BACK_WITHIN_S)
+        self.assertEqual(self.owner(), ["1000", "1000"])
+        self.device.write("/etc/reachback/config", "")
+
+    def test_5_a_tunnel_of_that_users_script_alone_keeps_its_user_too(self):
         self.init("stop")
         self.device.check(f"su -s /bin/sh charge -c 'HOME=/home/charge REACHBACK_REMOTE_PORT={self.second} "
                           f"/home/charge/custom_script2.sh {self.destination}'")

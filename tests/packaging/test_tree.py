@@ -107,6 +107,20 @@ class Makefile(unittest.TestCase):
         wanted = {"opt_level": profile["opt-level"], "lto": profile["lto"]}
         self.assertEqual(found, wanted | {"codegen_units": str(profile["codegen-units"])})
 
+    def test_thumb_is_passed_on_to_rust_where_it_is_chosen(self):
+        rust = "RUSTC_TARGET_NAME=armv7-unknown-linux-musleabihf"
+        self.assertNotIn("RUSTFLAGS", variables(rust)["REACHBACK_CARGO_ENV"])
+        found = variables(rust, "BR2_ARM_INSTRUCTIONS_THUMB2=y")["REACHBACK_CARGO_ENV"]
+        flags = re.search(r'CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS="(.*?)"', found)[1]
+        # What Buildroot's infrastructure sets, which this replaces, and Thumb.
+        self.assertEqual(flags, "-Clink-arg=-Wl,--allow-multiple-definition -Ctarget-feature=+thumb-mode")
+
+    @unittest.skipUnless(os.environ.get("BUILDROOT"), "needs BUILDROOT")
+    def test_the_flag_that_it_replaces_is_still_that_of_buildroot(self):
+        text = (Path(os.environ["BUILDROOT"]) / "package/pkg-cargo.mk").read_text()
+        flags = re.findall(r'_RUSTFLAGS="(-C[^"$]*)"', text)
+        self.assertEqual(flags, ["-Clink-arg=-Wl,--allow-multiple-definition"])
+
     def test_the_hashes_are_those_of_the_licence_files(self):
         named = variables()["REACHBACK_LICENSE_FILES"].split()
         hashes = {}
@@ -218,7 +232,9 @@ class Installed(unittest.TestCase):
              target / "etc/default/reachback"], capture_output=True, text=True, check=True)
         self.assertEqual(shown.stdout, line.strip('"') + "|charge")
         target = self.install(INIT_SYSV="", INIT_SYSTEMD="y", USER='"charge"')
-        self.assertIn("User=charge", (target / "usr/lib/systemd/system/reachback.service.d/user.conf").read_text())
+        for unit in ("reachback", "reachback@"):
+            dropped = target / f"usr/lib/systemd/system/{unit}.service.d/user.conf"
+            self.assertEqual(dropped.read_text(), "[Service]\nUser=charge\n")
         self.assertIn(" charge - ", (target / "usr/lib/tmpfiles.d/reachback.conf").read_text())
 
     def test_a_configuration_and_a_pin_of_ones_own(self):
@@ -237,7 +253,7 @@ class Installed(unittest.TestCase):
 
 
 # Programs that the init script calls. Each is in Buildroot's package/busybox/busybox.config.
-APPLETS = {"cat", "chown", "env", "grep", "ls", "mkdir", "readlink", "rm", "sed", "seq", "sh",
+APPLETS = {"cat", "chown", "env", "grep", "mkdir", "readlink", "rm", "sed", "seq", "sh",
            "sleep", "start-stop-daemon", "tr", "xargs"}
 # Built into the shell.
 BUILTINS = {"echo", "kill", "printf", "set", "shift", "test", "trap"}
@@ -300,12 +316,25 @@ class Configuration(unittest.TestCase):
         # EX_UNAVAILABLE: the configuration was read, and there is no such tunnel.
         self.assertEqual(done.returncode, 69, done.stderr)
 
-    def test_the_unit_has_what_systemd_needs(self):
+    def unit(self, name):
         unit = configparser.ConfigParser(strict=False, interpolation=None)
         unit.optionxform = str
-        unit.read(TOP / "packaging/reachback.service")
-        self.assertEqual(set(unit), {"DEFAULT", "Unit", "Service", "Install"})
-        self.assertEqual(unit["Service"]["ExecStart"].split()[0], "/usr/bin/reachback")
+        unit.read(TOP / "packaging" / name)
+        return unit
+
+    def test_the_units_have_what_systemd_needs(self):
+        for name in ("reachback.service", "reachback@.service"):
+            unit = self.unit(name)
+            self.assertEqual(unit["Service"]["ExecStart"].split()[0], "/usr/bin/reachback")
+        for name in ("reachback.service", "reachback-boot.service"):
+            self.assertEqual(self.unit(name)["Install"]["WantedBy"], "multi-user.target")
+        self.assertNotIn("Install", self.unit("reachback@.service"))
+
+    def test_both_units_of_a_tunnel_run_it_in_the_same_way(self):
+        apart = {"ExecStart", "ExecCondition", "EnvironmentFile"}
+        first, second = (dict(self.unit(name)["Service"]) for name in ("reachback.service", "reachback@.service"))
+        self.assertEqual({k: v for k, v in first.items() if k not in apart},
+                         {k: v for k, v in second.items() if k not in apart})
 
 
 if __name__ == "__main__":

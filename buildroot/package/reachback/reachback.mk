@@ -16,6 +16,13 @@ REACHBACK_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
+# Rust takes no notice of Thumb by itself; with it, the program is a sixth
+# smaller. The first flag is the infrastructure's, which this one replaces.
+ifeq ($(BR2_ARM_INSTRUCTIONS_THUMB2),y)
+REACHBACK_CARGO_ENV += \
+	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="-Clink-arg=-Wl,--allow-multiple-definition -Ctarget-feature=+thumb-mode"
+endif
+
 REACHBACK_SCRIPTS_DIR = $(call qstrip,$(BR2_PACKAGE_REACHBACK_SCRIPTS_DIR))
 REACHBACK_USER = $(call qstrip,$(BR2_PACKAGE_REACHBACK_USER))
 REACHBACK_CONFIG_FILE = $(call qstrip,$(BR2_PACKAGE_REACHBACK_CONFIG_FILE))
@@ -90,9 +97,13 @@ endef
 
 ifneq ($(REACHBACK_USER),)
 define REACHBACK_INSTALL_SYSTEMD_USER
-	$(INSTALL) -d $(TARGET_DIR)/usr/lib/systemd/system/reachback.service.d
-	printf '[Service]\nUser=%s\n' $(REACHBACK_USER) \
-		>$(TARGET_DIR)/usr/lib/systemd/system/reachback.service.d/user.conf
+	for unit in reachback reachback@; do \
+		$(INSTALL) -d \
+			$(TARGET_DIR)/usr/lib/systemd/system/$$unit.service.d && \
+		printf '[Service]\nUser=%s\n' $(REACHBACK_USER) \
+			>$(TARGET_DIR)/usr/lib/systemd/system/$$unit.service.d/user.conf || \
+			exit 1; \
+	done
 	$(SED) 's/ root root / $(REACHBACK_USER) - /' \
 		$(TARGET_DIR)/usr/lib/tmpfiles.d/reachback.conf
 endef

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use reachback_core::forward::{ForwardSpec, Listen, MAX_FORWARDS, Target};
 use reachback_core::time::Instant;
-use reachback_core::verify::{Proof, Verify, places};
+use reachback_core::verify::{Proof, Verify, has_spare, places};
 use reachback_ssh::{ChannelId, Client, Error};
 
 use crate::sys::random::KernelRandom;
@@ -152,7 +152,8 @@ impl Checks {
             *slot = port;
             self.told &= !(1 << index);
             let count = places(bind).len() as u8;
-            self.policy.handle_confirmed(index, count, now);
+            self.policy
+                .handle_confirmed(index, count, has_spare(bind), now);
         }
     }
 

@@ -32,26 +32,64 @@ fn json(scene: &Scene) -> String {
 
 /// With `GatewayPorts no`, sshd confirms a forward of any address and listens on loopback only.
 #[test]
-fn a_listener_that_is_not_at_the_address_it_was_confirmed_for_is_found_missing() {
+fn a_listener_on_the_loopback_address_instead_of_its_own_is_said_and_stays() {
     let site = Site::up();
-    let (target, ports) = (Target::http("served"), [free_port(), free_port()]);
-    let spec = format!("127.0.0.2:{}:{}", ports[1], target.address);
+    let (target, port) = (Target::http("served"), free_port());
     let client = site
         .call()
-        .forward(ports[0], target.address)
-        .args(&["-R", &spec])
+        .args(&["-R", &format!("127.0.0.2:{port}:{}", target.address)])
         .option(VERIFY)
         .start(user(), site.server.port);
-    client.wait_for(&verified(ports[0]));
     client.wait_for(&format!(
-        "nothing answers at the server's port {}, which it confirmed",
-        ports[1]
+        "{}, but on the server's loopback address only: GatewayPorts",
+        verified(port)
     ));
-    client.wait_for(&format!(
-        "forward taken back: server port {} *next try in",
-        ports[1]
-    ));
-    assert_eq!(targets::fetch(ports[0]), "served", "the other one stays");
+    assert!(json(&site.scene).contains("\"verified\":\"here\""));
+    assert!(!client.log().contains("taken back"));
+    assert_eq!(targets::fetch(port), "served");
+}
+
+#[test]
+fn a_listener_whose_address_is_gone_is_found_missing_and_taken_back() {
+    const ADDRESS: &str = "192.0.2.9";
+    let Some(net) = Net::new() else {
+        return;
+    };
+    net.internet.ip(&format!("addr add {ADDRESS}/32 dev lo"));
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let mut server = sshd::builder(&scene)
+        .port(2222)
+        .config(&format!("ListenAddress {SERVER}:2222"))
+        .config("GatewayPorts clientspecified")
+        .authorize(&key)
+        .prepare();
+    server.start_in(&net.internet);
+    let target = net.controller.inside(|| Target::http("served"));
+    let config = |verify: &str| {
+        let lines = format!(
+            "RemoteForward {ADDRESS}:1111 {0}\nRemoteForward 1112 {0}\nVerifyForward {verify}\n",
+            target.address
+        );
+        text(&scene.file("config", lines))
+    };
+    let client = Call::trusting(&scene, &key)
+        .args(&["-F", &config("yes")])
+        .start_in(&net.controller, &format!("{}@{SERVER}:2222", user()));
+    client.wait_for(&verified(1111));
+    net.internet.ip(&format!("addr del {ADDRESS}/32 dev lo"));
+    for (verify, line) in [
+        ("no", "configuration read again"),
+        ("yes", "forward taken back: server port 1111 *next try in"),
+    ] {
+        let mark = client.log().mark();
+        config(verify);
+        kill(Pid::from_raw(client.process.pid()), Signal::SIGHUP).unwrap();
+        client.wait_after(mark, line);
+    }
+    let missing = "nothing answers at the server's port 1111, which it confirmed";
+    assert!(client.log().contains(missing));
+    assert_eq!(net.internet.inside(|| targets::fetch(1112)), "served");
     assert_eq!(client.log().count("connected to "), 1, "one connection");
 }
 

@@ -32,17 +32,24 @@ const CONNECT_FAILED: u32 = 2;
 const RESOURCE_SHORTAGE: u32 = 4;
 
 /// Where the listener of a forward is to be found, as seen from the server. Both loopback
-/// addresses where it may listen on both: people come to either.
+/// addresses where it may listen on both: people come to either. Any other address with the
+/// loopback address to make up for it ([`has_spare`]).
 pub fn places(bind: &Bind) -> Vec<&str, 2> {
     let (first, second) = match bind {
         Bind::Default | Bind::Any => ("127.0.0.1", Some("::1")),
         Bind::Address(address) => match address.as_str() {
-            "0.0.0.0" => ("127.0.0.1", None),
-            "::" => ("::1", None),
-            address => (address, None),
+            "0.0.0.0" | "127.0.0.1" => ("127.0.0.1", None),
+            "::" | "::1" => ("::1", None),
+            address => (address, Some("127.0.0.1")),
         },
     };
     core::iter::once(first).chain(second).collect()
+}
+
+/// Whether the second of the [`places`] only counts if nothing answers at the first: with
+/// `GatewayPorts no`, sshd confirms a forward of any address and listens on loopback alone.
+pub fn has_spare(bind: &Bind) -> bool {
+    matches!(bind, Bind::Address(_)) && places(bind).len() > 1
 }
 
 /// What a check says about a forward.
@@ -50,6 +57,8 @@ pub fn places(bind: &Bind) -> Vec<&str, 2> {
 pub enum Verdict {
     /// Its listener leads here.
     Here,
+    /// It does, but only on the server's loopback address.
+    Loopback,
     /// A listener answers at this place ([`places`]), and it does not lead here.
     Elsewhere {
         /// Index of the place.
@@ -127,6 +136,8 @@ pub enum Proof {
 struct Slot {
     due: Option<Instant>,
     places: u8,
+    /// The second place is a spare one.
+    spare: bool,
     proof: Proof,
 }
 
@@ -192,6 +203,9 @@ impl Verify {
         }
         self.enabled = enabled;
         if enabled {
+            for slot in &mut self.slots {
+                slot.due = slot.due.map(|_| now);
+            }
             self.handle_timeout(now);
         } else {
             let index = self.check.map(|check| usize::from(check.index));
@@ -202,12 +216,14 @@ impl Verify {
         }
     }
 
-    /// The server listens for a forward that is to be found at so many places (at least 1).
-    pub fn handle_confirmed(&mut self, index: u8, places: u8, now: Instant) {
+    /// The server listens for a forward that is to be found at so many places (at least 1), or
+    /// at the last of them if it is not at the first.
+    pub fn handle_confirmed(&mut self, index: u8, places: u8, spare: bool, now: Instant) {
         if let Some(slot) = self.slots.get_mut(usize::from(index)) {
             *slot = Slot {
                 due: Some(now),
                 places: places.max(1),
+                spare,
                 proof: Proof::Unknown,
             };
             self.handle_timeout(now);
@@ -252,8 +268,7 @@ impl Verify {
         };
         match reason {
             _ if matches!(check.stage, Stage::Control(_)) => {
-                let verdict = Verdict::Elsewhere { place: check.place };
-                self.conclude(check.index, verdict, now);
+                self.conclude_elsewhere(check, now);
             }
             CONNECT_FAILED => self.next_place(check, now),
             RESOURCE_SHORTAGE => self.handle_crowded(now),
@@ -274,8 +289,7 @@ impl Verify {
     /// Somebody else answered on the check's connection, or it arrived on another forward.
     pub fn handle_stranger(&mut self, now: Instant) {
         if let Some(check) = self.check {
-            let verdict = Verdict::Elsewhere { place: check.place };
-            self.conclude(check.index, verdict, now);
+            self.conclude_elsewhere(check, now);
             self.close = true;
         }
     }
@@ -415,8 +429,11 @@ impl Verify {
             found,
             ..
         } = check;
-        if place + 1 < self.slots[usize::from(index)].places {
+        let Slot { places, spare, .. } = self.slots[usize::from(index)];
+        if place + 1 < places && !(spare && found) {
             self.begin(index, place + 1, found, now);
+        } else if found && spare && place > 0 {
+            self.conclude(index, Verdict::Loopback, now);
         } else if found {
             self.conclude(index, Verdict::Here, now);
         } else if self.permitted {
@@ -426,12 +443,22 @@ impl Verify {
         }
     }
 
+    /// Who answers at a spare place may be anybody: nothing is at the forward's own.
+    fn conclude_elsewhere(&mut self, check: Check, now: Instant) {
+        let Check { index, place, .. } = check;
+        let verdict = match self.slots[usize::from(index)].spare && place > 0 {
+            true => Verdict::Gone,
+            false => Verdict::Elsewhere { place },
+        };
+        self.conclude(index, verdict, now);
+    }
+
     fn conclude(&mut self, index: u8, verdict: Verdict, now: Instant) {
         let next = now + self.interval();
         let slot = &mut self.slots[usize::from(index)];
         slot.due = Some(next);
         slot.proof = match verdict {
-            Verdict::Here => Proof::Here { at: now },
+            Verdict::Here | Verdict::Loopback => Proof::Here { at: now },
             _ => Proof::Elsewhere { at: now },
         };
         self.check = None;

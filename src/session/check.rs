@@ -55,7 +55,13 @@ impl Session {
             Verdict::Here if self.checks.is_news(index) => {
                 info!("forward verified: server port {port}{place} leads here");
             }
-            Verdict::Here => debug!("server port {port}{place} still leads here"),
+            Verdict::Loopback if self.checks.is_news(index) => warn!(
+                "forward verified: server port {port}{place} leads here, but on the server's \
+                 loopback address only: GatewayPorts in its sshd_config forbids others"
+            ),
+            Verdict::Here | Verdict::Loopback => {
+                debug!("server port {port}{place} still leads here")
+            }
             Verdict::Elsewhere { place: at } => {
                 let spec = settings.forwards.get(usize::from(index));
                 let at = spec.and_then(|spec| match &spec.listen {

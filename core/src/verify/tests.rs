@@ -18,7 +18,7 @@ impl Bench {
         let mut verify = Verify::new(7);
         verify.set_enabled(true, T0);
         for (index, places) in places.iter().enumerate() {
-            verify.handle_confirmed(index as u8, *places, T0);
+            verify.handle_confirmed(index as u8, *places, false, T0);
         }
         Bench { verify, now: T0 }
     }
@@ -60,7 +60,44 @@ fn both_loopback_addresses_are_asked_where_the_listener_may_be_on_both() {
     assert_eq!(places(&Bind::Any), ["127.0.0.1", "::1"]);
     assert_eq!(places(&address("0.0.0.0")), ["127.0.0.1"]);
     assert_eq!(places(&address("::")), ["::1"]);
-    assert_eq!(places(&address("192.0.2.1")), ["192.0.2.1"]);
+    assert_eq!(places(&address("::1")), ["::1"]);
+    assert_eq!(places(&address("192.0.2.1")), ["192.0.2.1", "127.0.0.1"]);
+    assert!(has_spare(&address("192.0.2.1")));
+    assert!(!has_spare(&address("127.0.0.1")) && !has_spare(&Bind::Any));
+}
+
+/// A check of a forward with a spare place, on a server that lets checks through.
+fn with_spare() -> Bench {
+    let mut bench = Bench::new(&[1]);
+    bench.actions();
+    bench.here();
+    bench.verify.handle_confirmed(0, 2, true, bench.now);
+    assert_eq!(bench.actions(), [open(0, 0)]);
+    bench
+}
+
+#[test]
+fn a_spare_place_counts_only_if_nothing_answers_at_the_first() {
+    let mut bench = with_spare();
+    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+
+    let mut bench = with_spare();
+    assert_eq!(bench.on(|v, now| v.handle_refused(2, now)), [open(0, 1)]);
+    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Loopback)]);
+
+    let mut bench = with_spare();
+    bench.on(|v, now| v.handle_refused(2, now));
+    let gone = bench.on(|v, now| v.handle_refused(2, now));
+    assert_eq!(gone, [says(0, Verdict::Gone)]);
+}
+
+#[test]
+fn somebody_else_at_a_spare_place_is_not_in_the_way() {
+    let mut bench = with_spare();
+    bench.on(|v, now| v.handle_refused(2, now));
+    bench.on(Verify::handle_opened);
+    let gone = bench.on(Verify::handle_stranger);
+    assert_eq!(gone, [Action::Close, says(0, Verdict::Gone)]);
 }
 
 #[test]
@@ -81,11 +118,23 @@ fn a_forward_is_checked_once_confirmed_and_then_every_8_to_12_minutes() {
 #[test]
 fn without_the_keyword_nothing_is_opened() {
     let mut verify = Verify::new(1);
-    verify.handle_confirmed(0, 2, T0);
+    verify.handle_confirmed(0, 2, false, T0);
     verify.handle_timeout(T0 + INTERVAL);
     assert_eq!((verify.poll_action(), verify.poll_timeout()), (None, None));
     verify.set_enabled(true, T0);
     assert_eq!(verify.poll_action(), Some(open(0, 0)));
+}
+
+#[test]
+fn turned_on_again_it_checks_at_once_what_was_checked_before() {
+    let mut bench = Bench::new(&[1]);
+    bench.actions();
+    bench.here();
+    bench.on(|verify, now| verify.set_enabled(false, now));
+    assert_eq!(
+        bench.on(|verify, now| verify.set_enabled(true, now)),
+        [open(0, 0)]
+    );
 }
 
 #[test]
@@ -248,7 +297,7 @@ proptest! {
             now.0 += ms;
             match what {
                 0 => verify.set_enabled(number > 0, now),
-                1 => verify.handle_confirmed(number as u8, 1 + (ms % 2) as u8, now),
+                1 => verify.handle_confirmed(number as u8, 1 + (ms % 2) as u8, ms % 4 == 1, now),
                 2 => verify.handle_cancelled(number as u8, now),
                 3 => verify.handle_opened(now),
                 4 => verify.handle_refused(number, now),

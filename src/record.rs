@@ -73,15 +73,18 @@ impl Record {
         self.logins = self.logins.saturating_add(1);
     }
 
-    /// An attempt or a connection is over; `lost` if nobody wanted that.
-    pub fn ended(&mut self, reason: &str, lost: bool, now: Instant) {
+    /// An attempt or a connection is over; `lost` if nobody wanted that. True if the server had
+    /// let us in.
+    pub fn ended(&mut self, reason: &str, lost: bool, now: Instant) -> bool {
         self.failure = reason.to_owned();
         (self.asked, self.serving) = (None, 0);
-        if std::mem::take(&mut self.logged_in) {
+        let logged_in = std::mem::take(&mut self.logged_in);
+        if logged_in {
             self.down_since = now;
             self.lost = self.lost.saturating_add(u32::from(lost));
         }
         self.note(Kind::Lost, reason, now);
+        logged_in
     }
 
     /// A request that the server answers goes out. Answers come in the order of the requests

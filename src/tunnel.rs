@@ -67,6 +67,8 @@ pub struct Tunnel {
     first_token: usize,
     /// In words, why the last attempt or connection ended.
     reason: String,
+    /// It had logged in.
+    had_connection: bool,
     /// What the log already knows of each forward that waits, so that it is told once.
     waiting_told: u32,
     record: Record,
@@ -110,6 +112,7 @@ impl Tunnel {
             unproven: None,
             first_token,
             reason: String::new(),
+            had_connection: false,
             waiting_told: 0,
             record: Record::new(now),
             lifetime,

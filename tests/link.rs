@@ -340,8 +340,8 @@ fn a_remembered_address_with_another_host_key_is_forgotten_and_no_alarm() {
     let option = format!("StateFile={}", state.display());
     let client = world.start(world.call().option(&option), "hub.test");
     client.wait_for("using the last address that worked");
-    client.wait_for("connection lost: the last address that worked belongs to another server now");
+    client.wait_for("no connection: the last address that worked belongs to another server now");
     // Names are asked again soon, not after the pause for a changed key.
-    let line = client.wait_for("connection lost: cannot resolve hub.test*; next attempt in ");
+    let line = client.wait_for("no connection: cannot resolve hub.test*; next attempt in ");
     assert!(!line.contains("min"), "{line}");
 }

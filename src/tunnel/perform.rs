@@ -61,7 +61,7 @@ impl Tunnel {
             Action::Abandon(failure) => {
                 self.reason = failure.to_string();
                 let lost = failure != Failure::Asked;
-                self.record.ended(&self.reason, lost, now);
+                self.had_connection = self.record.ended(&self.reason, lost, now);
                 self.close(registry);
             }
             Action::RequestForward { index } => {
@@ -118,7 +118,7 @@ impl Tunnel {
             );
         }
         if !self.ending {
-            self.record.ended(&ended.reason, true, now);
+            self.had_connection = self.record.ended(&ended.reason, true, now);
         }
         self.reason = ended.reason;
         self.watchdog.handle(now, Happening::Failed(ended.failure));

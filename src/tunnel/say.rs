@@ -17,7 +17,13 @@ impl Tunnel {
         match std::mem::take(&mut self.reason).as_str() {
             // The reason was told when the wait began.
             "" => info!("wait after '{why}' cut short; next attempt in {seconds} s"),
-            reason => warn!("connection lost: {reason}; next attempt in {seconds} s"),
+            reason => {
+                let what = match self.had_connection {
+                    true => "connection lost",
+                    false => "no connection",
+                };
+                warn!("{what}: {reason}; next attempt in {seconds} s");
+            }
         }
     }
 

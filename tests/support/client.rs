@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use super::keys::Key;
 use super::netns::Netns;
 use super::process::{Lines, Process};
-use super::{Scene, bound, patience, runner, syslog, text};
+use super::{Scene, patience, runner, syslog, text};
 
 /// The binary: `REACHBACK_BIN`, or the one that cargo built.
 pub fn program() -> PathBuf {
@@ -128,16 +127,14 @@ impl<'a> Call<'a> {
         ended(process, code)
     }
 
-    /// Starts it, as it stands.
+    /// Starts it, as it stands; its output is there once it has been waited for.
     pub fn begin(self) -> Process {
-        Process::start(command(self.scene).args(&self.args))
+        Process::start_and_keep(command(self.scene).args(&self.args))
     }
 }
 
-/// Collects the output of a process that has ended. What it left in the
-/// background may still hold the pipes, so this does not wait for their end.
+/// What a process of [`Call::begin`] that has ended wrote.
 pub fn ended(process: Process, code: i32) -> Ended {
-    std::thread::sleep(bound(Duration::from_millis(50)));
     Ended {
         code,
         stdout: process.stdout.all(),

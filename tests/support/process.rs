@@ -1,7 +1,8 @@
 //! Child processes that never outlive the test, and the lines they write.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -100,6 +101,8 @@ impl Lines {
 /// A running program with its output; killed with all its descendants on drop.
 pub struct Process {
     child: Child,
+    /// Where its output is until it ends, if that is read only then.
+    files: Option<[File; 2]>,
     /// What it wrote to stdout.
     pub stdout: Lines,
     /// What it wrote to stderr.
@@ -125,6 +128,7 @@ impl Process {
         stderr.read_from(child.stderr.take().unwrap());
         Self {
             child,
+            files: None,
             stdout,
             stderr,
         }
@@ -142,8 +146,42 @@ impl Process {
         command.stderr(Stdio::null());
         Self {
             child,
+            files: None,
             stdout: Lines::default(),
             stderr: Lines::default(),
+        }
+    }
+
+    /// Starts `command`; its output is there once it has been waited for, whole, whatever it
+    /// left in the background.
+    pub fn start_and_keep(command: &mut Command) -> Self {
+        let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let [out, err] = files.each_ref().map(|file| file.try_clone().unwrap());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self {
+            child,
+            files: Some(files),
+            stdout: Lines::default(),
+            stderr: Lines::default(),
+        }
+    }
+
+    fn collect(&mut self) {
+        let Some(files) = self.files.take() else {
+            return;
+        };
+        for (file, lines) in files.iter().zip([&self.stdout, &self.stderr]) {
+            // Not by reading on: the place in the file is shared with who still writes.
+            let mut text = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut text, 0).unwrap();
+            for line in String::from_utf8_lossy(&text).lines() {
+                lines.push(line.trim_end().to_owned());
+            }
         }
     }
 
@@ -180,6 +218,7 @@ impl Process {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.collect();
                 return status.code().unwrap_or(-1);
             }
             assert!(

@@ -163,10 +163,11 @@ class TheController(unittest.TestCase):
 
     def test_a_server_that_is_not_there_at_the_start_is_waited_for(self):
         self.server.stop()
+        failed = self.controller.log().count("no connection:")
         outcome, seconds = self.script(2, self.destination)
         self.assertEqual(outcome.status, 0, outcome.output)
         self.assertLess(seconds, AT_ONCE_S)
-        time.sleep(2)  # long enough for a first attempt to fail
+        self.controller.wait_for_log("no connection:", TUNNEL_TIMEOUT_S, failed + 1)
         self.assertNotEqual(self.controller.pids(), [])
         self.server.start()
         self.wait(lambda: through.has_dashboard(self.web_port), "the dashboard through the tunnel")

@@ -101,13 +101,15 @@ if ! has_target "$rustc"; then
 	printf 'INPUT(-lgcc_eh -lgcc)\n' >"$musl/unwind/libunwind.a"
 	flags="$flags -C link-self-contained=no -L native=$musl/unwind"
 fi
-export "CARGO_TARGET_${NAME}_RUSTFLAGS=$flags"
 
 set -- build --locked --release --bin reachback --target "$TARGET"
 if [ "$library" = source ]; then
 	set -- "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+	# Nothing is printed by Debug (clippy::use_debug is denied), so its code may go: 12 kB.
+	flags="$flags -Zfmt-debug=none"
 	export RUSTC_BOOTSTRAP=1
 fi
+export "CARGO_TARGET_${NAME}_RUSTFLAGS=$flags"
 say "building with $("$rustc" --version), standard library: $library"
 cd "$top"
 RUSTC=$rustc "$cargo" "$@"

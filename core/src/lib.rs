@@ -15,6 +15,7 @@
 //! says in one line what is wrong and what would be right.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::use_debug))]
 
 #[cfg(test)]
 extern crate std;

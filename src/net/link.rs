@@ -119,7 +119,6 @@ impl AsRawFd for Monitor {
 impl News {
     fn add(&mut self, datagram: &[u8], known: &mut Known) {
         message::read(datagram, |change| {
-            log::trace!("{change:?}");
             self.came |= known.take_in(change);
             match change {
                 Change::AddressAdded(_, address) => self.removed.retain(|gone| *gone != address),

@@ -1,6 +1,7 @@
 //! An SSH-2 client without sockets, clock or threads, made for reverse forwards.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::use_debug))]
 
 extern crate alloc;
 

@@ -97,7 +97,7 @@ impl Monitor {
                 Err(Errno::EAGAIN) => return news,
                 // ENOBUFS, the socket's queue was full (netlink(7)), and whatever else.
                 Err(error) => {
-                    log::debug!("link events were missed: {error}");
+                    log::debug!("link events were missed: {}", error.desc());
                     news.miss(&mut self.known);
                     if error != Errno::ENOBUFS {
                         return news;

@@ -48,7 +48,7 @@ impl Announcement {
 /// # Errors
 /// In the caller: [`exit::OS`] when the kernel refuses, or what the daemon announced as failed.
 pub fn detach() -> Result<Side, Exit> {
-    let refused = |error: nix::Error| Exit::os("cannot go to the background", error);
+    let refused = |error: nix::Error| Exit::os("cannot go to the background", error.desc());
     let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused)?;
     // SAFETY: the process has one thread, so the child may use the allocator and every lock.
     match unsafe { fork() }.map_err(refused)? {
@@ -73,7 +73,7 @@ pub fn detach() -> Result<Side, Exit> {
 }
 
 fn settle() -> Result<(), Exit> {
-    let refused = |error: nix::Error| Exit::os("cannot go to the background", error);
+    let refused = |error: nix::Error| Exit::os("cannot go to the background", error.desc());
     setsid().map_err(refused)?;
     chdir("/").map_err(refused)?;
     let null = OpenOptions::new()

@@ -219,7 +219,7 @@ impl Selfdog {
     /// # Errors
     /// [`exit::OS`] when the kernel refuses a timer or a handler.
     pub fn start() -> Result<Selfdog, Exit> {
-        let refused = |error: nix::Error| Exit::os("cannot watch over this process", error);
+        let refused = |error: nix::Error| Exit::os("cannot watch over this process", error.desc());
         guard().map_err(refused)?;
         let notify = SigevNotify::SigevSignal {
             signal: Signal::SIGALRM,

@@ -36,7 +36,7 @@ _reachback() {
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -O -o -F -v -q -N -n -T --json --watch --all --list -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -O -o -F -v -q -N -n -T --json --watch --all --list --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words

@@ -42,6 +42,8 @@ pub enum Command {
     Pubkey {
         /// Private key files.
         identity_files: Vec<PathBuf>,
+        /// What stands in front of each line, with a space behind it; or nothing.
+        options: String,
     },
     /// Show what tunnels are doing.
     Status(View),
@@ -252,6 +254,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
 }
 
 fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
+    if options.restrict {
+        let config = match words {
+            [] => options.read_config("")?,
+            _ => prepared(options, words)?.1,
+        };
+        // Without a destination, tokens that need one are refused here.
+        let forwards = local::expand_forwards(config.forwards(), &config, None)?;
+        return Ok(Command::Pubkey {
+            identity_files: identity_files(&config),
+            options: keys::restrictions(&forwards)?,
+        });
+    }
     if let Some(word) = words.first() {
         return Err(Exit::usage(format!(
             "unexpected argument: {}: name the key file with -i",
@@ -260,6 +274,7 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
     }
     Ok(Command::Pubkey {
         identity_files: identity_files(&options.config),
+        options: String::new(),
     })
 }
 

@@ -6,17 +6,16 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::keys;
 
-/// Prints the authorized_keys line of each private key.
+/// Prints the authorized_keys line of each private key, with `options` in front.
 ///
 /// # Errors
-/// Those of [`keys::load_all`], and [`crate::exit::OS`] when `out` takes nothing.
-pub fn pubkey(identity_files: &[PathBuf], out: &mut impl Write) -> Result<(), Exit> {
+/// Those of [`keys::load_all`] and [`print`].
+pub fn pubkey(identity_files: &[PathBuf], options: &str) -> Result<(), Exit> {
     for key in keys::load_all(identity_files)? {
-        writeln!(out, "{}", keys::authorized_keys_line(&key))
-            .map_err(|error| Exit::os("cannot print the public key", error))?;
+        let line = keys::authorized_keys_line(&key);
+        print(&format!("{options}{line}\n"))?;
     }
-    out.flush()
-        .map_err(|error| Exit::os("cannot print the public key", error))
+    Ok(())
 }
 
 /// Prints a text that was asked for.

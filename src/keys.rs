@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use reachback_core::dropbear_key::{self, DropbearKey};
+use reachback_core::forward::{ForwardSpec, Listen};
+use reachback_core::verify::places;
 use reachback_ssh::userkey::UserKey;
 
 use crate::exit::{self, Exit};
@@ -133,6 +135,48 @@ pub fn authorized_keys_line(key: &UserKey) -> String {
         comment => crate::logging::escaped(comment).to_string(),
     };
     format!("{} {blob} {comment}", key.key_type())
+}
+
+/// The options of an authorized_keys line (sshd(8)) that leave a key nothing but these forwards,
+/// and connections to their own listeners, which `VerifyForward` makes; with a space behind them.
+///
+/// # Errors
+/// [`crate::exit::USAGE`] without a forward, and for a Unix socket: sshd permits those to every
+/// key that may forward at all.
+pub fn restrictions(forwards: &[ForwardSpec]) -> Result<String, Exit> {
+    let mut options = String::from("restrict,port-forwarding");
+    let mut permit = |what: &str, host: &str, port: &str| {
+        let host = match host.contains(':') {
+            true => format!("[{host}]:"),
+            false if host.is_empty() => String::new(),
+            false => format!("{host}:"),
+        };
+        options.push_str(&format!(",permit{what}=\"{host}{port}\""));
+    };
+    for spec in forwards {
+        let Listen::Tcp { bind, port } = &spec.listen else {
+            return Err(Exit::usage(format!(
+                "--restrict: {spec}: authorized_keys restricts ports, not the server's sockets"
+            )));
+        };
+        // A port of the server's choice cannot be named for the way back: port 1, tcpmux, stands
+        // for none, as without permitopen every place would be permitted.
+        let (listen, open) = match port {
+            0 => ("*".to_owned(), "1".to_owned()),
+            port => (port.to_string(), port.to_string()),
+        };
+        permit("listen", bind.wire(), &listen);
+        for place in places(bind) {
+            permit("open", place, &open);
+        }
+    }
+    if forwards.is_empty() {
+        return Err(Exit::usage(
+            "--restrict: no forward: name them with -R, or a destination of the configuration",
+        ));
+    }
+    options.push(' ');
+    Ok(options)
 }
 
 /// `path` made absolute, so that it means the same after the daemon changed its directory.

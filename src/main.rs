@@ -65,9 +65,10 @@ fn execute(command: Command) -> Result<(), Exit> {
         Command::Order(order) => call::order(&order),
         Command::Run(settings) => run::run(*settings),
         Command::Invoke(invocation) => run::invoke(*invocation),
-        Command::Pubkey { identity_files } => {
-            commands::pubkey(&identity_files, &mut std::io::stdout().lock())
-        }
+        Command::Pubkey {
+            identity_files,
+            options,
+        } => commands::pubkey(&identity_files, &options),
         Command::Print(text) => commands::print(&text),
         Command::Check(checked) => check::run(checked),
         Command::Boot(boot) => boot::run(&boot),

@@ -240,6 +240,61 @@ fn a_permitted_listen_address_is_asked_for_as_localhost() {
 }
 
 #[test]
+fn a_key_with_the_options_of_pubkey_restrict_may_do_what_it_is_for_and_nothing_else() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let target = Target::http("permitted");
+    let (ports, other) = ([free_port(), free_port(), free_port()], free_port());
+    let specs = [
+        format!("{}:{}", ports[0], target.address),
+        format!("127.0.0.1:{}:{}", ports[1], target.address),
+        format!("*:{}:{}", ports[2], target.address),
+    ];
+    let forwards = ["-R", &specs[0], "-R", &specs[1], "-R", &specs[2]];
+    let printed = Call::new(&scene)
+        .args(&["pubkey", "--restrict", "-i", &key.file()])
+        .args(&forwards)
+        .run();
+    let line = &printed.stdout[0];
+    let (options, _) = line.split_once(" ssh-ed25519 ").unwrap();
+    let server = support::sshd::builder(&scene)
+        .config("GatewayPorts clientspecified")
+        .authorize_with(options, &key)
+        .start();
+    let client = Call::trusting(&scene, &key)
+        .args(&forwards)
+        .forward(other, target.address)
+        .option("VerifyForward=yes")
+        .start(support::user(), server.port);
+    for port in ports {
+        client.wait_for(&format!("forward verified: server port {port} leads here"));
+        assert_eq!(targets::fetch(port), "permitted");
+    }
+    client.wait_for(&format!("forward refused: server port {other}"));
+    let elsewhere = std::process::Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-i",
+            &key.file(),
+            "-p",
+            &server.port.to_string(),
+        ])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args(["-W", &target.address.to_string()])
+        .arg(format!("{}@127.0.0.1", support::user()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&elsewhere.stderr);
+    assert!(said.contains("administratively prohibited"), "{said}");
+}
+
+#[test]
 fn a_refused_forward_leaves_the_tunnel_up() {
     let scene = Scene::new();
     let key = keys::key(&scene, "key", Kind::Ed25519);

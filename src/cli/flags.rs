@@ -25,6 +25,7 @@ pub enum Action {
     Watch,
     All,
     List,
+    Restrict,
     Verbose,
     Quiet,
     /// Taken because ssh has it; this program is always so.
@@ -103,7 +104,7 @@ pub static SUBCOMMANDS: [Subcommand; 8] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 24] = [
+pub static FLAGS: [Flag; 25] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -128,6 +129,7 @@ pub static FLAGS: [Flag; 24] = [
     long("watch", "", Action::Watch, "status: again every second"),
     long("all", "", Action::All, "stop: every tunnel"),
     long("list", "", Action::List, "boot: print the names, start nothing"),
+    long("restrict", "", Action::Restrict, "pubkey: with the options that leave the key its forwards only (-R, or of a destination)"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
 ];
 

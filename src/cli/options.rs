@@ -43,6 +43,8 @@ pub struct Options {
     pub all: bool,
     /// `--list`.
     pub list: bool,
+    /// `--restrict`.
+    pub restrict: bool,
     /// How many `-v`.
     pub verbosity: u8,
     /// `-q`.
@@ -168,6 +170,7 @@ impl Options {
             Action::Watch => self.watch = true,
             Action::All => self.all = true,
             Action::List => self.list = true,
+            Action::Restrict => self.restrict = true,
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
             Action::Quiet => self.quiet = true,
             Action::Nothing => {}

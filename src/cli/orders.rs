@@ -25,6 +25,7 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
         (options.watch, "--watch", "status"),
         (options.all, "--all", "stop"),
         (options.list, "--list", "boot"),
+        (options.restrict, "--restrict", "pubkey"),
     ];
     for (given, flag, command) in misplaced {
         if given && subcommand != Some(command) {

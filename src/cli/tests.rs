@@ -243,11 +243,44 @@ fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
 
 #[test]
 fn pubkey_takes_keys_and_nothing_else() {
-    let Command::Pubkey { identity_files } = parsed("pubkey -i /a -i /b").unwrap() else {
+    let Command::Pubkey { identity_files, .. } = parsed("pubkey -i /a -i /b").unwrap() else {
         panic!("no pubkey");
     };
     assert_eq!(identity_files, [Path::new("/a"), Path::new("/b")]);
     assert_eq!(parsed("pubkey /a").unwrap_err().code, USAGE);
+}
+
+#[test]
+fn pubkey_restrict_names_what_the_forwards_need() {
+    let options = |line: &str| match parsed(line) {
+        Ok(Command::Pubkey { options, .. }) => options,
+        Ok(_) => panic!("no pubkey"),
+        Err(exit) => {
+            assert_eq!(exit.code, USAGE);
+            exit.message
+        }
+    };
+    let permit = |listen: &str, open: &str| {
+        format!("restrict,port-forwarding,permitlisten=\"{listen}\",permitopen={open} ")
+    };
+    assert_eq!(
+        options("pubkey --restrict -R 1111:localhost:22"),
+        permit(
+            "localhost:1111",
+            "\"127.0.0.1:1111\",permitopen=\"[::1]:1111\""
+        )
+    );
+    assert_eq!(
+        options("pubkey --restrict -R [::1]:1111:localhost:22"),
+        permit("[::1]:1111", "\"[::1]:1111\"")
+    );
+    assert_eq!(
+        options("pubkey --restrict -R 0.0.0.0:0:localhost:22"),
+        permit("0.0.0.0:*", "\"127.0.0.1:1\"")
+    );
+    assert!(options("pubkey --restrict").contains("no forward"));
+    assert!(options("pubkey --restrict -R /tmp/s:localhost:22").contains("sockets"));
+    assert!(options("--restrict -R 1:localhost:22 u@h").contains("only with reachback pubkey"));
 }
 
 #[test]

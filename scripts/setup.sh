@@ -37,6 +37,7 @@ dropbearkey dropbear-bin
 shellcheck shellcheck
 busybox busybox-static
 unshare util-linux
+strace strace
 - python3-venv
 pkg-config pkg-config
 - libsodium-dev

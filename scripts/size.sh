@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prints what the ARM binary costs in flash, and fails above the limit.
-#   SIZE_LIMIT   bytes of the stripped binary (default 600000; 800000 with an installed
-#                standard library, which was not compiled for size)
+#   SIZE_LIMIT   bytes of the stripped binary (default 600000; 950000 with an installed
+#                standard library, which was compiled for speed and brings a reader of debug
+#                information along)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,7 +10,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/scripts/lib.sh"
 
 case $(cat "$BUILD/arm/library" 2>/dev/null) in
-installed) limit=800000 ;;
+installed) limit=950000 ;;
 *) limit=600000 ;;
 esac
 limit=${SIZE_LIMIT:-$limit}

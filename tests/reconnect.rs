@@ -12,7 +12,7 @@ use support::process;
 use support::proxy::Proxy;
 use support::rig::{Rig, Setup, Site};
 use support::targets::{self, Target};
-use support::{Scene, bound, free_port, never_during, patience, sshd, user};
+use support::{Scene, bound, free_port, never_during, on_host, patience, skip, sshd, user};
 
 #[test]
 fn the_tunnel_returns_after_the_server_was_killed_and_restarted() {
@@ -245,4 +245,36 @@ fn sigint_ends_a_tunnel_like_sigterm() {
     let pid = rig.client.process.pid().to_string();
     support::output("kill", &["-INT", &pid]);
     assert_eq!(rig.client.process.wait(patience()), 0);
+}
+
+/// getrandom(2) blocks while the kernel's pool is not ready, and nothing may block here.
+#[test]
+fn while_the_kernel_has_no_randomness_it_says_so_and_then_it_connects() {
+    let traced = std::process::Command::new("strace")
+        .args(["-qq", "-e", "trace=none", "true"])
+        .status();
+    if !on_host() || !traced.is_ok_and(|status| status.success()) {
+        return skip("strace cannot be used");
+    }
+    let site = Site::up();
+    let (target, port) = (Target::http("late"), free_port());
+    // The first two are libc's and std's, for their tables; they do not block.
+    let inject = "inject=getrandom:error=EAGAIN:when=3..4";
+    let client = site
+        .call()
+        .under(&[
+            "strace",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=getrandom",
+            "-e",
+            inject,
+        ])
+        .forward(port, target.address)
+        .start(user(), site.server.port);
+    client.wait_for("no connection: the kernel has no randomness yet *; next attempt in ");
+    client.wait_up(port);
+    assert_eq!(targets::fetch(port), "late");
 }

@@ -209,7 +209,8 @@ fn what_is_handed_over_and_taken_away_while_it_waits_holds_for_the_one_process()
         assert_eq!(targets::fetch(port), "alive");
     }
     let page = bed.ask(&["status"]).stdout.join("\n");
-    assert!(!page.contains(&format!("port {} ", bed.port)), "{page}");
+    let forward = format!("\n  server port {} ", bed.port);
+    assert!(!page.contains(&forward), "{page}");
     assert_eq!(bed.scene.program_processes(), before, "one owner");
 }
 

@@ -1,9 +1,20 @@
 //! Random bytes from the kernel.
 
+use nix::errno::Errno;
+use nix::libc;
 use reachback_ssh::{Error, Rng};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// getrandom(2) through `ring`. Waits once, early after boot, until the kernel's pool is ready.
+/// Whether the kernel's pool is ready: early after boot, and for ever on a board without a source,
+/// getrandom(2) blocks. True as well where that call does not exist: then nothing blocks.
+pub fn is_ready() -> bool {
+    let mut byte = 0u8;
+    // SAFETY: writes one byte, which lives for the call.
+    let got = unsafe { libc::getrandom((&raw mut byte).cast(), 1, libc::GRND_NONBLOCK) };
+    got >= 0 || Errno::last() != Errno::EAGAIN
+}
+
+/// getrandom(2) through `ring`; to be used once the pool [`is_ready`].
 #[derive(Clone, Debug)]
 pub struct KernelRandom(SystemRandom);
 

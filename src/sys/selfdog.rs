@@ -83,7 +83,7 @@ pub fn restarted() -> Option<Restart> {
     Some(restart)
 }
 
-fn parse_marker(value: &str, own_pid: u32) -> Option<(Restart, [u64; 3])> {
+fn parse_marker(value: &str, own_pid: u32) -> Option<(Restart, [u32; 3])> {
     let mut parts = value.splitn(6, ' ');
     let pid: u32 = parts.next()?.parse().ok()?;
     let count: u32 = parts.next()?.parse().ok()?;
@@ -314,10 +314,9 @@ fn restart(reason: &[u8]) {
         prepared.restarts,
         now_ms().saturating_sub(prepared.started_ms),
     );
-    let pid = nix::unistd::getpid().as_raw();
-    let pid = u64::from(pid.unsigned_abs());
+    let pid = nix::unistd::getpid().as_raw().unsigned_abs();
     let [lock, asked, idle] = kept::hand_on();
-    let numbers = [pid, count.into(), lock, asked, idle];
+    let numbers = [pid, count, lock, asked, idle];
     write_marker(&mut prepared.marker, numbers, reason);
     // SAFETY: every pointer was prepared, null-terminated where the call wants it, and lives for
     // ever; the calls are async-signal-safe. `/proc/self/exe` is this very file, even if it was
@@ -343,7 +342,7 @@ fn next_count(before: u32, lived_ms: u64) -> u32 {
 
 /// Writes `REACHBACK_RESTARTED=`, the numbers, the reason and its end, cut to the room there is;
 /// bytes that are no printable ASCII become `?`.
-fn write_marker(marker: &mut [u8; MARKER_BYTES], numbers: [u64; 5], reason: &[u8]) {
+fn write_marker(marker: &mut [u8; MARKER_BYTES], numbers: [u32; 5], reason: &[u8]) {
     let mut length = 0;
     let mut put = |bytes: &[u8]| {
         for &byte in bytes {
@@ -357,14 +356,14 @@ fn write_marker(marker: &mut [u8; MARKER_BYTES], numbers: [u64; 5], reason: &[u8
     put(MARKER.as_bytes());
     put(b"=");
     for number in numbers {
-        put(decimal(number, &mut [0; 20]));
+        put(decimal(number, &mut [0; 10]));
         put(b" ");
     }
     put(reason);
     marker[length] = 0;
 }
 
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;

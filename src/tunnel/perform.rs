@@ -11,6 +11,7 @@ use super::{Link, RESOLVE, Tunnel};
 use crate::ended::Ended;
 use crate::net::lookup::Lookup;
 use crate::plan::Settings;
+use crate::sys::random;
 
 impl Tunnel {
     /// Carries out what the watchdog wants; true when that was anything.
@@ -37,6 +38,11 @@ impl Tunnel {
             ..
         } = &self.settings;
         match action {
+            Action::Resolve if !random::is_ready() => {
+                let reason = "the kernel has no randomness yet (dmesg: crng init done); a board \
+                              without a source of its own needs one, such as rngd or jitterentropy";
+                return Err(Ended::new(Failure::Local, reason));
+            }
             Action::Resolve if self.homeward.is_some() && self.watchdog.destination() == 0 => {
                 self.attempt_homeward(registry, now)?;
             }

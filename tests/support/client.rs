@@ -51,6 +51,8 @@ pub fn wrapper(scene: &Scene) -> PathBuf {
 /// A call of the program being put together.
 pub struct Call<'a> {
     scene: &'a Scene,
+    /// A program that runs this one, with its arguments.
+    under: Vec<String>,
     args: Vec<String>,
 }
 
@@ -70,8 +72,15 @@ impl<'a> Call<'a> {
     pub fn new(scene: &'a Scene) -> Self {
         Self {
             scene,
+            under: Vec::new(),
             args: Vec::new(),
         }
+    }
+
+    /// Lets another program run it.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// The usual call: a key, and unknown host keys accepted and pinned.
@@ -102,11 +111,16 @@ impl<'a> Call<'a> {
 
     /// Starts it in the foreground towards `user@127.0.0.1:port`.
     pub fn start(self, user: &str, port: u16) -> Reachback {
-        let destination = format!("{user}@127.0.0.1:{port}");
-        let scene = self.scene;
-        let args = self.args(&[&destination]).args;
+        let call = self.args(&[&format!("{user}@127.0.0.1:{port}")]);
+        let mut command = command(call.scene);
+        if let [program, args @ ..] = call.under.as_slice() {
+            let own = command.get_program().to_owned();
+            command = Command::new(program);
+            command.args(args).arg(own);
+            environment(&mut command, call.scene);
+        }
         Reachback {
-            process: Process::start(command(scene).args(args)),
+            process: Process::start(command.args(call.args)),
         }
     }
 

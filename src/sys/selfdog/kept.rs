@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::libc;
 use reachback_core::lifetime::Since;
@@ -16,9 +16,9 @@ use reachback_core::time::Instant;
 static LOCK: AtomicI32 = AtomicI32::new(0);
 /// The lock that this process came with and nobody has taken yet.
 static INHERITED: AtomicI32 = AtomicI32::new(0);
-/// [`Since`], milliseconds; 0 is none.
-static ASKED: AtomicU64 = AtomicU64::new(0);
-static IDLE: AtomicU64 = AtomicU64::new(0);
+/// [`Since`] in seconds, as not every processor has atomics of 64 bits; 0 is none.
+static ASKED: AtomicU32 = AtomicU32::new(0);
+static IDLE: AtomicU32 = AtomicU32::new(0);
 
 /// A restart from now on hands on this lock. It must stay open until [`forget_lock`].
 pub fn keep_lock(lock: &File) {
@@ -43,39 +43,38 @@ pub fn take_lock() -> Option<File> {
 
 /// A restart from now on hands on from when the limits count.
 pub fn keep_since(since: Since) {
-    ASKED.store(since.asked.0, Ordering::Relaxed);
-    IDLE.store(since.idle.map_or(0, |at| at.0), Ordering::Relaxed);
+    let seconds = |at: Instant| (at.0 / 1000).max(1) as u32;
+    ASKED.store(seconds(since.asked), Ordering::Relaxed);
+    IDLE.store(since.idle.map_or(0, seconds), Ordering::Relaxed);
 }
 
 /// The same as the process before had it.
 pub fn since() -> Option<Since> {
-    let instant = |value: &AtomicU64| Some(Instant(value.load(Ordering::Relaxed)));
-    let known = |at: &Instant| at.0 > 0;
+    let instant = |value: &AtomicU32| match value.load(Ordering::Relaxed) {
+        0 => None,
+        seconds => Some(Instant(u64::from(seconds) * 1000)),
+    };
     Some(Since {
-        asked: instant(&ASKED).filter(known)?,
-        idle: instant(&IDLE).filter(known),
+        asked: instant(&ASKED)?,
+        idle: instant(&IDLE),
     })
 }
 
 /// The numbers of the marker, `LOCK ASKED IDLE`. Async-signal-safe. The lock stays open over
 /// execve(2) from now on.
-pub(super) fn hand_on() -> [u64; 3] {
+pub(super) fn hand_on() -> [u32; 3] {
     let fd = LOCK.load(Ordering::Acquire);
     // SAFETY: fcntl(2) is async-signal-safe and takes any number.
     let open = fd > 0 && unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } == 0;
     [
-        if open {
-            u64::from(fd.unsigned_abs())
-        } else {
-            0
-        },
+        if open { fd.unsigned_abs() } else { 0 },
         ASKED.load(Ordering::Relaxed),
         IDLE.load(Ordering::Relaxed),
     ]
 }
 
 /// Takes over what the marker says.
-pub(super) fn inherit([lock, asked, idle]: [u64; 3]) {
+pub(super) fn inherit([lock, asked, idle]: [u32; 3]) {
     ASKED.store(asked, Ordering::Relaxed);
     IDLE.store(idle, Ordering::Relaxed);
     let Ok(fd) = RawFd::try_from(lock) else {

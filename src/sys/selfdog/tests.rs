@@ -3,7 +3,7 @@ use super::*;
 
 fn marker(pid: u32, count: u32, reason: &[u8]) -> String {
     let mut marker = [b'x'; MARKER_BYTES];
-    let numbers = [pid.into(), count.into(), 9, u64::MAX, 0];
+    let numbers = [pid, count, 9, u32::MAX, 0];
     write_marker(&mut marker, numbers, reason);
     let text = std::ffi::CStr::from_bytes_until_nul(&marker).unwrap();
     let text = text.to_str().unwrap();
@@ -16,7 +16,7 @@ fn marker(pid: u32, count: u32, reason: &[u8]) -> String {
 fn the_next_process_reads_what_this_one_wrote() {
     let text = marker(4321, 7, b"panic at a.rs:1: \x1b[2J\nno");
     let (restart, kept) = parse_marker(&text, 4321).unwrap();
-    assert_eq!(kept, [9, u64::MAX, 0]);
+    assert_eq!(kept, [9, u32::MAX, 0]);
     assert_eq!(restart.count, 7);
     assert_eq!(restart.reason, "panic at a.rs:1: ?[2J?no");
     assert_eq!(restart.delay, Duration::from_secs(60));

@@ -3,7 +3,9 @@
 # the package's variables and own commands, and the installed files on a BusyBox device.
 #   BUILDROOT   a Buildroot tree: checks with its own tools as well
 #   STEPS       of those, which: check config info legal build (default: all; the last two
-#               need its downloads, and build takes as long as a toolchain does)
+#               need its downloads, and build takes as long as a toolchain does), and, only
+#               where it is named, image: the whole image of the defconfig, booted in QEMU
+#   STANDINS=1  image without downloads but Debian's: buildroot-standins.sh; some 10 minutes
 #   REACHBACK_BIN   the program for the device tests (default: the host's debug build)
 set -eu
 
@@ -33,6 +35,7 @@ export REACHBACK_BIN
 venv_has kconfiglib || venv_install kconfiglib==14.1.0
 "$venv/bin/python" tests/packaging/test_tree.py
 "$venv/bin/python" tests/packaging/test_init.py
+"$venv/bin/python" tests/packaging/test_at_boot.py
 
 [ -n "${BUILDROOT:-}" ] || exit 0
 
@@ -103,4 +106,18 @@ if wants build; then
 	for file in usr/bin/reachback etc/init.d/S60reachback home/charge/custom_script1.sh etc/reachback/config; do
 		[ -e "$out/target/$file" ] || die "not installed: $file"
 	done
+fi
+if wants image; then
+	if [ -n "${STANDINS:-}" ]; then
+		"$top/scripts/buildroot-standins.sh" "$BUILDROOT"
+		out=$BUILD/buildroot-standins
+		mkdir -p "$out"
+		buildroot defconfig BR2_DEFCONFIG="$BUILD/standins/fragment" >/dev/null
+	else
+		buildroot reachback_armv7_defconfig >/dev/null
+	fi
+	# What was built before is kept, but for the program: its source may be another.
+	buildroot -s reachback-dirclean
+	buildroot >"$out/build.log" 2>&1 || { tail -n 40 "$out/build.log" >&2 && die "the image's build: $out/build.log"; }
+	python3 tests/packaging/test_image.py "$out/images"
 fi

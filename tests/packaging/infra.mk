@@ -4,6 +4,7 @@
 INSTALL = install
 SED = sed -i -e
 qstrip = $(strip $(subst ",,$(1)))
+UPPERCASE = $(shell echo '$(1)' | tr a-z- A-Z_)
 github = https://github.example/$(1)/$(2)/archive/$(3)
 cargo-package =
 

@@ -154,6 +154,10 @@ class Makefile(unittest.TestCase):
         self.assertNotIn("EXTERNAL", (PACKAGE / "reachback.mk").read_text())
         self.assertNotIn("REACHBACK_OVERRIDE_SRCDIR", variables())
 
+    def test_the_help_names_the_site_that_is_downloaded_from(self):
+        owner_and_name = "/".join(variables()["REACHBACK_SITE"].split("/")[3:5])
+        self.assertIn(f"\t  https://github.com/{owner_and_name}\n", (PACKAGE / "Config.in").read_text())
+
     def test_the_user_is_made_only_where_the_package_invents_it(self):
         init = f"{SYMBOL}_INIT=y"
         self.assertNotIn("REACHBACK_USERS", variables(init, f'{SYMBOL}_USER="charge"'))

@@ -30,13 +30,13 @@ _reachback() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-R | -p | -b | -B | -I)
+	-R | -p | -b | -B | -I | -K)
 		return
 		;;
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -O -o -F -v -q -N -n -T --json --watch --all --list --restrict -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -v -q -N -n -T -g --json --watch --all --list --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words

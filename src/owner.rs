@@ -2,7 +2,7 @@
 //! of this user.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
@@ -254,7 +254,13 @@ impl Ownership {
             };
         }
         let new = self.orders_path.with_extension("new");
-        fs::write(&new, orders)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(orders.as_bytes())?;
         fs::rename(&new, &self.orders_path)
     }
 

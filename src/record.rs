@@ -83,7 +83,12 @@ impl Record {
             self.down_since = now;
             self.lost = self.lost.saturating_add(u32::from(lost));
         }
-        self.note(Kind::Lost, reason, now);
+        let kind = match (logged_in, lost) {
+            (false, _) => Kind::Failed,
+            (true, true) => Kind::Lost,
+            (true, false) => Kind::Left,
+        };
+        self.note(kind, reason, now);
         logged_in
     }
 

@@ -6,7 +6,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,9 @@ pub fn run(view: &View) -> Result<u8, Exit> {
         if !view.watch {
             return Ok(found.code());
         }
-        let _ = std::io::stdout().flush();
+        if !terminal && !view.json {
+            commands::print("\n")?;
+        }
         std::thread::sleep(REFRESH);
     }
 }

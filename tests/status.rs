@@ -244,7 +244,7 @@ fn losses_are_counted_with_their_reason() {
         page.contains("logged in twice, lost once, last: "),
         "{page}"
     );
-    assert!(page.contains(" ago) no connection: "), "{page}");
+    assert!(page.contains(" ago) connection lost: "), "{page}");
 }
 
 #[test]

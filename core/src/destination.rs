@@ -47,7 +47,9 @@ pub enum DestinationError {
 impl fmt::Display for DestinationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoUser => "no user name; write user@host[:port]",
+            Self::NoUser => {
+                "no user name; write user@host[:port], or name a Host block that has User"
+            }
             Self::User => {
                 "bad user name; use 1 to 32 letters, digits and ._+- that do not start with -"
             }

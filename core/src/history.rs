@@ -28,8 +28,12 @@ pub enum Kind {
     ForwardAdded,
     /// A forward was taken away.
     ForwardRemoved,
-    /// An attempt or a connection ended.
+    /// An attempt ended without a login.
+    Failed,
+    /// A connection was lost.
     Lost,
+    /// A connection was ended by this side.
+    Left,
     /// Someone asked for a new connection.
     Reconnect,
     /// The end was asked for or has come by itself.
@@ -37,7 +41,7 @@ pub enum Kind {
 }
 
 /// Every kind with its name.
-const NAMES: [(Kind, &str); 10] = [
+const NAMES: [(Kind, &str); 12] = [
     (Kind::Started, "started"),
     (Kind::Connected, "connected"),
     (Kind::Up, "up"),
@@ -45,7 +49,9 @@ const NAMES: [(Kind, &str); 10] = [
     (Kind::ForwardRefused, "forward-refused"),
     (Kind::ForwardAdded, "forward-added"),
     (Kind::ForwardRemoved, "forward-removed"),
+    (Kind::Failed, "failed"),
     (Kind::Lost, "lost"),
+    (Kind::Left, "left"),
     (Kind::Reconnect, "reconnect"),
     (Kind::Ending, "ending"),
 ];

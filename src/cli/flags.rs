@@ -19,6 +19,7 @@ pub enum Action {
     File,
     Background,
     IdleTimeout,
+    KeepAlive,
     Order,
     Wait,
     Json,
@@ -104,7 +105,7 @@ pub static SUBCOMMANDS: [Subcommand; 8] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 25] = [
+pub static FLAGS: [Flag; 27] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -116,6 +117,7 @@ pub static FLAGS: [Flag; 25] = [
     flag('f', "", Action::Background, "go to the background when everything local is in order"),
     long("wait", "[=seconds]", Action::Wait, "with -f: exit 0 only once the forwards are confirmed (30); 0 never waits"),
     flag('I', "seconds", Action::IdleTimeout, "end when nobody connected for so long"),
+    flag('K', "seconds", Action::KeepAlive, "probe a server that was silent for so long (60)"),
     flag('O', "order", Action::Order, "ask the running tunnel: check, forward, cancel (with -R) or exit"),
     flag('o', "Key=Value", Action::Option, "a keyword as in ssh_config(5); see below"),
     flag('F', "file", Action::File, "configuration file instead of /etc/reachback/config; none for no file"),
@@ -125,11 +127,12 @@ pub static FLAGS: [Flag; 25] = [
     // -n and -T as well: one line of help for the three would hide them from a search.
     flag('n', "", Action::Nothing, "nothing from standard input (always so)"),
     flag('T', "", Action::Nothing, "no terminal (always so)"),
-    long("json", "", Action::Json, "status: for programs"),
-    long("watch", "", Action::Watch, "status: again every second"),
-    long("all", "", Action::All, "stop: every tunnel"),
-    long("list", "", Action::List, "boot: print the names, start nothing"),
-    long("restrict", "", Action::Restrict, "pubkey: with the options that leave the key its forwards only (-R, or of a destination)"),
+    flag('g', "", Action::Nothing, "for -L, which there is not; who may use -R is the server's choice and the bind address"),
+    long("json", "", Action::Json, "with status: for programs"),
+    long("watch", "", Action::Watch, "with status: again every second"),
+    long("all", "", Action::All, "with stop: every tunnel"),
+    long("list", "", Action::List, "with boot: print the names, start nothing"),
+    long("restrict", "", Action::Restrict, "with pubkey: options in front that leave the key only the forwards of -R or of a destination"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
 ];
 

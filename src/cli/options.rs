@@ -146,6 +146,9 @@ impl Options {
             Action::IdleTimeout => self
                 .set("IdleTimeout", value)
                 .map_err(|error| bad(&error))?,
+            Action::KeepAlive => self
+                .set("ServerAliveInterval", value)
+                .map_err(|error| bad(&error))?,
             Action::Order => {
                 self.order = Some(match value {
                     "check" => What::Check,

@@ -242,6 +242,18 @@ fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
 }
 
 #[test]
+fn the_keepalive_of_dbclient_is_ssh_configs_and_gateway_ports_are_taken() {
+    let Command::Run(settings) = parsed("-K 30 -g -R 1:h:2 u@h").unwrap() else {
+        panic!("no run");
+    };
+    assert_eq!(
+        settings.config.server_alive_interval(),
+        Duration::from_secs(30)
+    );
+    assert_eq!(parsed("-K x -R 1:h:2 u@h").unwrap_err().code, USAGE);
+}
+
+#[test]
 fn pubkey_takes_keys_and_nothing_else() {
     let Command::Pubkey { identity_files, .. } = parsed("pubkey -i /a -i /b").unwrap() else {
         panic!("no pubkey");

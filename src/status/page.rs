@@ -229,8 +229,9 @@ fn event_lines(out: &mut String, event: &Event, now: Instant) {
         Kind::ForwardRefused => "forward refused",
         Kind::ForwardAdded => "forward added",
         Kind::ForwardRemoved => "forward taken away",
-        // Of an attempt too.
-        Kind::Lost => "no connection",
+        Kind::Failed => "no connection",
+        Kind::Lost => "connection lost",
+        Kind::Left => "connection ended",
         Kind::Reconnect => "reconnection asked for",
         Kind::Ending => "ending",
     };

@@ -99,7 +99,7 @@ fn the_page_answers_the_questions_of_a_person() {
         "connections: 1 now, 17 so far; 999 bytes in, 12.3 MB out\n",
         "logged in 3 times, lost twice, last: the \"server\" stopped answering\n",
         "process 4711, running for 2 h 46 min, version 0.1.0\n",
-        "02:13:10Z (10 s ago) no connection, 3 times: gone\n",
+        "02:13:10Z (10 s ago) connection lost, 3 times: gone\n",
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }

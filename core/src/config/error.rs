@@ -113,11 +113,15 @@ impl fmt::Display for ConfigErrorKind {
                 write!(f, "{} has no value; give {}", keyword.name, keyword.kind)
             }
             Self::NoPattern => f.write_str("Host has no pattern; give at least one, such as *"),
-            Self::ExtraWord(keyword) => write!(
-                f,
-                "too many words for {}; give {}, in double quotes if it has spaces",
-                keyword.name, keyword.kind
-            ),
+            Self::ExtraWord(keyword) => {
+                let Keyword { name, kind, .. } = keyword;
+                write!(f, "too many words for {name}; give {kind}")?;
+                // Neither half of a forward may have any.
+                match *name {
+                    "RemoteForward" => Ok(()),
+                    _ => f.write_str(", in double quotes if it has spaces"),
+                }
+            }
             Self::BadValue {
                 name,
                 wanted,

@@ -23,7 +23,12 @@ pub const REST: &str = r#".Sh EXIT STATUS
 Network trouble never ends a tunnel.
 .Bl -tag -width Ds -compact
 .It 0
-Done; for a tunnel: it was asked to end.
+Done; for a tunnel: it was asked to end; for
+.Cm status :
+everything is up.
+.It 1 , 2
+.Cm status :
+partly up; down, or no tunnel.
 .It 64
 Bad command line.
 .It 65
@@ -33,7 +38,7 @@ A file that is missing.
 .It 69
 The server refused a forward and
 .Cm ExitOnForwardFailure
-is set, or there is no such tunnel.
+is set, there is no such tunnel, or its process does not answer.
 .It 71
 The kernel refused something.
 .It 75

@@ -99,15 +99,11 @@ impl App {
                     _ => self.tunnel.handle_ready(event, self.poll.registry(), now),
                 }
             }
-            let link_more = self.handle_link(now);
-            let registry = self.poll.registry();
+            more = self.handle_link(now);
             // Before the tunnel too: who asks does not wait for what a server pours in.
-            more = self.control.drive(&mut self.tunnel, registry, now) || link_more;
-            more |= self.tunnel.drive(registry, now);
-            more |= self.control.drive(&mut self.tunnel, registry, now);
-            if let Some(orders) = self.tunnel.changed_orders() {
-                self.control.keep_orders(&orders);
-            }
+            more |= self.serve_callers(now);
+            more |= self.tunnel.drive(self.poll.registry(), now);
+            more |= self.serve_callers(now);
             if logging::flush_wanted() {
                 logging::flush_due(now);
             }
@@ -121,6 +117,16 @@ impl App {
         });
         info!("ended");
         Ok(reason)
+    }
+
+    /// What was ordered is kept before anything else is done: it holds over a fault that it meets.
+    fn serve_callers(&mut self, now: Instant) -> bool {
+        let registry = self.poll.registry();
+        let more = self.control.drive(&mut self.tunnel, registry, now);
+        if let Some(orders) = self.tunnel.changed_orders() {
+            self.control.keep_orders(&orders);
+        }
+        more
     }
 
     fn timeout(&self, more: bool, now: Instant) -> Option<Duration> {

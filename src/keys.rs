@@ -137,14 +137,15 @@ pub fn authorized_keys_line(key: &UserKey) -> String {
     format!("{} {blob} {comment}", key.key_type())
 }
 
-/// The options of an authorized_keys line (sshd(8)) that leave a key nothing but these forwards,
-/// and connections to their own listeners, which `VerifyForward` makes; with a space behind them.
+/// The options of an authorized_keys line (sshd(8), from OpenSSH 7.8 on) that leave a key nothing
+/// but these forwards, and connections to their own listeners, which `VerifyForward` makes; with a
+/// space behind them. `restrict` alone would permit commands: none is ever run by this program.
 ///
 /// # Errors
 /// [`crate::exit::USAGE`] without a forward, and for a Unix socket: sshd permits those to every
 /// key that may forward at all.
 pub fn restrictions(forwards: &[ForwardSpec]) -> Result<String, Exit> {
-    let mut options = String::from("restrict,port-forwarding");
+    let mut options = String::from("restrict,command=\"/bin/false\",port-forwarding");
     let mut permit = |what: &str, host: &str, port: &str| {
         let host = match host.contains(':') {
             true => format!("[{host}]:"),
@@ -165,7 +166,8 @@ pub fn restrictions(forwards: &[ForwardSpec]) -> Result<String, Exit> {
             0 => ("*".to_owned(), "1".to_owned()),
             port => (port.to_string(), port.to_string()),
         };
-        permit("listen", bind.wire(), &listen);
+        // sshd compares the pattern as it is written with the request in lower case.
+        permit("listen", &bind.wire().to_ascii_lowercase(), &listen);
         for place in places(bind) {
             permit("open", place, &open);
         }

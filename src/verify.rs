@@ -86,8 +86,9 @@ pub struct Checks {
     to_close: Vec<ChannelId>,
     /// The server's words when it refused.
     refusal: String,
-    /// One bit per forward: the log knows that it leads here.
+    /// One bit per forward: the log knows that it leads here; and whether on loopback only.
     told: u16,
+    loopback: u16,
 }
 
 impl Checks {
@@ -106,6 +107,7 @@ impl Checks {
             to_close: Vec::new(),
             refusal: String::new(),
             told: 0,
+            loopback: 0,
         }
     }
 
@@ -129,11 +131,13 @@ impl Checks {
         !self.held.is_empty()
     }
 
-    /// True once per confirmation: the log is to know that the forward leads here.
-    pub fn is_news(&mut self, index: u8) -> bool {
+    /// True once per confirmation, and when that changes: the log is to know that the forward
+    /// leads here, maybe on the server's loopback address only.
+    pub fn is_news(&mut self, index: u8, loopback: bool) -> bool {
         let bit = 1 << index;
-        let news = self.told & bit == 0;
+        let news = self.told & bit == 0 || (self.loopback & bit != 0) != loopback;
         self.told |= bit;
+        self.loopback = self.loopback & !bit | if loopback { bit } else { 0 };
         news
     }
 

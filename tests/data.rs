@@ -89,6 +89,24 @@ fn large_transfers_survive_rekeying_while_another_target_is_stuck_and_a_third_is
     );
 }
 
+/// OpenSSH takes such a limit to be reached with each data packet that it sends.
+#[test]
+fn a_server_that_renews_keys_after_every_packet_is_put_up_with() {
+    let size = if on_host() { 4_000_000 } else { 1_000_000 };
+    let target = Target::digest();
+    let site = Site::with(&["RekeyLimit 64K"]);
+    let (client, ports) = site.serve(&[&target], &[]);
+    let mut stream = dial(ports[0]);
+    let digest = send_pattern(&mut stream, size).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, digest);
+    let exchanges = site.server.log.count("SSH2_MSG_NEWKEYS received");
+    assert!(exchanges > 17, "only {exchanges} key exchanges");
+    assert!(!client.log().contains("connection lost"));
+}
+
 #[test]
 fn an_echoing_target_with_a_slow_reader_on_the_far_side_does_not_deadlock() {
     let size = if on_host() { 16_000_000 } else { 4_000_000 };

@@ -271,27 +271,26 @@ fn a_key_with_the_options_of_pubkey_restrict_may_do_what_it_is_for_and_nothing_e
         assert_eq!(targets::fetch(port), "permitted");
     }
     client.wait_for(&format!("forward refused: server port {other}"));
-    let elsewhere = std::process::Command::new("ssh")
-        .args([
-            "-F",
-            "none",
-            "-i",
-            &key.file(),
-            "-p",
-            &server.port.to_string(),
-        ])
-        .args([
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-        ])
-        .args(["-W", &target.address.to_string()])
-        .arg(format!("{}@127.0.0.1", support::user()))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&elsewhere.stderr);
+    let ssh = |more: &[&str]| {
+        let output = std::process::Command::new("ssh")
+            .args(["-F", "none", "-i", &key.file()])
+            .args(["-p", &server.port.to_string()])
+            .args(["-o", "StrictHostKeyChecking=no"])
+            .args(["-o", "UserKnownHostsFile=/dev/null"])
+            .args(more)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let destination = format!("{}@127.0.0.1", support::user());
+    let (_, said) = ssh(&["-W", &target.address.to_string(), &destination]);
     assert!(said.contains("administratively prohibited"), "{said}");
+    let (done, said) = ssh(&[&destination, "echo a shell"]);
+    assert!(!done && !said.contains("a shell"), "{said}");
 }
 
 #[test]

@@ -44,7 +44,10 @@ fn a_listener_on_the_loopback_address_instead_of_its_own_is_said_and_stays() {
         "{}, but on the server's loopback address only: GatewayPorts",
         verified(port)
     ));
-    assert!(json(&site.scene).contains("\"verified\":\"here\""));
+    assert!(json(&site.scene).contains("\"verified\":\"loopback\""));
+    let page = Call::new(&site.scene).args(&["status"]).run();
+    let said = page.stdout.join("\n");
+    assert!(said.contains("loopback address only"), "{said}");
     assert!(!client.log().contains("taken back"));
     assert_eq!(targets::fetch(port), "served");
 }

@@ -123,6 +123,11 @@ pub enum Proof {
         /// At this time.
         at: Instant,
     },
+    /// It led here, but only on the server's loopback address.
+    Loopback {
+        /// At this time.
+        at: Instant,
+    },
     /// It led elsewhere, or nowhere.
     Elsewhere {
         /// At this time.
@@ -234,7 +239,7 @@ impl Verify {
     pub fn handle_cancelled(&mut self, index: u8, now: Instant) {
         if let Some(slot) = self.slots.get_mut(usize::from(index)) {
             slot.due = None;
-            if let Proof::Here { .. } = slot.proof {
+            if let Proof::Here { .. } | Proof::Loopback { .. } = slot.proof {
                 slot.proof = Proof::Unknown;
             }
         }
@@ -458,7 +463,8 @@ impl Verify {
         let slot = &mut self.slots[usize::from(index)];
         slot.due = Some(next);
         slot.proof = match verdict {
-            Verdict::Here | Verdict::Loopback => Proof::Here { at: now },
+            Verdict::Here => Proof::Here { at: now },
+            Verdict::Loopback => Proof::Loopback { at: now },
             _ => Proof::Elsewhere { at: now },
         };
         self.check = None;

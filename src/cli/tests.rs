@@ -273,7 +273,9 @@ fn pubkey_restrict_names_what_the_forwards_need() {
         }
     };
     let permit = |listen: &str, open: &str| {
-        format!("restrict,port-forwarding,permitlisten=\"{listen}\",permitopen={open} ")
+        format!(
+            "restrict,command=\"/bin/false\",port-forwarding,permitlisten=\"{listen}\",permitopen={open} "
+        )
     };
     assert_eq!(
         options("pubkey --restrict -R 1111:localhost:22"),
@@ -289,6 +291,13 @@ fn pubkey_restrict_names_what_the_forwards_need() {
     assert_eq!(
         options("pubkey --restrict -R 0.0.0.0:0:localhost:22"),
         permit("0.0.0.0:*", "\"127.0.0.1:1\"")
+    );
+    assert_eq!(
+        options("pubkey --restrict -R Hub.Example:1:localhost:22"),
+        permit(
+            "hub.example:1",
+            "\"Hub.Example:1\",permitopen=\"127.0.0.1:1\""
+        )
     );
     assert!(options("pubkey --restrict").contains("no forward"));
     assert!(options("pubkey --restrict -R /tmp/s:localhost:22").contains("sockets"));

@@ -52,10 +52,10 @@ impl Session {
         let port = self.checks.port(index);
         let place = &settings.place;
         match verdict {
-            Verdict::Here if self.checks.is_news(index) => {
+            Verdict::Here if self.checks.is_news(index, false) => {
                 info!("forward verified: server port {port}{place} leads here");
             }
-            Verdict::Loopback if self.checks.is_news(index) => warn!(
+            Verdict::Loopback if self.checks.is_news(index, true) => warn!(
                 "forward verified: server port {port}{place} leads here, but on the server's \
                  loopback address only: GatewayPorts in its sshd_config forbids others"
             ),

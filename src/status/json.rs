@@ -124,6 +124,7 @@ fn forward(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
     let (verified, verified_at) = match forward.proof {
         Proof::Unknown => (None, None),
         Proof::Here { at } => (Some("here"), Some(at)),
+        Proof::Loopback { at } => (Some("loopback"), Some(at)),
         Proof::Elsewhere { at } => (Some("elsewhere"), Some(at)),
         Proof::NotPermitted => (Some("not-permitted"), None),
     };

@@ -189,6 +189,13 @@ fn forward_lines(out: &mut String, forward: &ForwardStatus, answer: &Answer, now
                 Proof::Here { at } => {
                     add(out, ", ", &format!("verified {} ago", span(now.since(at))));
                 }
+                Proof::Loopback { .. } => {
+                    add(
+                        out,
+                        ", but ",
+                        "on the server's loopback address only: GatewayPorts",
+                    );
+                }
                 Proof::Elsewhere { .. } => add(out, ", but ", &elsewhere(port)),
                 Proof::NotPermitted => {
                     add(out, ", ", "not verified: the server does not permit it");

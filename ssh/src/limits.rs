@@ -57,8 +57,9 @@ pub const REKEY_LIMIT_MS: u64 = 600_000;
 pub const HASTY_REKEYS: u32 = 16;
 /// A renewal is hasty within this many milliseconds of the last one,
 pub const HASTY_REKEY_MS: u64 = 1_000;
-/// unless this many bytes went under the keys, in one direction.
-pub const HASTY_REKEY_BYTES: u64 = 64 * 1024;
+/// unless this many bytes went under the keys, in one direction: an OpenSSH server with a small
+/// `RekeyLimit` renews after each data packet.
+pub const HASTY_REKEY_BYTES: u64 = 32 * 1024;
 /// Longest `name-list` read; the longest seen in practice is under 1 KiB.
 pub const NAME_LIST: usize = 8 * 1024;
 /// Longest host key blob taken; RSA of 8192 bits needs 1,050.

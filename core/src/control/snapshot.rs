@@ -172,6 +172,7 @@ impl fmt::Display for Snapshot {
             let (word, at) = match proof {
                 Proof::Unknown => continue,
                 Proof::Here { at } => ("here", at.0),
+                Proof::Loopback { at } => ("loopback", at.0),
                 Proof::Elsewhere { at } => ("elsewhere", at.0),
                 Proof::NotPermitted => ("not-permitted", 0),
             };
@@ -277,6 +278,7 @@ fn proof(mut words: Fields<'_>) -> Option<Proof> {
     let at = words.instant()?;
     Some(match word {
         "here" => Proof::Here { at },
+        "loopback" => Proof::Loopback { at },
         "elsewhere" => Proof::Elsewhere { at },
         "not-permitted" => Proof::NotPermitted,
         // Of a later version.

@@ -140,6 +140,7 @@ fn full() -> Box<Snapshot> {
         Proof::Unknown,
         Proof::NotPermitted,
         Proof::Here { at },
+        Proof::Loopback { at },
         Proof::Elsewhere { at },
     ];
     for ((n, state), proof) in states.into_iter().enumerate().zip(proofs) {

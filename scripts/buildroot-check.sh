@@ -36,6 +36,7 @@ venv_has kconfiglib || venv_install kconfiglib==14.1.0
 "$venv/bin/python" tests/packaging/test_tree.py
 "$venv/bin/python" tests/packaging/test_init.py
 "$venv/bin/python" tests/packaging/test_at_boot.py
+"$venv/bin/python" tests/packaging/test_restart.py
 
 [ -n "${BUILDROOT:-}" ] || exit 0
 

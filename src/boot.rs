@@ -5,13 +5,20 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use crate::commands;
 use crate::exit::{self, Exit};
+use crate::logging::escaped;
 
 /// The tunnels to start.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Boot {
     /// The `Host` names with `StartAtBoot yes`.
     pub names: Vec<String>,
+    /// Such names that no destination can have, and that nobody may take for one: blanks in
+    /// them would make two of it for a shell, `@` and `:` another user or port.
+    pub unfit: Vec<String>,
+    /// Print the names only.
+    pub list: bool,
     /// The flags of this call, which each of the tunnels gets as well.
     pub flags: Vec<OsString>,
 }
@@ -21,11 +28,24 @@ pub struct Boot {
 /// `--wait`.
 ///
 /// # Errors
-/// The exit status of the first that did not start, as a line that counts them. If all did and
+/// [`exit::CONFIG`] if there are unfit names, each told of in a line; else the exit status of
+/// the first that did not start; with a line that counts them. If all did and
 /// some were waited for in vain, [`exit::TEMPORARY`]: those go on trying.
 pub fn run(boot: &Boot) -> Result<(), Exit> {
     let (mut code, mut failed, mut waiting) = (exit::TEMPORARY, 0, 0);
+    for name in &boot.unfit {
+        code = exit::CONFIG;
+        failed += 1;
+        tell(
+            name,
+            "bad Host name for StartAtBoot: it is neither a host name nor an address",
+        );
+    }
     for name in &boot.names {
+        if boot.list {
+            commands::print(&format!("{name}\n"))?;
+            continue;
+        }
         let (status, why) = match start(name, &boot.flags) {
             Ok(0) => continue,
             Ok(exit::TEMPORARY) => {
@@ -45,7 +65,7 @@ pub fn run(boot: &Boot) -> Result<(), Exit> {
         (0, _) => (waiting, "confirmed"),
         _ => (failed, "started"),
     };
-    let all = boot.names.len();
+    let all = boot.names.len() + boot.unfit.len();
     Err(Exit::new(
         code,
         format!("boot: {count} of {all} not {what}"),
@@ -53,7 +73,11 @@ pub fn run(boot: &Boot) -> Result<(), Exit> {
 }
 
 fn tell(name: &str, what: &str) {
-    let _ = writeln!(std::io::stderr(), "reachback: boot: {name}: {what}");
+    let _ = writeln!(
+        std::io::stderr(),
+        "reachback: boot: {}: {what}",
+        escaped(name)
+    );
 }
 
 fn start(name: &str, flags: &[OsString]) -> std::io::Result<u8> {

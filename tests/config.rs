@@ -261,6 +261,27 @@ fn boot_lists_the_names_that_it_would_start() {
 }
 
 #[test]
+fn boot_takes_no_name_that_is_no_host() {
+    let scene = Scene::new();
+    let names = "\"my hub\" it's [x] u@hub hub:22 -n";
+    let config = format!("Host {names} hub 2001:db8::1\n  StartAtBoot yes\n");
+    let config = text(&scene.file("config", config));
+    let listed = run(&scene, &format!("boot --list -F {config}"));
+    assert_eq!(listed.code, 78, "{listed:?}");
+    assert_eq!(listed.stdout, ["hub", "2001:db8::1"]);
+    let why = "bad Host name for StartAtBoot: it is neither a host name nor an address";
+    let named = ["my hub", "it's", "[x]", "u@hub", "hub:22", "-n"];
+    let mut said = named.map(|name| format!("reachback: boot: {name}: {why}"));
+    assert_eq!(listed.stderr[..6], said);
+    assert_eq!(listed.stderr[6..], ["reachback: boot: 6 of 8 not started"]);
+    // Neither is it started.
+    let config = text(&scene.file("config", "Host u@hub\n  StartAtBoot yes\n"));
+    let ended = run(&scene, &format!("boot -F {config}"));
+    said.swap(0, 3);
+    assert_eq!((ended.code, &ended.stderr[0]), (78, &said[0]), "{ended:?}");
+}
+
+#[test]
 fn boot_without_a_block_that_wants_it_starts_nothing_and_is_no_failure() {
     let scene = Scene::new();
     let config = text(&scene.file("config", "Host hub\n  User op\n"));

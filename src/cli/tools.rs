@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use reachback_core::config::Config;
+use reachback_core::destination::Destination;
 use reachback_core::keyword::KEYWORDS;
 
 use super::options::DEFAULT_CONFIG_FILE;
@@ -105,15 +106,19 @@ pub fn boot(options: &Options, words: &[String], flags: Vec<OsString>) -> Result
         )));
     }
     let (_, all) = options.read_named("")?;
-    let mut names = Vec::new();
+    let (mut names, mut unfit) = (Vec::new(), Vec::new());
     for name in all {
         if options.read_config(&name)?.start_at_boot() {
-            names.push(name);
+            let read = Destination::parse_with_default(&name, Some("user"));
+            let fits = read.is_ok_and(|read| read.host.eq_ignore_ascii_case(&name));
+            let list = if fits { &mut names } else { &mut unfit };
+            list.push(name);
         }
     }
-    if options.list {
-        let lines = names.into_iter().map(|name| name + "\n");
-        return Ok(Command::Print(lines.collect()));
-    }
-    Ok(Command::Boot(Boot { names, flags }))
+    Ok(Command::Boot(Boot {
+        names,
+        unfit,
+        list: options.list,
+        flags,
+    }))
 }

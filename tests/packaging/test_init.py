@@ -170,7 +170,7 @@ class ScriptsOnly(OnADevice):
                                timeout=60, check=False)
         self.assertIn(b"back", shown.stdout, shown.stderr)
         self.assertEqual(len(self.device.pids()), 1)
-        self.assertEqual(self.device.check("ls -d /run/reachback/restart.* 2>/dev/null | wc -l").strip(), "0")
+        self.assertEqual(self.device.check("ls -d /run/reachback.restart.* 2>/dev/null | wc -l").strip(), "0")
 
     def test_2_a_tunnel_in_somebodys_foreground_is_left_alone(self):
         port = free_ports(1)[0]

@@ -8,6 +8,7 @@ import configparser
 import hashlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -250,6 +251,21 @@ class Installed(unittest.TestCase):
                          "UserKnownHostsFile /etc/reachback/known_hosts\nPort 2222\n")
         self.assertEqual((target / "etc/reachback/known_hosts").read_text(), "hub ssh-ed25519 AAAA\n")
 
+    def test_a_pin_counts_with_an_empty_configuration_too(self):
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (scratch / "config").write_text("")
+        (scratch / "known").write_text("hub ssh-ed25519 AAAA\n")
+        target = self.install(CONFIG_FILE=f'"{scratch}/config"', KNOWN_HOSTS_FILE=f'"{scratch}/known"')
+        self.assertEqual((target / "etc/reachback/config").read_text(),
+                         "UserKnownHostsFile /etc/reachback/known_hosts\n")
+
+    def test_a_list_that_names_nothing_is_an_error(self):
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (scratch / "build/packaging").mkdir(parents=True)
+        (scratch / "build/packaging/files.list").write_text("# nothing\n")
+        with self.assertRaisesRegex(AssertionError, "install commands failed"):
+            device.install(scratch / "target", scratch / "build", INIT="", SCRIPTS="")
+
     def test_the_symbolic_links_lead_to_the_program(self):
         target = self.install(SSH_SYMLINK="y")
         for name in ("ssh", "dbclient"):
@@ -257,7 +273,7 @@ class Installed(unittest.TestCase):
 
 
 # Programs that the init script calls. Each is in Buildroot's package/busybox/busybox.config.
-APPLETS = {"cat", "chown", "env", "grep", "mkdir", "readlink", "rm", "sed", "seq", "sh",
+APPLETS = {"cat", "chown", "env", "grep", "ls", "mkdir", "readlink", "rm", "sed", "seq", "sh",
            "sleep", "start-stop-daemon", "tr", "xargs"}
 # Built into the shell.
 BUILTINS = {"echo", "kill", "printf", "set", "shift", "test", "trap"}
@@ -306,6 +322,7 @@ class Configuration(unittest.TestCase):
         shown = shown.partition("Keywords")[2].partition("\nExit codes")[0]
         known = dict(re.findall(r"^  (\w+) +.*?(?: \(([^()]*)\))?$", shown, re.MULTILINE))
         found = dict(self.lines())
+        self.assertEqual(len(found), len(self.lines()), "each once")
         self.assertEqual(set(found), set(known))
         for keyword, default in known.items():
             if default:
@@ -333,6 +350,18 @@ class Configuration(unittest.TestCase):
         for name in ("reachback.service", "reachback-boot.service"):
             self.assertEqual(self.unit(name)["Install"]["WantedBy"], "multi-user.target")
         self.assertNotIn("Install", self.unit("reachback@.service"))
+
+    def test_a_name_that_is_refused_keeps_no_other_unit_from_being_started(self):
+        line = self.unit("reachback-boot.service")["Service"]["ExecStart"].replace("$$", "$")
+        stubs = """reachback() { printf 'one\\ntwo\\n'; return 78; }
+systemd-escape() { echo "$3"; }
+systemctl() { echo "$3"; }
+"""
+        words = shlex.split(line)
+        self.assertEqual(words[:2], ["/bin/sh", "-c"])
+        # Debian's sh has no functions with a hyphen in their names.
+        done = subprocess.run(["bash", "-c", stubs + words[2]], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (78, "one\ntwo\n"), done.stderr)
 
     def test_both_units_of_a_tunnel_run_it_in_the_same_way(self):
         apart = {"ExecStart", "ExecCondition", "EnvironmentFile"}

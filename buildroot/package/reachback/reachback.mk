@@ -32,8 +32,9 @@ REACHBACK_KNOWN_HOSTS_FILE = \
 # $(1): which lines of files.list to install, by their last field. The program
 # itself is installed by cargo.
 define REACHBACK_INSTALL_LISTED
-	grep '^packaging/.* $(1)$$' $(@D)/packaging/files.list | \
-	sed 's|@SCRIPTS@|$(REACHBACK_SCRIPTS_DIR)|' | \
+	grep '^packaging/.* $(1)$$' $(@D)/packaging/files.list \
+		>$(@D)/files.$(1)
+	sed 's|@SCRIPTS@|$(REACHBACK_SCRIPTS_DIR)|' $(@D)/files.$(1) | \
 	while read -r source destination mode when; do \
 		$(INSTALL) -D -m $$mode $(@D)/$$source \
 			$(TARGET_DIR)$$destination || exit 1; \
@@ -66,7 +67,9 @@ ifneq ($(REACHBACK_KNOWN_HOSTS_FILE),)
 define REACHBACK_INSTALL_KNOWN_HOSTS
 	$(INSTALL) -D -m 0644 $(REACHBACK_KNOWN_HOSTS_FILE) \
 		$(TARGET_DIR)/etc/reachback/known_hosts
-	$(SED) '1i UserKnownHostsFile /etc/reachback/known_hosts' \
+	echo 'UserKnownHostsFile /etc/reachback/known_hosts' | \
+		cat - $(TARGET_DIR)/etc/reachback/config >$(@D)/config.pinned
+	$(INSTALL) -m 0644 $(@D)/config.pinned \
 		$(TARGET_DIR)/etc/reachback/config
 endef
 REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_KNOWN_HOSTS

@@ -11,7 +11,7 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::DRAIN;
 
 use crate::commands;
-use crate::control::client::{self, Alarm, CallError, Owner, PATIENCE, patiently};
+use crate::control::client::{self, Alarm, CallError, Owner, patiently};
 use crate::exit::{self, Exit};
 use crate::owner::{self, Claim, Ownership};
 
@@ -145,8 +145,9 @@ pub struct Order {
 ///
 /// # Errors
 /// [`exit::UNAVAILABLE`] when there is no such tunnel or it does not do it, [`exit::USAGE`] when
-/// it is not clear which tunnel is meant.
+/// it is not clear which tunnel is meant, and those of [`owner::check_for_look`].
 pub fn order(order: &Order) -> Result<(), Exit> {
+    owner::check_for_look(&order.directory)?;
     let mut names = match &order.name {
         Some(name) => vec![name.clone()],
         None => names(&order.directory),
@@ -171,9 +172,9 @@ pub fn order(order: &Order) -> Result<(), Exit> {
     }
     let mut failed = String::new();
     for place in names.iter().map(place) {
-        let told = match tell(order, &place) {
-            // It met a fault: what comes back has not heard it.
-            Err(CallError::Gone) => tell(order, &place),
+        let told = match tell(order, &place, false) {
+            // It met a fault: what comes back has not heard it, or not all of it.
+            Err(CallError::Gone) => tell(order, &place, true),
             told => told,
         };
         match told {
@@ -207,11 +208,11 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// Carries an order out at one tunnel. A process that waits after a restart by itself is woken for
 /// it, but not to be looked at, and to end it need not wake.
-fn tell(order: &Order, place: &Place) -> Result<String, CallError> {
+fn tell(order: &Order, place: &Place, again: bool) -> Result<String, CallError> {
     let socket = place.socket();
     let wake = !matches!(order.what, What::Check | What::Stop);
     match Owner::connect_patiently(&socket, wake) {
-        Ok(owner) => perform(order, owner),
+        Ok(owner) => perform(order, owner, again),
         Err(CallError::Waiting { pid, .. }) if order.what == What::Stop => {
             let it_has = client::end_waiting(&socket, pid);
             // It took nothing with it.
@@ -233,15 +234,22 @@ fn ended(it_has: bool) -> Result<String, CallError> {
     }
 }
 
-fn perform(order: &Order, mut owner: Owner) -> Result<String, CallError> {
+fn perform(order: &Order, mut owner: Owner, again: bool) -> Result<String, CallError> {
     match order.what {
         What::Check => Ok(format!("Master running (pid={})\n", owner.pid)),
         What::Forward | What::Cancel => {
             for spec in &order.forwards {
-                owner.order(&match order.what {
+                let told = owner.order(&match order.what {
                     What::Forward => Request::Forward(spec.clone()),
                     _ => Request::Cancel(spec.clone()),
-                })?;
+                });
+                match told {
+                    // It was taken away before the fault, and that outlives it.
+                    Err(CallError::Refused(Refusal::Absent, _)) if again => {}
+                    told => {
+                        told?;
+                    }
+                }
             }
             Ok(String::new())
         }
@@ -271,8 +279,10 @@ type ByServer = dyn Fn(&Destination) -> Result<Vec<ForwardSpec>, Exit>;
 /// wherever they are, and each connection with the last of them. The log says what was done.
 ///
 /// # Errors
-/// [`exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`].
+/// [`exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`] and
+/// [`owner::check_for_look`].
 pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
+    owner::check_for_look(directory)?;
     let mut found = false;
     let mut failed = None;
     for name in names(directory) {
@@ -339,10 +349,11 @@ fn server(place: &Place) -> Result<Destination, CallError> {
     // Woken, if it waits.
     drop(Owner::connect_patiently(&place.socket(), true)?);
     let mut owner = Owner::open(&place.socket())?;
-    owner.ask_status(PATIENCE)?;
+    owner.ask_status()?;
+    let silent = CallError::Silent(owner.pid);
     let Snapshot {
         user, host, port, ..
-    } = *owner.status()?;
+    } = *patiently(|| owner.status()).unwrap_or(Err(silent))?;
     let text = match host.contains(':') {
         true => format!("{user}@[{host}]:{port}"),
         false => format!("{user}@{host}:{port}"),

@@ -1,9 +1,11 @@
 //! The one process that holds a tunnel: a lock and a socket for each destination, in a directory
 //! of this user.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use crate::exit::{self, Exit};
 use crate::sys::{file, selfdog};
 
 mod holder;
+#[cfg(test)]
+mod tests;
 pub use holder::{Holder, holder};
 
 /// Where root's tunnels are, and those of a user to whom an administrator gave the directory.
@@ -62,36 +66,52 @@ pub fn directory(configured: Option<&Path>) -> PathBuf {
 /// [`exit::NO_PERMISSION`] when it cannot be made, is a symbolic link, belongs to somebody else,
 /// or others may write to it.
 pub fn prepare(directory: &Path) -> Result<(), Exit> {
-    let refused = |what: &str, why: &dyn std::fmt::Display| {
-        let shown = directory.display();
-        Exit::new(
-            exit::NO_PERMISSION,
-            format!("{what}: {shown}: {why}; name another with -o RuntimeDirectory=..."),
-        )
-    };
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => {
-            return Err(refused(
-                "cannot make the runtime directory",
-                &file::reason(&error),
-            ));
+            let what = "cannot make the runtime directory";
+            return Err(refused(what, directory, &file::reason(&error)));
         }
     }
-    let unusable = |why: &dyn std::fmt::Display| refused("cannot use the runtime directory", why);
+    check(directory)
+}
+
+/// Checks the directory before tunnels are looked for in it. Root looks at everybody's, and there
+/// are none in one that is not there.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn check_for_look(directory: &Path) -> Result<(), Exit> {
+    let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    if geteuid().is_root() || fs::symlink_metadata(directory).is_err_and(missing) {
+        return Ok(());
+    }
+    check(directory)
+}
+
+fn check(directory: &Path) -> Result<(), Exit> {
+    let unusable = |why: &str| refused("cannot use the runtime directory", directory, why);
     // Not followed: a link could lead to a place that somebody else fills.
     let found = fs::symlink_metadata(directory).map_err(|error| unusable(&file::reason(&error)))?;
     if !found.is_dir() {
-        return Err(unusable(&"not a directory, or a symbolic link"));
+        return Err(unusable("not a directory, or a symbolic link"));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(unusable(&"it belongs to another user"));
+        return Err(unusable("it belongs to another user"));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(unusable(&"others may write to it: make it mode 0700"));
+        return Err(unusable("others may write to it: make it mode 0700"));
     }
     Ok(())
+}
+
+fn refused(what: &str, directory: &Path, why: &str) -> Exit {
+    let shown = directory.display();
+    Exit::new(
+        exit::NO_PERMISSION,
+        format!("{what}: {shown}: {why}; name another with -o RuntimeDirectory=..."),
+    )
 }
 
 /// The name of a destination's files: `user@host:port` in lower-case letters for the host, or,
@@ -122,7 +142,8 @@ pub fn socket(directory: &Path, name: &str) -> PathBuf {
 }
 
 /// The sockets in the directory, whoever listens there or not, in the order of their names.
-/// None when there is no directory.
+/// None when there is no directory. What this program does not call a file is left out: names are
+/// shown, and root looks into directories that others fill.
 pub fn sockets(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
@@ -131,9 +152,15 @@ pub fn sockets(directory: &Path) -> Vec<PathBuf> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|ending| ending == SOCKET))
+        .filter(|path| path.file_stem().is_some_and(is_name))
         .collect();
     paths.sort();
     paths
+}
+
+/// Whether [`name`] can have made this.
+fn is_name(stem: &OsStr) -> bool {
+    stem.len() <= MAX_NAME && stem.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
 /// What came of an attempt to become the owner.
@@ -285,137 +312,5 @@ impl Ownership {
         let _ = fs::remove_file(&self.lock_path);
         selfdog::forget_lock();
         drop(ManuallyDrop::into_inner(self.lock));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn destination(text: &str) -> Destination {
-        Destination::parse(text).unwrap()
-    }
-
-    fn scratch() -> (tempfile::TempDir, PathBuf) {
-        let scratch = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
-        let directory = scratch.path().join("run");
-        (scratch, directory)
-    }
-
-    fn owner(directory: &Path) -> Option<Ownership> {
-        match claim(directory, "u@h:22").unwrap() {
-            Claim::Owner(owner) => Some(owner),
-            Claim::Taken => None,
-        }
-    }
-
-    #[test]
-    fn the_name_is_the_destination_in_one_spelling() {
-        assert_eq!(
-            name(&destination("me@Hub.Example"), 22),
-            "me@hub.example:22"
-        );
-        assert_eq!(name(&destination("me@[::1]:2222"), 2222), "me@[::1]:2222");
-        let long = format!("me@{}.example", "a".repeat(60));
-        let first = name(&destination(&long), 22);
-        assert_eq!(first.len(), MAX_NAME);
-        assert!(first.starts_with("me@aaaa"));
-        assert_ne!(first, name(&destination(&long), 23));
-    }
-
-    #[test]
-    fn there_is_one_owner_until_it_lets_go_and_its_files_go_with_it() {
-        let (_scratch, directory) = scratch();
-        let first = owner(&directory).unwrap();
-        assert!(owner(&directory).is_none());
-        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(sockets(&directory).len(), 1);
-        first.release();
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
-        assert!(owner(&directory).is_some());
-    }
-
-    #[test]
-    fn files_that_a_killed_owner_left_are_taken_over() {
-        let (_scratch, directory) = scratch();
-        // What the kernel does at the end of a process.
-        drop(ManuallyDrop::into_inner(owner(&directory).unwrap().lock));
-        assert_eq!(sockets(&directory).len(), 1);
-        assert!(owner(&directory).is_some());
-    }
-
-    #[test]
-    fn who_has_the_lock_is_seen_without_taking_it() {
-        let (_scratch, directory) = scratch();
-        let socket = socket(&directory, "u@h:22");
-        assert_eq!(holder(&socket), Holder::Nobody);
-        let first = owner(&directory).unwrap();
-        assert_eq!(holder(&socket), Holder::Busy);
-        let waits = |pid: u32| fs::write(&first.lock_path, format!("{pid} 3")).unwrap();
-        let pid = std::process::id();
-        waits(pid);
-        assert_eq!(holder(&socket), Holder::Waiting { pid, restarts: 3 });
-        drop(ManuallyDrop::into_inner(first.lock));
-        assert_eq!(holder(&socket), Holder::Nobody);
-        let _second = owner(&directory).unwrap();
-        assert_eq!(holder(&socket), Holder::Busy, "what was said is gone");
-    }
-
-    #[test]
-    fn orders_outlive_a_restart_of_the_owner_and_nothing_else() {
-        let (_scratch, directory) = scratch();
-        let first = owner(&directory).unwrap();
-        first.keep_orders("cancel 1:h:2\n").unwrap();
-        drop(ManuallyDrop::into_inner(first.lock));
-        let again = owner(&directory).unwrap();
-        assert_eq!(again.orders(true), "cancel 1:h:2\n");
-        assert_eq!(again.orders(false), "");
-        assert_eq!(again.orders(true), "");
-        again.keep_orders("forward 1:h:2\n").unwrap();
-        again.keep_orders("").unwrap();
-        assert_eq!(again.orders(true), "");
-        again.release();
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_directory_that_others_may_change_is_refused() {
-        let (scratch, directory) = scratch();
-        fs::create_dir(&directory).unwrap();
-        for (mode, usable) in [(0o777, false), (0o770, false), (0o755, true), (0o700, true)] {
-            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(prepare(&directory).is_ok(), usable, "{mode:o}");
-            let after = fs::metadata(&directory).unwrap().mode() & 0o777;
-            assert_eq!(
-                after, mode,
-                "a directory of others' making is left as it is"
-            );
-        }
-        let link = scratch.path().join("link");
-        std::os::unix::fs::symlink(&directory, &link).unwrap();
-        let refused = prepare(&link).unwrap_err();
-        assert_eq!(refused.code, exit::NO_PERMISSION);
-        assert!(refused.message.contains("symbolic link"), "{refused}");
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_the_lock_is_not_followed() {
-        let (scratch, directory) = scratch();
-        prepare(&directory).unwrap();
-        let elsewhere = scratch.path().join("elsewhere");
-        std::os::unix::fs::symlink(&elsewhere, directory.join("u@h:22.lock")).unwrap();
-        assert!(claim(&directory, "u@h:22").is_err());
-        assert!(!elsewhere.exists());
-    }
-
-    #[test]
-    fn a_directory_whose_name_is_too_long_for_a_socket_is_a_usage_error() {
-        let (scratch, _) = scratch();
-        let deep = scratch.path().join("d".repeat(100));
-        let refused = claim(&deep, "u@h:22").unwrap_err();
-        assert_eq!(refused.code, exit::USAGE);
     }
 }

@@ -68,8 +68,9 @@ struct Found {
 /// owner does not answer.
 ///
 /// # Errors
-/// [`exit::OS`] when standard output takes nothing.
+/// [`exit::OS`] when standard output takes nothing, and those of [`owner::check_for_look`].
 pub fn run(view: &View) -> Result<u8, Exit> {
+    owner::check_for_look(&view.directory)?;
     let terminal = std::io::stdout().is_terminal();
     loop {
         let found = look(view);
@@ -118,7 +119,7 @@ fn look(view: &View) -> Found {
     for one in asked {
         match one.outcome {
             Some((Ok(snapshot), _)) => found.tunnels.push(Tunnel::new(snapshot)),
-            Some((Err(CallError::Nobody | CallError::Gone), _)) | None => {}
+            Some((Err(CallError::Nobody), _)) | None => {}
             Some((Err(why), waited)) => {
                 let name = one.socket.file_stem().unwrap_or_default();
                 let name = name.to_string_lossy().into_owned();
@@ -156,22 +157,28 @@ impl Asked {
         let outcome = match self.owner.take() {
             None => match Owner::open(&self.socket) {
                 Ok(mut owner) => {
-                    let asked = owner.ask_status(left);
+                    let asked = owner.ask_status();
                     self.owner = Some(owner);
                     asked.err().map(Err)
                 }
                 Err(error) => Some(Err(error)),
             },
-            Some(mut owner) if owner.has_answered() => Some(owner.status()),
-            Some(owner) if left.is_zero() => Some(Err(CallError::Silent(owner.pid))),
-            waiting => {
-                self.owner = waiting;
-                None
-            }
+            Some(mut owner) => match owner.status() {
+                None if left.is_zero() => Some(Err(CallError::Silent(owner.pid))),
+                None => {
+                    self.owner = Some(owner);
+                    None
+                }
+                said => said,
+            },
         };
         self.outcome = match outcome {
-            // It starts, or serves as many as it can: it is asked again.
-            Some(Err(CallError::Busy)) if !left.is_zero() => None,
+            // It starts, serves as many as it can or met a fault: it is asked again.
+            Some(Err(CallError::Busy | CallError::Gone)) => {
+                self.owner = None;
+                let late = left.is_zero();
+                late.then_some((Err(CallError::Busy), waited))
+            }
             outcome => outcome.map(|outcome| (outcome, waited)),
         };
     }

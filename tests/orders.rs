@@ -4,13 +4,15 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use support::client::{Call, command};
-use support::controller::{closed, controller};
+use support::controller::{Controller, closed, controller};
 use support::process::Process;
 use support::sshd::{self, Sshd};
 use support::syslog::parse;
@@ -45,6 +47,44 @@ fn the_orders_of_ssh_check_add_cancel_and_end() {
     assert_eq!(ask("exit", &[]).code, 0);
     controller.gone();
     closed(first);
+}
+
+/// Plays an owner: for each connection in turn the answers to its lines, then it hangs up.
+fn play(controller: &Controller, connections: &'static [&'static [&'static str]]) {
+    let socket = controller.socket();
+    std::fs::create_dir(socket.parent().unwrap()).unwrap();
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for answers in connections {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            for answer in *answers {
+                stream.read_line(&mut String::new()).unwrap();
+                writeln!(stream.get_mut(), "{answer}").unwrap();
+            }
+            // It goes away when it is asked for more.
+            let _ = stream.read_line(&mut String::new());
+        }
+    });
+}
+
+#[test]
+fn several_forwards_are_taken_away_even_if_a_fault_comes_in_between() {
+    let controller = controller();
+    play(
+        &controller,
+        &[
+            &["reachback 1 1", "ok"],
+            &["reachback 1 1", "no absent there is no forward", "ok"],
+            &["reachback 1 1", "no absent there is no forward"],
+        ],
+    );
+    let (first, second) = (controller.spec(free_port()), controller.spec(free_port()));
+    let destination = controller.destination();
+    let ended = controller.ask(&["-O", "cancel", "-R", &first, "-R", &second, &destination]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // Without a fault it is a mistake of the caller.
+    let ended = controller.ask(&["-O", "cancel", "-R", &first, &destination]);
+    assert_eq!(ended.code, 69, "{ended:?}");
 }
 
 #[test]

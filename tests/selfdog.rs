@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +18,12 @@ use support::process::{self, Process};
 use support::sshd::{self, Sshd};
 use support::syslog::Syslog;
 use support::targets::{self, Target};
-use support::{Scene, free_port, never_during, on_host, patience, skip, text, user, wait_until};
+use support::{
+    Scene, free_port, is_root, never_during, on_host, patience, skip, text, user, wait_until,
+};
+
+/// The service user: nobody.
+const SERVICE: u32 = 65534;
 
 /// A tunnel that can be told to fail, and what it needs.
 struct Bed {
@@ -37,6 +44,11 @@ impl Bed {
 
     /// The same with `-o` options.
     fn with(fault: &str, more: &[(&str, &str)], options: &[&str]) -> Self {
+        Self::of(None, fault, more, options)
+    }
+
+    /// The same of another user, with a runtime directory of his.
+    fn of(uid: Option<u32>, fault: &str, more: &[(&str, &str)], options: &[&str]) -> Self {
         let scene = Scene::new();
         let key = keys::key(&scene, "key", Kind::Ed25519);
         let server = sshd::builder(&scene).authorize(&key).start();
@@ -57,6 +69,15 @@ impl Bed {
                 format!("{fault}:{}", text(&trigger)),
             )
             .envs(more.iter().copied());
+        if let Some(uid) = uid {
+            let open = std::fs::Permissions::from_mode(0o711);
+            std::fs::set_permissions(scene.path(""), open).unwrap();
+            std::fs::create_dir(scene.path("run")).unwrap();
+            for name in ["run", "home", "home/.ssh", "home/own-key"] {
+                chown(scene.path(name), Some(uid), Some(uid)).unwrap();
+            }
+            command.uid(uid).gid(uid);
+        }
         let client = Reachback {
             process: Process::start(&mut command),
         };
@@ -228,6 +249,50 @@ fn status_says_that_a_process_waits_after_a_restart_and_does_not_wake_it() {
     assert!(page.contains(&said), "{shown:?}");
     assert_eq!(shown.code, 2, "{shown:?}");
     assert_eq!(bed.client.log().mark(), mark, "it was woken");
+}
+
+#[test]
+fn root_sees_and_ends_a_service_users_process_that_waits_after_a_restart() {
+    if !on_host() || !is_root() {
+        return skip("needs root, and a runner that emulates exec of itself");
+    }
+    let mut bed = Bed::of(Some(SERVICE), "none", &[], &[]);
+    bed.fall_asleep();
+    let files = PathBuf::from(format!("/proc/{}/fd", bed.pid()));
+    if std::fs::read_dir(files).is_err() {
+        return skip("needs CAP_SYS_PTRACE");
+    }
+    let shown = bed.ask(&["status"]);
+    let said = format!("process {} restarts itself after a fault", bed.pid());
+    assert!(shown.stdout.join("\n").contains(&said), "{shown:?}");
+    assert_eq!(shown.code, 2, "{shown:?}");
+    let stopped = bed.ask(&["stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert_eq!(stopped.stdout, [format!("{}: ended", bed.destination())]);
+    assert_eq!(bed.client.process.wait(patience()), 0);
+}
+
+#[test]
+fn the_number_of_one_that_was_killed_while_it_waited_gets_nobody_signalled() {
+    if !on_host() {
+        return skip("the runner does not emulate exec of itself");
+    }
+    let mut bed = Bed::up("none", &[]);
+    bed.fall_asleep();
+    bed.client.process.kill();
+    let stem = bed.scene.path("run").join(bed.destination());
+    let lock = format!("{}.lock", text(&stem));
+    // Somebody else has the number by now, and another caller the lock for a moment.
+    let mut stranger = Process::start(Command::new("sleep").arg("60"));
+    std::fs::write(&lock, format!("{} 3", stranger.pid())).unwrap();
+    let mut flock = Process::start(Command::new("flock").args([&lock, "sleep", "60"]));
+    wait_until("the lock is taken", patience(), || {
+        let tried = Command::new("flock").args(["-n", &lock, "true"]).status();
+        !tried.unwrap().success()
+    });
+    let stopped = bed.ask(&["stop", "--all"]);
+    assert_eq!(stopped.code, 69, "{stopped:?}");
+    assert!(stranger.is_running() && flock.is_running());
 }
 
 #[test]

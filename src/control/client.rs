@@ -1,13 +1,13 @@
 //! The caller's side of the control socket. A caller has nothing else to do, so it waits.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Pid, geteuid};
@@ -21,15 +21,19 @@ use crate::sys::file;
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long to try again while the owner is busy, starts or ends.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest status, bytes: some four times what there can be to say.
+const STATUS_BYTES: usize = 64 * 1024;
 /// Pause between two tries: there is nothing to wait on for a process that is not there yet.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Shortest wait for a socket; the kernel takes 0 for one without end.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Why an owner could not be asked.
 #[derive(Debug)]
 pub enum CallError {
     /// Nobody listens.
     Nobody,
-    /// It serves as many clients as it can.
+    /// It serves as many clients as it can, starts or ends.
     Busy,
     /// It went away before it answered.
     Gone,
@@ -52,7 +56,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody => f.write_str("no tunnel is running"),
-            Self::Busy => f.write_str("the tunnel's process takes no more callers for now"),
+            Self::Busy => f.write_str("a process holds the tunnel and takes no callers for now"),
             Self::Gone => f.write_str("the tunnel ended"),
             Self::Waiting { pid, .. } => write!(
                 f,
@@ -89,7 +93,11 @@ impl From<io::Error> for CallError {
 
 /// A connection to an owner.
 pub struct Owner {
-    stream: BufReader<UnixStream>,
+    stream: UnixStream,
+    /// Until when the answer may take, in however many pieces it comes.
+    until: Instant,
+    /// What it has said and nobody has taken yet.
+    said: Vec<u8>,
     /// Its process number.
     pub pid: u32,
 }
@@ -119,8 +127,12 @@ impl Owner {
             }
         };
         stream.set_write_timeout(Some(ANSWER))?;
-        let stream = BufReader::new(stream);
-        Ok(Owner { stream, pid })
+        Ok(Owner {
+            stream,
+            until: Instant::now(),
+            said: Vec::new(),
+            pid,
+        })
     }
 
     /// Connects and says hello.
@@ -130,16 +142,8 @@ impl Owner {
     pub fn connect(socket: &Path) -> Result<Owner, CallError> {
         let mut owner = Owner::open(socket)?;
         owner.send(&Request::Hello(VERSION), ANSWER)?;
-        owner.greeted()?;
+        owner.pid = greeted(&owner.line()?)?;
         Ok(owner)
-    }
-
-    fn greeted(&mut self) -> Result<(), CallError> {
-        match self.verdict()? {
-            Verdict::Hello { pid, .. } => self.pid = pid,
-            _ => return Err(strange()),
-        }
-        Ok(())
     }
 
     /// The same, again and again while the owner is busy, starts or ends; one that waits is woken
@@ -168,18 +172,7 @@ impl Owner {
             _ => ANSWER,
         };
         self.send(request, limit)?;
-        self.verdict()
-    }
-
-    fn verdict(&mut self) -> Result<Verdict, CallError> {
-        let line = self.line()?;
-        match Verdict::parse(&line).ok_or_else(strange)? {
-            Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
-            Verdict::Refused(refusal, text) => {
-                Err(CallError::Refused(refusal, text.as_str().to_owned()))
-            }
-            verdict => Ok(verdict),
-        }
+        verdict(&self.line()?)
     }
 
     /// As [`Owner::ask`]; the words of what was done.
@@ -193,65 +186,58 @@ impl Owner {
         }
     }
 
-    /// Says hello and asks for the status, and does not wait; [`Owner::status`] takes the answer,
-    /// which may come within `limit`.
+    /// Says hello and asks for the status, and does not wait; [`Owner::status`] takes the answer.
+    /// Nothing else can be asked of it.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub fn ask_status(&mut self, limit: Duration) -> Result<(), CallError> {
-        let limit = limit.max(PAUSE);
-        self.send(&Request::Hello(VERSION), limit)?;
-        self.send(&Request::Status, limit)
+    pub fn ask_status(&mut self) -> Result<(), CallError> {
+        self.send(&Request::Hello(VERSION), ANSWER)?;
+        self.send(&Request::Status, ANSWER)?;
+        Ok(self.stream.set_nonblocking(true)?)
     }
 
-    /// The status that was asked for.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub fn status(&mut self) -> Result<Box<Snapshot>, CallError> {
-        self.greeted()?;
-        let mut snapshot = Box::<Snapshot>::default();
-        loop {
-            let line = self.line()?;
-            let last = snapshot.handle_line(&line).map_err(|_| strange())?;
-            if last {
-                return Ok(snapshot);
+    /// The status that was asked for, or none while not all of it is here: it does not wait.
+    pub fn status(&mut self) -> Option<Result<Box<Snapshot>, CallError>> {
+        let ended = loop {
+            match self.read() {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+                _ => break true,
             }
-        }
+            if self.said.len() > STATUS_BYTES {
+                return Some(Err(strange()));
+            }
+        };
+        let refused = self.said.starts_with(b"no ") && self.said.ends_with(b"\n");
+        let whole = ended || refused || self.said.ends_with(b"\nend\n");
+        whole.then(|| self.snapshot())
     }
 
-    /// True when it has said something.
-    pub fn has_answered(&self) -> bool {
-        let mut wanted = [PollFd::new(
-            self.stream.get_ref().as_fd(),
-            PollFlags::POLLIN,
-        )];
-        poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    /// The answers to hello and `status`.
+    fn snapshot(&mut self) -> Result<Box<Snapshot>, CallError> {
+        greeted(&self.line()?)?;
+        let mut snapshot = Box::<Snapshot>::default();
+        while !snapshot.handle_line(&self.line()?).map_err(|_| strange())? {}
+        Ok(snapshot)
     }
 
     /// Waits until the owner has ended; false if it has not after `limit`.
     pub fn await_end(mut self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
-        let mut buffer = [0; 64];
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            let stream = self.stream.get_ref();
-            let timeout = left.max(Duration::from_millis(1));
-            if stream.set_read_timeout(Some(timeout)).is_err() {
-                return false;
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return true,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return true,
-                _ => {}
+        self.until = Instant::now() + limit;
+        loop {
+            self.said.clear();
+            match self.read().map_err(|error| error.kind()) {
+                Ok(0) | Err(io::ErrorKind::ConnectionReset) => return true,
+                Ok(_) | Err(io::ErrorKind::Interrupted) if Instant::now() < self.until => {}
+                _ => return false,
             }
         }
-        false
     }
 
     fn send(&mut self, request: &Request, limit: Duration) -> Result<(), CallError> {
-        let stream = self.stream.get_mut();
-        stream.set_read_timeout(Some(limit))?;
-        stream
+        self.until = Instant::now() + limit;
+        self.stream
             .write_all(format!("{request}\n").as_bytes())
             .or_else(|error| {
                 // One that was sent away may have an answer all the same.
@@ -263,29 +249,66 @@ impl Owner {
         Ok(())
     }
 
+    /// Its next line, without the newline.
     fn line(&mut self) -> Result<String, CallError> {
-        let mut line = Vec::new();
-        let mut bounded = (&mut self.stream).take(MAX_LINE as u64 + 1);
-        let silent = CallError::Silent(self.pid);
-        bounded
-            .read_until(b'\n', &mut line)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => silent,
-                _ => error.into(),
-            })?;
-        match line.pop() {
-            Some(b'\n') => String::from_utf8(line).map_err(|_| strange()),
-            None => Err(CallError::Gone),
-            Some(_) if line.len() < MAX_LINE => Err(CallError::Gone),
-            Some(_) => Err(strange()),
+        loop {
+            if let Some(end) = self.said.iter().position(|&byte| byte == b'\n') {
+                let rest = self.said.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.said, rest);
+                line.pop();
+                return String::from_utf8(line).map_err(|_| strange());
+            }
+            if self.said.len() > MAX_LINE {
+                return Err(strange());
+            }
+            match self.read() {
+                Ok(0) => return Err(CallError::Gone),
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Err(CallError::Silent(self.pid)),
+                    // It was stopped and goes on (signal(7)).
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error.into()),
+                },
+            }
         }
+    }
+
+    /// Takes in what it says, as soon as there is something; 0 at its end. After the time for the
+    /// answer, what is there is taken all the same: it may be this process that was stopped.
+    fn read(&mut self) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        self.stream.set_read_timeout(Some(left.max(TICK)))?;
+        let mut part = [0; 4096];
+        let length = self.stream.read(&mut part)?;
+        self.said.extend_from_slice(&part[..length]);
+        Ok(length)
+    }
+}
+
+/// The verdict that is no refusal.
+fn verdict(line: &str) -> Result<Verdict, CallError> {
+    match Verdict::parse(line).ok_or_else(strange)? {
+        Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
+        Verdict::Refused(refusal, text) => {
+            Err(CallError::Refused(refusal, text.as_str().to_owned()))
+        }
+        verdict => Ok(verdict),
+    }
+}
+
+/// The process number in the answer to hello.
+fn greeted(line: &str) -> Result<u32, CallError> {
+    match verdict(line)? {
+        Verdict::Hello { pid, .. } => Ok(pid),
+        _ => Err(strange()),
     }
 }
 
 /// Waits until one of them has said something, or for a moment.
 pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
     let mut wanted: Vec<PollFd> = owners
-        .map(|owner| PollFd::new(owner.stream.get_ref().as_fd(), PollFlags::POLLIN))
+        .map(|owner| PollFd::new(owner.stream.as_fd(), PollFlags::POLLIN))
         .collect();
     // Whatever it says, they are looked at again.
     let _ = poll(&mut wanted, PAUSE.as_millis() as u16);

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod controller;
+pub mod crash;
 pub mod keys;
 pub mod names;
 pub mod netns;

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
-.PHONY: faults-table faults-arm soak idle-cost fuzz systemd-check
+.PHONY: test-aarch64 faults-table faults-arm soak idle-cost fuzz systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -44,6 +44,11 @@ test-arm: arm ## one boot of the controller with the tests in it
 
 systemd-check: arm ## the systemd units, in one boot of a controller with systemd
 	@python3 tests/arm/test_systemd.py
+
+test-aarch64: aarch64 ## the integration tests on the 64-bit ARM binary under qemu-user
+	@scripts/setup.sh host
+	REACHBACK_BIN=$(BUILD)/aarch64/reachback REACHBACK_RUNNER=qemu-aarch64 \
+		cargo test --locked --no-fail-fast -p reachback --test '*'
 
 measure: arm ## compare reachback with dbclient and ssh in one boot
 	@python3 tests/arm/measure.py

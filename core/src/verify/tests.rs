@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::forward::Bind;
 use proptest::prelude::*;
 use std::vec::Vec;
 

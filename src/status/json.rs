@@ -8,7 +8,6 @@ use reachback_core::forward::{Listen, Target};
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::Event;
 use reachback_core::time::Instant;
-use reachback_core::verify::Proof;
 
 use super::target::Answer;
 use super::{Found, Tunnel, Unanswered};
@@ -121,15 +120,12 @@ fn forward(forward: &ForwardStatus, answer: &Answer, now: Instant) -> String {
     object.text("state", state);
     object.optional_number("server_port", port.map(u64::from));
     object.optional_number("next_try_in_ms", retry);
-    let (verified, verified_at) = match forward.proof {
-        Proof::Unknown => (None, None),
-        Proof::Here { at } => (Some("here"), Some(at)),
-        Proof::Loopback { at } => (Some("loopback"), Some(at)),
-        Proof::Elsewhere { at } => (Some("elsewhere"), Some(at)),
-        Proof::NotPermitted => (Some("not-permitted"), None),
-    };
+    let (verified, verified_at) = forward.proof.found().unzip();
     object.optional_text("verified", verified);
-    object.optional_number("verified_ago_ms", verified_at.map(|at| age_ms(at, now)));
+    object.optional_number(
+        "verified_ago_ms",
+        verified_at.flatten().map(|at| age_ms(at, now)),
+    );
     object.optional_text("server_socket", socket);
     object.optional_text("target_host", host);
     object.optional_number("target_port", host_port);

@@ -169,14 +169,9 @@ impl fmt::Display for Snapshot {
                 ForwardState::Cancelling { .. } => ("idle", 0),
             };
             writeln!(f, "forward {word} {number} {spec}")?;
-            let (word, at) = match proof {
-                Proof::Unknown => continue,
-                Proof::Here { at } => ("here", at.0),
-                Proof::Loopback { at } => ("loopback", at.0),
-                Proof::Elsewhere { at } => ("elsewhere", at.0),
-                Proof::NotPermitted => ("not-permitted", 0),
-            };
-            writeln!(f, "verified {word} {at}")?;
+            if let Some((word, at)) = proof.found() {
+                writeln!(f, "verified {word} {}", at.map_or(0, |at| at.0))?;
+            }
         }
         for event in &self.events {
             let (kind, text) = (event.kind.name(), &event.text);

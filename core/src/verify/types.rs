@@ -110,3 +110,16 @@ pub enum Proof {
     /// The server does not let checks through.
     NotPermitted,
 }
+
+impl Proof {
+    /// What was found, in one word, and when; none before anything is known.
+    pub fn found(self) -> Option<(&'static str, Option<Instant>)> {
+        match self {
+            Self::Unknown => None,
+            Self::Here { at } => Some(("here", Some(at))),
+            Self::Loopback { at } => Some(("loopback", Some(at))),
+            Self::Elsewhere { at } => Some(("elsewhere", Some(at))),
+            Self::NotPermitted => Some(("not-permitted", None)),
+        }
+    }
+}

@@ -7,9 +7,11 @@ mod target;
 mod tests;
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use reachback_core::control::{Link, Snapshot};
 use reachback_core::forwards::ForwardState;
 
@@ -19,7 +21,7 @@ use crate::exit::{self, Exit};
 use crate::owner;
 
 /// Pause between two looks of `--watch`.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH_MS: u16 = 1_000;
 
 /// Exit status: every tunnel that was asked about is up with all its forwards.
 pub const UP: u8 = 0;
@@ -94,7 +96,10 @@ pub fn run(view: &View) -> Result<u8, Exit> {
         if !terminal && !view.json {
             commands::print("\n")?;
         }
-        std::thread::sleep(REFRESH);
+        // Until then, or until nobody is there to look.
+        let stdout = std::io::stdout();
+        let mut gone = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut gone, REFRESH_MS);
     }
 }
 

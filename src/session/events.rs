@@ -41,7 +41,7 @@ impl Session {
                 watchdog.handle(now, Happening::Identified);
             }
             Event::HostKey { key_type, blob } => {
-                trust.judge(key_type, blob)?;
+                trust.judge(key_type, &blob)?;
                 self.client.accept_host_key()?;
             }
             Event::KeysExchanged { first, negotiated } => {

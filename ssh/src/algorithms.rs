@@ -81,11 +81,6 @@ impl HostKeyAlgorithm {
         }
     }
 
-    /// The algorithm of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name)
-    }
-
     /// The name of the key's type, which RSA's two algorithms share (RFC 8332 section 3).
     pub fn key_type(self) -> &'static str {
         match self {

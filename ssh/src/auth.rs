@@ -4,27 +4,16 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::Error;
 use crate::limits::{AUTH_ATTEMPTS, BANNERS, USER_KEYS};
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
 use crate::userkey::UserKey;
 use crate::wire::{Put, Reader, names};
+use crate::{Error, Event};
 
 const SERVICE: &[u8] = b"ssh-userauth";
 const NEXT_SERVICE: &[u8] = b"ssh-connection";
 const METHOD: &[u8] = b"publickey";
-
-/// What authentication made of a message.
-pub(crate) enum Step {
-    Handled,
-    /// Text from the server, escaped (RFC 4252 section 5.4).
-    Banner(String),
-    /// Logged in; the index of the key that did it.
-    Success {
-        key: usize,
-    },
-}
 
 /// Offers each key in turn, signed at once: there is nobody to ask, so the round trip that
 /// finds out whether a key would do is saved.
@@ -78,9 +67,10 @@ impl Auth {
 
     pub(crate) fn handle(
         &mut self,
-        payload: &[u8],
         transport: &mut Transport,
-    ) -> Result<Step, Error> {
+    ) -> Result<Option<Event<'static>>, Error> {
+        // What is sent may not be made of what lies in the buffer.
+        let payload = transport.inbound.payload().to_vec();
         let mut reader = Reader::new(&payload[1..]);
         match payload[0] {
             msg::SERVICE_ACCEPT if !self.accepted => {
@@ -89,22 +79,24 @@ impl Auth {
                 }
                 self.accepted = true;
                 self.attempt(transport, "")?;
-                Ok(Step::Handled)
+                Ok(None)
             }
             msg::USERAUTH_BANNER => {
                 self.banners += 1;
                 if self.banners > BANNERS {
                     return Err(Error::Limit("banners"));
                 }
-                Ok(Step::Banner(printable(reader.string()?)))
+                Ok(Some(Event::Banner(printable(reader.string()?))))
             }
             msg::USERAUTH_FAILURE if self.attempts > 0 => {
                 let methods = reader.name_list()?;
                 let partial = reader.boolean()?;
                 self.refused(methods, partial, transport)?;
-                Ok(Step::Handled)
+                Ok(None)
             }
-            msg::USERAUTH_SUCCESS if self.attempts > 0 => Ok(Step::Success { key: self.key }),
+            msg::USERAUTH_SUCCESS if self.attempts > 0 => {
+                Ok(Some(Event::Authenticated { key: self.key }))
+            }
             message => Err(Error::Unexpected {
                 message,
                 during: "authentication",

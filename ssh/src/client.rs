@@ -6,19 +6,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::algorithms::Offer;
-use crate::auth::{self, Auth};
+use crate::auth::Auth;
 use crate::channel::ChannelId;
-use crate::connection::{self, Connection, Refusal};
+use crate::connection::{Connection, Refusal};
 use crate::forward::ForwardId;
 use crate::message as msg;
-use crate::transport::{self, Rekey, Transport};
+use crate::transport::{Rekey, Transport};
 use crate::userkey::UserKey;
 use crate::wire::Put;
-use crate::{Error, Rng};
-
-mod event;
-use event::Found;
-pub use event::{Event, Phase};
+use crate::{Error, Event, Rng};
 
 /// What a connection is made with.
 pub struct Config {
@@ -30,6 +26,21 @@ pub struct Config {
     pub offer: Offer,
     /// When keys are renewed.
     pub rekey: Rekey,
+}
+
+/// How far a connection has come, for deadlines and for saying where it stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for the identification line.
+    Identification,
+    /// First key exchange.
+    KeyExchange,
+    /// Logging in.
+    Authentication,
+    /// Logged in.
+    Connected,
+    /// Over.
+    Ended,
 }
 
 /// An SSH connection without its socket.
@@ -77,17 +88,9 @@ impl Client {
         if self.phase == Phase::Ended {
             return Ok(None);
         }
-        let found = match self.step() {
-            Ok(found) => found,
-            Err(error) => {
-                self.end(&error);
-                return Err(error);
-            }
-        };
-        let Some(found) = found else {
-            return Ok(None);
-        };
-        Ok(Some(self.event(found)?))
+        let event = self.next_event();
+        let event = self.checked(event)?;
+        Ok(event.map(|event| event.lend(self.transport.inbound.payload())))
     }
 
     /// Bytes to write to the network now.
@@ -260,7 +263,7 @@ impl Client {
             }
             Error::NoCommon { .. } => 3,
             Error::BadTag => 5,
-            Error::BadHostSignature | Error::HostKeyRefused | Error::HostKeySwapped => 9,
+            Error::BadHostSignature | Error::HostKeySwapped => 9,
             Error::AuthRefused { .. } => 14,
             Error::Crypto(_) | Error::Rng | Error::RekeyTimeout => 11,
             Error::Malformed(_) | Error::Unexpected { .. } | Error::Limit(_) => 2,
@@ -268,90 +271,66 @@ impl Client {
         self.disconnect(reason, "");
     }
 
-    fn step(&mut self) -> Result<Option<Found>, Error> {
+    fn next_event(&mut self) -> Result<Option<Event<'static>>, Error> {
+        if self.phase == Phase::Identification {
+            let identified = self.transport.identify()?;
+            if identified.is_some() {
+                self.phase = Phase::KeyExchange;
+            }
+            return Ok(identified);
+        }
         loop {
-            if let Some(channel) = self.connection.announce() {
-                return Ok(Some(Found::Opened(channel)));
+            if let Some(event) = self.connection.announce() {
+                return Ok(Some(event));
             }
             self.transport.rekey_if_due()?;
-            let range = match self.transport.step()? {
-                None => return Ok(None),
-                Some(transport::Step::Handled) => continue,
-                Some(transport::Step::Identified) => {
-                    self.phase = Phase::KeyExchange;
-                    return Ok(Some(Found::Identified));
-                }
-                Some(transport::Step::HostKey) => return Ok(Some(Found::HostKey)),
-                Some(transport::Step::NewKeys { first }) => {
-                    if first {
-                        self.phase = Phase::Authentication;
-                        self.auth.start(&mut self.transport)?;
-                    }
-                    return Ok(Some(Found::NewKeys { first }));
-                }
-                Some(transport::Step::Payload(range)) => range,
+            let Some(number) = self.transport.next_message()? else {
+                return Ok(None);
             };
-            if let Some(found) = self.handle_payload(range)? {
-                return Ok(Some(found));
+            if let Some(event) = self.handle(number)? {
+                self.advance(&event)?;
+                return Ok(Some(event));
             }
         }
     }
 
     /// Which layer a message is for depends on how far the connection has come: nothing of the
     /// connection layer before authentication (RFC 4252 section 6).
-    fn handle_payload(&mut self, range: core::ops::Range<usize>) -> Result<Option<Found>, Error> {
-        let number = self.transport.inbound.slice(range.clone())[0];
-        if number == msg::EXT_INFO {
-            let payload = self.transport.inbound.slice(range);
-            self.auth.handle_ext_info(payload)?;
-            return Ok(None);
-        }
-        match self.phase {
-            Phase::Authentication => {
-                let payload = self.transport.inbound.slice(range).to_vec();
-                Ok(match self.auth.handle(&payload, &mut self.transport)? {
-                    auth::Step::Handled => None,
-                    auth::Step::Banner(text) => Some(Found::Banner(text)),
-                    auth::Step::Success { key } => {
-                        self.phase = Phase::Connected;
-                        Some(Found::Authenticated { key })
-                    }
-                })
+    fn handle(&mut self, number: u8) -> Result<Option<Event<'static>>, Error> {
+        let transport = &mut self.transport;
+        match (number, self.phase) {
+            (msg::EXT_INFO, _) => {
+                self.auth.handle_ext_info(transport.inbound.payload())?;
+                Ok(None)
             }
+            (0..50, _) if number != msg::SERVICE_ACCEPT => transport.handle(number),
+            (_, Phase::Authentication) => self.auth.handle(transport),
             // Answers to authentication that come late are to be ignored (RFC 4252 section 5.3).
-            Phase::Connected if (50..80).contains(&number) => Ok(None),
-            Phase::Connected if number == msg::SERVICE_ACCEPT => Err(Error::Unexpected {
-                message: number,
+            (50..80, Phase::Connected) => Ok(None),
+            (80.., Phase::Connected) => self.connection.handle(transport),
+            (message, Phase::Connected) => Err(Error::Unexpected {
+                message,
                 during: "the connection",
             }),
-            Phase::Connected => {
-                let step = self.connection.handle(range, &mut self.transport)?;
-                if let connection::Step::ForwardRefused { forward } = step {
-                    self.connection
-                        .refuse_orphans(forward, &mut self.transport)?;
-                }
-                self.found(step)
-            }
-            _ => Err(Error::Unexpected {
-                message: number,
+            (message, _) => Err(Error::Unexpected {
+                message,
                 during: "the key exchange",
             }),
         }
     }
 
-    fn found(&mut self, step: connection::Step) -> Result<Option<Found>, Error> {
-        Ok(match step {
-            connection::Step::Handled => None,
-            // What still comes for a channel that we closed is dropped.
-            connection::Step::Data { channel, ref range }
-                if self.connection.ended_by_us(channel) =>
-            {
-                let n = range.len();
-                self.connection.taken(channel, n, &mut self.transport)?;
-                None
+    /// Some events take the connection a phase further.
+    fn advance(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        match event {
+            Event::KeysExchanged { first: true, .. } => {
+                self.phase = Phase::Authentication;
+                self.auth.start(&mut self.transport)
             }
-            connection::Step::Eof { channel } if self.connection.ended_by_us(channel) => None,
-            step => Some(Found::Connection(step)),
-        })
+            Event::Authenticated { .. } => {
+                self.phase = Phase::Connected;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! Global requests in order and the channel table (RFC 4254).
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use crate::Error;
 use crate::channel::{Channel, ChannelId, Opening};
 use crate::forward::{Belongs, ForwardId, Forwards};
 use crate::limits::{ADDRESS, CHANNELS, GLOBAL_REQUESTS, KEEPALIVES, PING};
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
 use crate::wire::{Put, Reader};
+use crate::{Error, Event};
 
 mod commands;
 mod outbound;
@@ -39,43 +37,8 @@ enum Asked {
     Keepalive,
 }
 
-/// What the connection layer made of a message.
-pub(crate) enum Step {
-    Handled,
-    ForwardConfirmed {
-        forward: ForwardId,
-        port: u16,
-    },
-    ForwardRefused {
-        forward: ForwardId,
-    },
-    ForwardCancelled {
-        forward: ForwardId,
-        done: bool,
-    },
-    KeepaliveAnswered,
-    Data {
-        channel: ChannelId,
-        range: Range<usize>,
-    },
-    Eof {
-        channel: ChannelId,
-    },
-    Closed {
-        channel: ChannelId,
-    },
-    DirectOpened {
-        channel: ChannelId,
-    },
-    DirectRefused {
-        channel: ChannelId,
-        reason: u32,
-        text: String,
-    },
-}
-
 /// Header of `SSH_MSG_CHANNEL_DATA` up to the data: number, channel, length.
-const DATA_HEADER: usize = 9;
+pub(crate) const DATA_HEADER: usize = 9;
 
 pub(crate) struct Connection {
     forwards: Forwards,
@@ -156,10 +119,9 @@ impl Connection {
 
     pub(crate) fn handle(
         &mut self,
-        range: Range<usize>,
         transport: &mut Transport,
-    ) -> Result<Step, Error> {
-        let payload = transport.inbound.slice(range.clone());
+    ) -> Result<Option<Event<'static>>, Error> {
+        let payload = transport.inbound.payload();
         let mut reader = Reader::new(&payload[1..]);
         match payload[0] {
             msg::GLOBAL_REQUEST => {
@@ -168,29 +130,34 @@ impl Connection {
                 if reader.boolean()? {
                     transport.send(&[msg::REQUEST_FAILURE])?;
                 }
-                Ok(Step::Handled)
+                Ok(None)
             }
-            msg::REQUEST_SUCCESS => self.answered(Some(reader.rest())),
-            msg::REQUEST_FAILURE => self.answered(None),
-            msg::CHANNEL_OPEN => self.handle_open(range, transport),
+            msg::REQUEST_SUCCESS => self.granted(transport).map(Some),
+            msg::REQUEST_FAILURE => self.refused(transport).map(Some),
+            msg::CHANNEL_OPEN => self.handle_open(transport),
             msg::CHANNEL_WINDOW_ADJUST => {
                 let (_, channel) = self.channel(&mut reader)?;
                 known_to_server(channel)?;
                 channel.granted(reader.u32()?)?;
                 reader.finish()?;
-                Ok(Step::Handled)
+                Ok(None)
             }
             msg::CHANNEL_DATA => {
                 let (id, channel) = self.channel(&mut reader)?;
-                let data = reader.string()?;
+                let n = reader.string()?.len();
                 reader.finish()?;
-                channel.received(data.len())?;
-                Ok(Step::Data {
+                channel.received(n)?;
+                if channel.close_out {
+                    self.taken(id, n, transport)?;
+                    return Ok(None);
+                }
+                // The payload is lent to the event when it is handed out.
+                Ok(Some(Event::ChannelData {
                     channel: id,
-                    range: range.end - data.len()..range.end,
-                })
+                    data: &[],
+                }))
             }
-            msg::CHANNEL_EXTENDED_DATA => self.handle_extended_data(range, transport),
+            msg::CHANNEL_EXTENDED_DATA => self.handle_extended_data(transport),
             msg::CHANNEL_EOF => {
                 let (id, channel) = self.channel(&mut reader)?;
                 if channel.opening != Opening::Open || channel.eof_in {
@@ -198,9 +165,10 @@ impl Connection {
                 }
                 channel.eof_in = true;
                 reader.finish()?;
-                Ok(Step::Eof { channel: id })
+                let told = !channel.close_out;
+                Ok(told.then_some(Event::ChannelEof { channel: id }))
             }
-            msg::CHANNEL_CLOSE => self.handle_close(range, transport),
+            msg::CHANNEL_CLOSE => self.handle_close(transport),
             msg::CHANNEL_REQUEST => {
                 let channel = self.channel(&mut reader)?.1;
                 known_to_server(channel)?;
@@ -210,7 +178,7 @@ impl Connection {
                 if reader.boolean()? && !closing {
                     transport.send(&with_channel(msg::CHANNEL_FAILURE, remote))?;
                 }
-                Ok(Step::Handled)
+                Ok(None)
             }
             msg::PING => {
                 let data = reader.string()?;
@@ -220,71 +188,75 @@ impl Connection {
                     pong.put_string(data);
                     transport.send(&pong)?;
                 }
-                Ok(Step::Handled)
+                Ok(None)
             }
-            msg::CHANNEL_OPEN_CONFIRMATION => self.handle_opened(range, transport),
-            msg::CHANNEL_OPEN_FAILURE => self.handle_not_opened(range, transport),
+            msg::CHANNEL_OPEN_CONFIRMATION => self.handle_opened(transport),
+            msg::CHANNEL_OPEN_FAILURE => self.handle_not_opened(transport).map(Some),
             // Answers to what this client never asks.
             message @ (msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE) => Err(Error::Unexpected {
                 message,
                 during: "the connection",
             }),
-            _ => {
-                transport.unimplemented()?;
-                Ok(Step::Handled)
-            }
+            _ => transport.unimplemented(),
         }
     }
 
-    fn answered(&mut self, success: Option<&[u8]>) -> Result<Step, Error> {
-        let asked = self
-            .asked
-            .pop_front()
-            .ok_or(Error::Malformed("order of replies"))?;
-        match (asked, success) {
-            // Any answer proves life: OpenSSH says failure, others success.
-            (Asked::Keepalive, _) => Ok(Step::KeepaliveAnswered),
-            (Asked::Forward(id), Some(reply)) => {
-                let port = self.forwards.confirmed(id, reply)?;
-                self.settle_waiting(id, Opening::Announce);
-                Ok(Step::ForwardConfirmed { forward: id, port })
+    fn next_asked(&mut self) -> Result<Asked, Error> {
+        let asked = self.asked.pop_front();
+        asked.ok_or(Error::Malformed("order of replies"))
+    }
+
+    /// `SSH_MSG_REQUEST_SUCCESS`.
+    fn granted(&mut self, transport: &Transport) -> Result<Event<'static>, Error> {
+        Ok(match self.next_asked()? {
+            Asked::Keepalive => Event::KeepaliveAnswered,
+            Asked::Forward(forward) => {
+                let reply = &transport.inbound.payload()[1..];
+                let port = self.forwards.confirmed(forward, reply)?;
+                self.announce_waiting(forward);
+                Event::ForwardConfirmed { forward, port }
             }
-            (Asked::Forward(id), None) => {
-                self.forwards.remove(id);
-                Ok(Step::ForwardRefused { forward: id })
-            }
-            (Asked::Cancel(id), Some(_)) => {
-                self.forwards.remove(id);
-                Ok(Step::ForwardCancelled {
-                    forward: id,
+            Asked::Cancel(forward) => {
+                self.forwards.remove(forward);
+                Event::ForwardCancelled {
+                    forward,
                     done: true,
-                })
+                }
             }
-            (Asked::Cancel(id), None) => {
-                self.forwards.kept(id);
-                Ok(Step::ForwardCancelled {
-                    forward: id,
-                    done: false,
-                })
-            }
-        }
+        })
     }
 
-    fn settle_waiting(&mut self, id: ForwardId, to: Opening) {
+    /// `SSH_MSG_REQUEST_FAILURE`.
+    fn refused(&mut self, transport: &mut Transport) -> Result<Event<'static>, Error> {
+        Ok(match self.next_asked()? {
+            // Any answer proves life: OpenSSH says failure, others success.
+            Asked::Keepalive => Event::KeepaliveAnswered,
+            Asked::Forward(forward) => {
+                self.forwards.remove(forward);
+                self.refuse_orphans(forward, transport)?;
+                Event::ForwardRefused { forward }
+            }
+            Asked::Cancel(forward) => {
+                self.forwards.kept(forward);
+                Event::ForwardCancelled {
+                    forward,
+                    done: false,
+                }
+            }
+        })
+    }
+
+    fn announce_waiting(&mut self, id: ForwardId) {
         let waiting = |c: &&mut Channel| c.forward == id && c.opening == Opening::AwaitingForward;
         for channel in self.channels.iter_mut().flatten().filter(waiting) {
-            channel.opening = to;
+            channel.opening = Opening::Announce;
         }
     }
 
     /// `SSH_MSG_CHANNEL_OPEN` (RFC 4254 sections 5.1 and 7.2; OpenSSH's PROTOCOL, 2.4): only
     /// `forwarded-tcpip` and its Unix counterpart, and only for a forward of ours.
-    fn handle_open(
-        &mut self,
-        range: Range<usize>,
-        transport: &mut Transport,
-    ) -> Result<Step, Error> {
-        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+    fn handle_open(&mut self, transport: &mut Transport) -> Result<Option<Event<'static>>, Error> {
+        let mut reader = Reader::new(&transport.inbound.payload()[1..]);
         let kind = reader.string()?;
         let remote = reader.u32()?;
         let (window, packet) = (reader.u32()?, reader.u32()?);
@@ -330,32 +302,27 @@ impl Connection {
         channel.originator = printable(originator);
         channel.originator_port = originator_port;
         *slot = Some(channel);
-        Ok(Step::Handled)
+        Ok(None)
     }
 
     /// Data that is not the stream's own has no place in a forward: it is dropped, and its
     /// window granted again.
     fn handle_extended_data(
         &mut self,
-        range: Range<usize>,
         transport: &mut Transport,
-    ) -> Result<Step, Error> {
-        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+    ) -> Result<Option<Event<'static>>, Error> {
+        let mut reader = Reader::new(&transport.inbound.payload()[1..]);
         let (id, channel) = self.channel(&mut reader)?;
         reader.u32()?;
         let n = reader.string()?.len();
         reader.finish()?;
         channel.received(n)?;
         self.taken(id, n, transport)?;
-        Ok(Step::Handled)
+        Ok(None)
     }
 
-    fn handle_close(
-        &mut self,
-        range: Range<usize>,
-        transport: &mut Transport,
-    ) -> Result<Step, Error> {
-        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+    fn handle_close(&mut self, transport: &mut Transport) -> Result<Option<Event<'static>>, Error> {
+        let mut reader = Reader::new(&transport.inbound.payload()[1..]);
         let (id, channel) = self.channel(&mut reader)?;
         let (remote, answered, opening) = (channel.remote, channel.close_out, channel.opening);
         if matches!(
@@ -372,7 +339,7 @@ impl Connection {
             transport.send(&with_channel(msg::CHANNEL_CLOSE, remote))?;
         }
         self.channels[id.index()] = None;
-        Ok(Step::Closed { channel: id })
+        Ok(Some(Event::ChannelClosed { channel: id }))
     }
 
     /// The channel that a message names.
@@ -409,11 +376,11 @@ fn refuse(
     refusal: Refusal,
     text: &str,
     transport: &mut Transport,
-) -> Result<Step, Error> {
+) -> Result<Option<Event<'static>>, Error> {
     let mut payload = with_channel(msg::CHANNEL_OPEN_FAILURE, remote);
     payload.put_u32(refusal as u32);
     payload.put_string(text.as_bytes());
     payload.put_string(b"");
     transport.send(&payload)?;
-    Ok(Step::Handled)
+    Ok(None)
 }

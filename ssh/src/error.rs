@@ -44,8 +44,6 @@ pub enum Error {
         /// Methods the server would go on with, cut and escaped for a log.
         methods: String,
     },
-    /// The caller refused the host key.
-    HostKeyRefused,
     /// The server showed another host key when the keys were renewed.
     HostKeySwapped,
     /// A key exchange on the living connection did not end in time.
@@ -76,7 +74,6 @@ impl fmt::Display for Error {
                     "the server accepts none of the keys; it would take: {methods}"
                 )
             }
-            Error::HostKeyRefused => f.write_str("the host key was refused"),
             Error::HostKeySwapped => {
                 f.write_str("the server changed its host key in mid-connection")
             }

@@ -29,6 +29,8 @@ pub(crate) struct Inbound {
     end: usize,
     opener: Opener,
     sequence: u32,
+    /// Where the payload of the packet taken last is.
+    payload: Range<usize>,
     /// Bytes and packets since the last change of keys, for RFC 4344's limits.
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
@@ -42,6 +44,7 @@ impl Inbound {
             end: 0,
             opener: Opener::Plain,
             sequence: 0,
+            payload: 0..0,
             bytes: 0,
             packets: 0,
         }
@@ -49,6 +52,7 @@ impl Inbound {
 
     /// Where the caller may read to.
     pub(crate) fn space(&mut self) -> &mut [u8] {
+        self.payload = 0..0;
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -74,12 +78,12 @@ impl Inbound {
         self.start = (self.start + n).min(self.end);
     }
 
-    /// Sequence number of the packet that [`Inbound::next`] gave last.
+    /// Sequence number of the packet that [`Inbound::next`] opened last.
     pub(crate) fn last_sequence(&self) -> u32 {
         self.sequence.wrapping_sub(1)
     }
 
-    /// True when no packet came before the one given last since the connection began.
+    /// True when no packet came before the one opened last since the connection began.
     pub(crate) fn last_was_first(&self) -> bool {
         self.sequence == 1
     }
@@ -94,12 +98,11 @@ impl Inbound {
         }
     }
 
-    /// The payload of the next whole packet, as a range for [`Inbound::slice`]. It stays
-    /// readable until the next call that takes `&mut self`.
-    pub(crate) fn next(&mut self) -> Result<Option<Range<usize>>, Error> {
+    /// Opens the next whole packet; false when more bytes are needed.
+    pub(crate) fn next(&mut self) -> Result<bool, Error> {
         let have = self.end - self.start;
         let Some(first) = self.buf[self.start..self.end].first_chunk::<LENGTH_FIELD>() else {
-            return Ok(None);
+            return Ok(false);
         };
         let length = self.opener.length(self.sequence, *first) as usize;
         // Bounded first: the sum below must not overflow where `usize` has 32 bits.
@@ -110,7 +113,7 @@ impl Inbound {
         }
         let whole = LENGTH_FIELD + length + self.opener.tag_len();
         if have < whole {
-            return Ok(None);
+            return Ok(false);
         }
         let packet = &mut self.buf[self.start..self.start + whole];
         self.opener.open(self.sequence, packet)?;
@@ -118,16 +121,18 @@ impl Inbound {
         if padding < MIN_PADDING || padding + 2 > length {
             return Err(Error::Malformed("padding length"));
         }
-        let payload = self.start + HEADER..self.start + LENGTH_FIELD + length - padding;
+        self.payload = self.start + HEADER..self.start + LENGTH_FIELD + length - padding;
         self.start += whole;
         self.sequence = self.sequence.wrapping_add(1);
         self.bytes += whole as u64;
         self.packets += 1;
-        Ok(Some(payload))
+        Ok(true)
     }
 
-    pub(crate) fn slice(&self, range: Range<usize>) -> &[u8] {
-        &self.buf[range]
+    /// The payload of the packet that [`Inbound::next`] opened last, until there is room for
+    /// more bytes; then empty.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.buf[self.payload.clone()]
     }
 }
 

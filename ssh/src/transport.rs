@@ -3,33 +3,17 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use crate::algorithms::{Negotiated, Offer};
+use crate::algorithms::Offer;
 use crate::ident::{CLIENT_IDENT, Ident, IdentReader};
 use crate::kex;
 use crate::limits::HELD_MESSAGES;
 use crate::message as msg;
 use crate::packet::{Inbound, Outbound};
-use crate::{Error, Rng};
+use crate::{Error, Event, Rng};
 
 mod exchange;
 use exchange::Kex;
-
-/// What the transport made of a packet.
-pub(crate) enum Step {
-    /// Nothing that anybody else need know.
-    Handled,
-    /// The server's identification line was read.
-    Identified,
-    /// The server proved the first host key; [`Transport::accept_host_key`] goes on.
-    HostKey,
-    /// New keys are in use both ways; `first` for the first time.
-    NewKeys { first: bool },
-    /// A payload for the layers above (RFC 4250 section 4.1.2: 50 and more, and
-    /// `SSH_MSG_SERVICE_ACCEPT`, `SSH_MSG_EXT_INFO`).
-    Payload(Range<usize>),
-}
 
 /// When keys are renewed (RFC 4253 section 9, RFC 4344 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +34,8 @@ pub(crate) struct Transport {
     ident: Option<Ident>,
     session_id: Option<kex::Hash>,
     host_key: Vec<u8>,
-    /// In use since the server's last NEWKEYS.
-    negotiated: Option<Negotiated>,
-    /// Comes into use with the server's next NEWKEYS.
-    pending: Option<Negotiated>,
+    /// The first exchange of keys is over.
+    exchanged: bool,
     strict: bool,
     /// Control messages held back between our KEXINIT and our NEWKEYS, each behind its length.
     held: Vec<u8>,
@@ -83,8 +65,7 @@ impl Transport {
             ident: None,
             session_id: None,
             host_key: Vec::new(),
-            negotiated: None,
-            pending: None,
+            exchanged: false,
             strict: false,
             held: Vec::new(),
             rekey,
@@ -104,24 +85,8 @@ impl Transport {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
-    pub(crate) fn ident(&self) -> Option<&Ident> {
-        self.ident.as_ref()
-    }
-
-    pub(crate) fn negotiated(&self) -> Option<Negotiated> {
-        self.negotiated
-    }
-
     pub(crate) fn session_id(&self) -> &[u8] {
         self.session_id.as_ref().map_or(&[], kex::Hash::as_ref)
-    }
-
-    /// The host key blob that was proven (RFC 4253 section 8).
-    pub(crate) fn host_key(&self) -> &[u8] {
-        match &self.kex {
-            Kex::AwaitingCaller { reply, .. } => &reply.host_key,
-            _ => &self.host_key,
-        }
     }
 
     /// False between our KEXINIT and our NEWKEYS (RFC 4253 section 7.1).
@@ -162,45 +127,49 @@ impl Transport {
         Ok(())
     }
 
-    /// Takes the next step with the bytes at hand; `None` when more are needed, or when the
-    /// caller must act first.
-    pub(crate) fn step(&mut self) -> Result<Option<Step>, Error> {
-        if self.ident.is_none() {
-            let (used, ident) = self.ident_reader.push(self.inbound.raw())?;
-            self.inbound.consume_raw(used);
-            self.ident = ident;
-            return Ok(self.ident.is_some().then_some(Step::Identified));
-        }
-        if matches!(self.kex, Kex::AwaitingCaller { .. }) || !self.outbound.has_reserve() {
+    /// Reads the server's identification line; `None` while it is not whole.
+    pub(crate) fn identify(&mut self) -> Result<Option<Event<'static>>, Error> {
+        let (used, ident) = self.ident_reader.push(self.inbound.raw())?;
+        self.inbound.consume_raw(used);
+        self.ident = ident;
+        let software = self.ident.as_ref().map(|ident| ident.software().into());
+        Ok(software.map(Event::Identified))
+    }
+
+    /// Opens the next packet and gives the number of its message, whose payload is then
+    /// [`Inbound::payload`]. `None` when more bytes are needed, when the caller must act first,
+    /// or when answers would find no room.
+    pub(crate) fn next_message(&mut self) -> Result<Option<u8>, Error> {
+        let waits = matches!(self.kex, Kex::AwaitingCaller { .. }) || !self.outbound.has_reserve();
+        if waits || !self.inbound.next()? {
             return Ok(None);
         }
-        let Some(range) = self.inbound.next()? else {
-            return Ok(None);
-        };
-        let Some(&number) = self.inbound.slice(range.clone()).first() else {
+        let Some(&number) = self.inbound.payload().first() else {
             return Err(Error::Malformed("empty packet"));
         };
         if matches!(self.kex, Kex::SentInit { .. }) {
             self.kex_stepped_ms = self.now_ms;
         }
         self.check_order(number)?;
+        Ok(Some(number))
+    }
+
+    /// A message of the transport layer (RFC 4250 section 4.1.2: below 50).
+    pub(crate) fn handle(&mut self, number: u8) -> Result<Option<Event<'static>>, Error> {
         match number {
-            msg::DISCONNECT => Err(msg::disconnected(self.inbound.slice(range))),
-            msg::IGNORE | msg::UNIMPLEMENTED | msg::DEBUG => Ok(Some(Step::Handled)),
-            msg::KEXINIT => self.handle_kexinit(range).map(Some),
-            msg::NEWKEYS => self.handle_newkeys(range).map(Some),
-            30..=49 => self.handle_kex_reply(range).map(Some),
-            msg::SERVICE_ACCEPT | msg::EXT_INFO | 50..=u8::MAX => Ok(Some(Step::Payload(range))),
-            _ => {
-                self.unimplemented()?;
-                Ok(Some(Step::Handled))
-            }
+            msg::DISCONNECT => Err(msg::disconnected(self.inbound.payload())),
+            msg::IGNORE | msg::UNIMPLEMENTED | msg::DEBUG => Ok(None),
+            msg::KEXINIT => self.handle_kexinit(),
+            msg::NEWKEYS => self.handle_newkeys(),
+            30..=49 => self.handle_kex_reply(),
+            _ => self.unimplemented(),
         }
     }
 
     /// Tells the server that its last message is not known here (RFC 4253 section 11.4).
-    pub(crate) fn unimplemented(&mut self) -> Result<(), Error> {
+    pub(crate) fn unimplemented(&mut self) -> Result<Option<Event<'static>>, Error> {
         let [a, b, c, d] = self.inbound.last_sequence().to_be_bytes();
-        self.send(&[msg::UNIMPLEMENTED, a, b, c, d])
+        self.send(&[msg::UNIMPLEMENTED, a, b, c, d])?;
+        Ok(None)
     }
 }

@@ -53,11 +53,6 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    /// A `uint64`.
-    pub fn u64(&mut self) -> Result<u64, Error> {
-        Ok(u64::from_be_bytes(self.array()?))
-    }
-
     /// A `string`: arbitrary bytes behind a 32-bit length.
     pub fn string(&mut self) -> Result<&'a [u8], Error> {
         let mut ahead = self.clone();
@@ -151,11 +146,6 @@ pub trait Put {
 
     /// Appends a `uint32`.
     fn put_u32(&mut self, value: u32) {
-        self.put(&value.to_be_bytes());
-    }
-
-    /// Appends a `uint64`.
-    fn put_u64(&mut self, value: u64) {
         self.put(&value.to_be_bytes());
     }
 

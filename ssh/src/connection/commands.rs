@@ -3,35 +3,31 @@
 use alloc::vec::Vec;
 
 use super::{Connection, DATA_HEADER, Refusal, refuse, with_channel};
-use crate::Error;
 use crate::channel::{Channel, ChannelId, Opening};
 use crate::forward::ForwardId;
 use crate::limits::{CHANNEL_PACKET, CHANNEL_WINDOW};
 use crate::message as msg;
 use crate::transport::Transport;
 use crate::wire::Put;
+use crate::{Error, Event};
 
 impl Connection {
     /// The next inbound open for the caller to judge.
-    pub(crate) fn announce(&mut self) -> Option<ChannelId> {
+    pub(crate) fn announce(&mut self) -> Option<Event<'static>> {
         let due = |c: &Option<Channel>| c.as_ref().is_some_and(|c| c.opening == Opening::Announce);
         let index = self.channels.iter().position(due)?;
-        self.channels[index].as_mut()?.opening = Opening::AwaitingCaller;
-        Some(ChannelId(index as u8))
-    }
-
-    /// Forward, originator and the originator's port of a channel.
-    pub(crate) fn described(&self, id: ChannelId) -> Option<(ForwardId, &str, u32)> {
-        let channel = self.channels.get(id.index())?.as_ref()?;
-        Some((
-            channel.forward,
-            &channel.originator,
-            channel.originator_port,
-        ))
+        let channel = self.channels[index].as_mut()?;
+        channel.opening = Opening::AwaitingCaller;
+        Some(Event::ChannelOpened {
+            channel: ChannelId(index as u8),
+            forward: channel.forward,
+            originator: core::mem::take(&mut channel.originator),
+            originator_port: channel.originator_port,
+        })
     }
 
     /// An inbound open whose forward was refused after all is refused too.
-    pub(crate) fn refuse_orphans(
+    pub(super) fn refuse_orphans(
         &mut self,
         forward: ForwardId,
         transport: &mut Transport,
@@ -178,13 +174,5 @@ impl Connection {
             }
             _ => Ok(()),
         }
-    }
-
-    /// True when the peer may still send on the channel.
-    pub(crate) fn ended_by_us(&self, id: ChannelId) -> bool {
-        self.channels
-            .get(id.index())
-            .and_then(Option::as_ref)
-            .is_none_or(|c| c.close_out)
     }
 }

@@ -2,16 +2,15 @@
 //! makes for us (RFC 4254 section 7.2).
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use super::{Connection, Step, with_channel};
-use crate::Error;
+use super::Connection;
 use crate::channel::{Channel, ChannelId, Opening};
 use crate::forward::ForwardId;
 use crate::limits::{CHANNEL_PACKET, CHANNEL_WINDOW};
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
 use crate::wire::{Put, Reader};
+use crate::{Error, Event};
 
 /// Stands where an inbound channel has its forward; no forward has this number.
 const NO_FORWARD: ForwardId = ForwardId(u8::MAX);
@@ -49,10 +48,9 @@ impl Connection {
     /// has no answer yet.
     pub(super) fn handle_opened(
         &mut self,
-        range: Range<usize>,
         transport: &mut Transport,
-    ) -> Result<Step, Error> {
-        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+    ) -> Result<Option<Event<'static>>, Error> {
+        let mut reader = Reader::new(&transport.inbound.payload()[1..]);
         let id = self.awaiting_server(reader.u32()?, msg::CHANNEL_OPEN_CONFIRMATION)?;
         let (remote, window, packet) = (reader.u32()?, reader.u32()?, reader.u32()?);
         reader.finish()?;
@@ -61,31 +59,28 @@ impl Connection {
         }
         let mut channel = Channel::new(remote, NO_FORWARD, window, packet);
         channel.opening = Opening::Open;
-        channel.close_out = self.ended_by_us(id);
-        let closed = channel.close_out;
-        self.channels[id.index()] = Some(channel);
-        if closed {
-            // The caller did not wait for the answer.
-            transport.send(&with_channel(msg::CHANNEL_CLOSE, remote))?;
-            return Ok(Step::Handled);
+        let asked = self.channels[id.index()].replace(channel);
+        // The caller did not wait for the answer.
+        if asked.is_some_and(|asked| asked.close_out) {
+            self.close(id, transport)?;
+            return Ok(None);
         }
-        Ok(Step::DirectOpened { channel: id })
+        Ok(Some(Event::DirectOpened { channel: id }))
     }
 
     /// `SSH_MSG_CHANNEL_OPEN_FAILURE`, under the same condition.
     pub(super) fn handle_not_opened(
         &mut self,
-        range: Range<usize>,
         transport: &Transport,
-    ) -> Result<Step, Error> {
-        let mut reader = Reader::new(&transport.inbound.slice(range)[1..]);
+    ) -> Result<Event<'static>, Error> {
+        let mut reader = Reader::new(&transport.inbound.payload()[1..]);
         let id = self.awaiting_server(reader.u32()?, msg::CHANNEL_OPEN_FAILURE)?;
         let reason = reader.u32()?;
         let text = printable(reader.string()?);
         reader.string()?;
         reader.finish()?;
         self.channels[id.index()] = None;
-        Ok(Step::DirectRefused {
+        Ok(Event::DirectRefused {
             channel: id,
             reason,
             text,

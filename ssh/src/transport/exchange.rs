@@ -1,11 +1,10 @@
 //! The exchange of keys, the first one and every renewal (RFC 4253 sections 7 to 9).
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::{Step, Transport};
+use super::Transport;
 use crate::algorithms::{self, Negotiated};
 use crate::cipher::{self, Opener, Sealer};
 use crate::ident::{CLIENT_IDENT, Ident};
@@ -15,7 +14,7 @@ use crate::limits::{
     REKEY_PACKETS,
 };
 use crate::message as msg;
-use crate::{Error, hostkey};
+use crate::{Error, Event, hostkey};
 
 /// Where the exchange of keys stands (RFC 4253 section 7).
 pub(super) enum Kex {
@@ -37,7 +36,10 @@ pub(super) enum Kex {
         negotiated: Negotiated,
     },
     /// Our `SSH_MSG_NEWKEYS` is out; the server's has not come.
-    AwaitingNewKeys { opener: Opener },
+    AwaitingNewKeys {
+        opener: Opener,
+        negotiated: Negotiated,
+    },
 }
 
 impl Transport {
@@ -113,7 +115,7 @@ impl Transport {
     /// and its NEWKEYS (RFC 4253 section 7.1), and in the first exchange nothing else at all once
     /// it is strict (OpenSSH PROTOCOL section 1.10).
     pub(super) fn check_order(&self, number: u8) -> Result<(), Error> {
-        let first = self.negotiated.is_none();
+        let first = !self.exchanged;
         let during = match &self.kex {
             Kex::Idle => return Ok(()),
             Kex::SentInit { .. } if !first => return Ok(()),
@@ -139,8 +141,8 @@ impl Transport {
         }
     }
 
-    pub(super) fn handle_kexinit(&mut self, range: Range<usize>) -> Result<Step, Error> {
-        let theirs = self.inbound.slice(range).to_vec();
+    pub(super) fn handle_kexinit(&mut self) -> Result<Option<Event<'static>>, Error> {
+        let theirs = self.inbound.payload().to_vec();
         let first = self.session_id.is_none();
         let negotiated = algorithms::negotiate(&self.offer, &theirs)?;
         if first {
@@ -172,11 +174,11 @@ impl Transport {
             theirs,
             skip_guess,
         };
-        Ok(Step::Handled)
+        Ok(None)
     }
 
-    pub(super) fn handle_kex_reply(&mut self, range: Range<usize>) -> Result<Step, Error> {
-        let payload = self.inbound.slice(range);
+    pub(super) fn handle_kex_reply(&mut self) -> Result<Option<Event<'static>>, Error> {
+        let payload = self.inbound.payload();
         match core::mem::replace(&mut self.kex, Kex::Idle) {
             Kex::Exchanging {
                 exchange,
@@ -192,7 +194,7 @@ impl Transport {
                     theirs,
                     skip_guess: false,
                 };
-                Ok(Step::Handled)
+                Ok(None)
             }
             Kex::Exchanging {
                 exchange,
@@ -224,16 +226,24 @@ impl Transport {
     }
 
     /// The first host key is the caller's to judge; later ones must be the same.
-    fn proven(&mut self, reply: Reply, negotiated: Negotiated) -> Result<Step, Error> {
+    fn proven(
+        &mut self,
+        reply: Reply,
+        negotiated: Negotiated,
+    ) -> Result<Option<Event<'static>>, Error> {
         if self.session_id.is_none() {
+            let event = Event::HostKey {
+                key_type: negotiated.host_key.key_type(),
+                blob: reply.host_key.clone(),
+            };
             self.kex = Kex::AwaitingCaller { reply, negotiated };
-            return Ok(Step::HostKey);
+            return Ok(Some(event));
         }
         if reply.host_key != self.host_key {
             return Err(Error::HostKeySwapped);
         }
         self.send_newkeys(reply, negotiated)?;
-        Ok(Step::Handled)
+        Ok(None)
     }
 
     /// The caller knows the host key, so the keys may be used.
@@ -277,22 +287,20 @@ impl Transport {
         let opener = Opener::new(negotiated.cipher_s2c, &key[..k], &iv[..i])?;
         self.send_now(&[msg::NEWKEYS])?;
         self.outbound.set_sealer(sealer, self.strict);
-        self.kex = Kex::AwaitingNewKeys { opener };
-        self.pending = Some(negotiated);
+        self.kex = Kex::AwaitingNewKeys { opener, negotiated };
         self.release_held()
     }
 
-    pub(super) fn handle_newkeys(&mut self, range: Range<usize>) -> Result<Step, Error> {
-        if range.len() != 1 {
+    pub(super) fn handle_newkeys(&mut self) -> Result<Option<Event<'static>>, Error> {
+        if self.inbound.payload().len() != 1 {
             return Err(Error::Malformed("SSH_MSG_NEWKEYS"));
         }
         match core::mem::replace(&mut self.kex, Kex::Idle) {
-            Kex::AwaitingNewKeys { opener } => {
+            Kex::AwaitingNewKeys { opener, negotiated } => {
                 self.inbound.set_opener(opener, self.strict);
                 self.kex_ended_ms = self.now_ms;
-                let first = self.negotiated.is_none();
-                self.negotiated = self.pending.take();
-                Ok(Step::NewKeys { first })
+                let first = !core::mem::replace(&mut self.exchanged, true);
+                Ok(Some(Event::KeysExchanged { first, negotiated }))
             }
             _ => Err(Error::Unexpected {
                 message: msg::NEWKEYS,

@@ -40,7 +40,7 @@ proptest! {
                 0 => reader.u8().is_err(),
                 1 => reader.boolean().is_err(),
                 2 => reader.u32().is_err(),
-                3 => reader.u64().is_err(),
+                3 => reader.take(8).is_err(),
                 4 => reader.string().is_err(),
                 5 => reader.text().is_err(),
                 6 => reader.name_list().is_err(),

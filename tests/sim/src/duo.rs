@@ -386,8 +386,8 @@ impl Duo {
 impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Seen {
         match event {
-            Event::Identified(software) => Seen::Identified(software.into()),
-            Event::HostKey { blob, .. } => Seen::HostKey(blob.to_vec()),
+            Event::Identified(software) => Seen::Identified(software),
+            Event::HostKey { blob, .. } => Seen::HostKey(blob),
             Event::KeysExchanged { first, .. } => Seen::Keys { first },
             Event::Banner(text) => Seen::Banner(text),
             Event::Authenticated { .. } => Seen::Authenticated,

@@ -2,12 +2,12 @@
 
 use reachback_sim::duo::{Chunks, Duo, Seen};
 use reachback_sim::server::numbers::*;
-use reachback_sim::server::{Answer, Knobs};
+use reachback_sim::server::{Answer, Knobs, with_channel};
 use reachback_ssh::ForwardId;
 use reachback_ssh::limits::{CONTROL_RESERVE, KEEPALIVES, OUTBOUND_BUFFER, PING};
 use reachback_ssh::wire::Put;
 
-use crate::{alive, every_way, log_in, malformed, unexpected};
+use crate::{alive, every_way, log_in, malformed, open_one, unexpected};
 
 fn global(name: &[u8], wants_reply: bool) -> Vec<u8> {
     let mut message = vec![GLOBAL_REQUEST];
@@ -228,5 +228,44 @@ fn a_peer_that_asks_without_reading_fills_a_bounded_buffer_and_nothing_more() {
     duo.run();
     assert_eq!(duo.server.received(REQUEST_FAILURE).len(), asked);
     assert_eq!(duo.seen.last(), Some(&Seen::KeepaliveAnswered));
+    alive(&duo);
+}
+
+#[test]
+fn a_message_that_was_only_handled_is_no_sign_of_life_and_no_event_at_all() {
+    let mut ping = vec![PING_NUMBER];
+    ping.put_string(b"p");
+    let mut debug = vec![DEBUG, 1];
+    debug.put_string(b"text");
+    debug.put_string(b"");
+    let mut grant = with_channel(CHANNEL_WINDOW_ADJUST, 0);
+    grant.put_u32(1);
+    let mut extended = with_channel(CHANNEL_EXTENDED_DATA, 0);
+    extended.put_u32(1);
+    extended.put_string(b"on standard error");
+    let mut request = with_channel(CHANNEL_REQUEST, 0);
+    request.put_string(b"exit-status");
+    request.put_boolean(false);
+    let handled = [
+        vec![IGNORE, 0, 0, 0, 0],
+        debug,
+        global(b"keepalive@openssh.com", true),
+        global(b"hostkeys-00@openssh.com", false),
+        vec![USERAUTH_SUCCESS],
+        vec![127],
+        ping,
+        grant,
+        extended,
+        request,
+    ];
+    let duo = every_way(&Knobs::default(), |duo| {
+        open_one(duo);
+        let before = duo.seen.len();
+        for message in &handled {
+            duo.server.send(message);
+        }
+        duo.run();
+        assert_eq!(duo.seen[before..], []);
+    });
     alive(&duo);
 }

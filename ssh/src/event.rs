@@ -1,0 +1,121 @@
+//! What a [`Client`] tells its caller, and how its layers tell each other.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+#[cfg(doc)]
+use crate::Client;
+use crate::algorithms::Negotiated;
+use crate::channel::ChannelId;
+use crate::connection::DATA_HEADER;
+use crate::forward::ForwardId;
+
+/// What happened, in the order in which it happened.
+///
+/// A message that nobody else need know of is no event: the layers give `None` for it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The server's identification line was read; its software version, fit for a log.
+    Identified(String),
+    /// The server proved this host key. Nothing goes on until [`Client::accept_host_key`].
+    HostKey {
+        /// Key type, for example `ssh-ed25519`.
+        key_type: &'static str,
+        /// The public key as RFC 4253 section 6.6 encodes it.
+        blob: Vec<u8>,
+    },
+    /// New keys are in use; `first` for the first time.
+    KeysExchanged {
+        /// True for the first exchange of the connection.
+        first: bool,
+        /// What is in use now.
+        negotiated: Negotiated,
+    },
+    /// Text of the server for the user (RFC 4252 section 5.4), fit for a log.
+    Banner(String),
+    /// Logged in with the key of this index.
+    Authenticated {
+        /// Index into [`crate::Config::keys`].
+        key: usize,
+    },
+    /// The server listens.
+    ForwardConfirmed {
+        /// Which forward.
+        forward: ForwardId,
+        /// The port it listens on; 0 for a Unix socket.
+        port: u16,
+    },
+    /// The server does not listen; the forward is forgotten and may be asked for again.
+    ForwardRefused {
+        /// Which forward.
+        forward: ForwardId,
+    },
+    /// The answer to [`Client::cancel_forward`].
+    ForwardCancelled {
+        /// Which forward.
+        forward: ForwardId,
+        /// False when the server kept its listener.
+        done: bool,
+    },
+    /// The server answered a keepalive.
+    KeepaliveAnswered,
+    /// Somebody connected to a forward's listener. To be answered with
+    /// [`Client::accept_channel`] or [`Client::refuse_channel`].
+    ChannelOpened {
+        /// The new channel.
+        channel: ChannelId,
+        /// The forward it belongs to, which the server confirmed.
+        forward: ForwardId,
+        /// Who connected, in the server's words, fit for a log.
+        originator: String,
+        /// Port of the originator.
+        originator_port: u32,
+    },
+    /// Data for a target. Every byte is to be given back through [`Client::channel_taken`] once
+    /// the target took it, and not before.
+    ChannelData {
+        /// Which channel.
+        channel: ChannelId,
+        /// The bytes, in the packet they came in.
+        data: &'a [u8],
+    },
+    /// The peer will send no more on this channel.
+    ChannelEof {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Both sides closed; the identifier may be used again from now on.
+    ChannelClosed {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The server made the connection of [`Client::open_direct`].
+    DirectOpened {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The server did not make the connection of [`Client::open_direct`]; the identifier is free
+    /// again.
+    DirectRefused {
+        /// Which channel.
+        channel: ChannelId,
+        /// The server's reason (RFC 4254 section 5.1: 1 prohibited, 2 connect failed, 3 unknown
+        /// type, 4 resource shortage), or any other number.
+        reason: u32,
+        /// The server's text, fit for a log.
+        text: String,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// Lends the bytes of a message's `payload` to the event that was made of it.
+    pub(crate) fn lend(self, payload: &'a [u8]) -> Event<'a> {
+        match self {
+            Event::ChannelData { channel, .. } => Event::ChannelData {
+                channel,
+                data: payload.get(DATA_HEADER..).unwrap_or_default(),
+            },
+            other => other,
+        }
+    }
+}

@@ -4,6 +4,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use log::{error, info, warn};
+use reachback_core::config::{self, Config};
+use reachback_core::keyword::OnReload;
 use reachback_core::watchdog::ExitReason;
 
 use crate::app::{self, App};
@@ -78,7 +80,8 @@ fn settings_again() -> Result<Settings, Exit> {
 }
 
 /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
-fn reread() -> Result<Plan, Exit> {
+/// `started` is the one that this process was started with.
+fn reread(started: &Config) -> Result<Plan, Exit> {
     // Relative names mean what they meant at the start; the daemon itself stays in `/`.
     let here = std::env::current_dir();
     let _ = std::env::set_current_dir(selfdog::directory());
@@ -86,6 +89,14 @@ fn reread() -> Result<Plan, Exit> {
         let keys = keys::load_all(&settings.identity_files())?;
         let known = HostKeys::open(&settings.known_hosts_file())?;
         log::set_max_level(logging::filter(settings.log_level()));
+        let kept: Vec<&str> = config::changes(started, &settings.config)
+            .filter(|keyword| keyword.on_reload == OnReload::NextStart)
+            .map(|keyword| keyword.name)
+            .collect();
+        if !kept.is_empty() {
+            let names = kept.join(" and ");
+            warn!("{names} changed: the new value takes effect at the next start");
+        }
         Ok(plan(&settings, keys, known))
     });
     if let Ok(here) = here {
@@ -216,10 +227,11 @@ fn app(
     // seed does not block.
     let seed = RandomState::new().build_hasher().finish();
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
+    let started = Box::new(settings.config.clone());
     let plan = plan(&settings, keys, known);
     let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);
     if resumed {
         tunnel.go_on(&orders, selfdog::since(), now);
     }
-    App::new(tunnel, ownership, Box::new(reread))
+    App::new(tunnel, ownership, Box::new(move || reread(&started)))
 }

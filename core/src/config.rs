@@ -9,24 +9,25 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
-use crate::destination::{Fallback, MAX_USER};
+use crate::destination::{Destination, DestinationError, Fallback, HostName, MAX_USER};
 use crate::destinations::MAX_FALLBACKS;
 use crate::dial::AddressFamily;
 use crate::forward::{ForwardSpec, MAX_FORWARDS};
 use crate::ipqos::IpQos;
-use crate::keyword::{self, Keyword, Kind, LogLevel};
-use crate::tokens::{self, Tokens};
+use crate::keyword::table::keyword_table;
+use crate::keyword::{self, KEYWORDS, Keyword, LogLevel, Setting};
+use crate::tokens::Tokens;
 
 mod error;
 mod file;
-mod obtain;
 mod parse;
 mod show;
-mod values;
+mod slot;
+mod value;
 mod words;
 pub use error::{ConfigError, ConfigErrorKind, Excerpt, Position};
 pub use file::{FileParser, Found, MAX_INCLUDE_DEPTH, Scope};
-use parse::template;
+use slot::Slot;
 use words::Words;
 
 /// Most private key files.
@@ -49,7 +50,7 @@ pub enum StrictHostKeyChecking {
 }
 
 /// When to ask for new session keys (RFC 4253, 9; RFC 4344, 3).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct RekeyLimit {
     /// After this many bytes in one direction.
     pub bytes: u64,
@@ -57,38 +58,87 @@ pub struct RekeyLimit {
     pub time: Option<Duration>,
 }
 
-/// Default amount of data between key exchanges.
-const REKEY_BYTES: u64 = 1 << 30;
+macro_rules! slot {
+    (list $type:ty, $most:expr) => { Vec<$type, $most> };
+    (own $type:ty) => { $type };
+    ($how:ident $type:ty) => { Option<$type> };
+}
 
-/// The settings. Each accessor gives the value obtained first, or the default.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    address_family: Option<AddressFamily>,
-    bind_address: Option<IpAddr>,
-    bind_interface: Option<InterfaceName>,
-    connect_timeout: Option<Duration>,
-    exit_on_forward_failure: Option<bool>,
-    fallbacks: Vec<Fallback, MAX_FALLBACKS>,
-    forwards: Vec<ForwardSpec, MAX_FORWARDS>,
-    hostname: Option<Path>,
-    identity_files: Vec<Path, MAX_IDENTITY_FILES>,
-    idle_timeout: Option<Duration>,
-    ip_qos: Option<IpQos>,
-    known_hosts_file: Option<Path>,
-    log_level: Option<LogLevel>,
-    max_lifetime: Option<Duration>,
-    port: Option<u16>,
-    rekey_limit: Option<RekeyLimit>,
-    runtime_directory: Option<Path>,
-    serial_file: Option<Path>,
-    server_alive_count_max: Option<u32>,
-    server_alive_interval: Option<Duration>,
-    start_at_boot: Option<bool>,
-    state_file: Option<Path>,
-    strict_host_key_checking: Option<StrictHostKeyChecking>,
-    tcp_keep_alive: Option<bool>,
-    user: Option<String<MAX_USER>>,
-    verify_forward: Option<bool>,
+macro_rules! accessor {
+    ($name:ident $field:ident $help:literal value $type:ty) => {
+        #[doc = concat!($help, ".")]
+        pub fn $field(&self) -> $type {
+            value::held(&self.$field, Setting::$name.keyword()).unwrap_or_default()
+        }
+    };
+    ($name:ident $field:ident $help:literal maybe $type:ty) => {
+        #[doc = concat!($help, ".")]
+        pub fn $field(&self) -> Option<$type> {
+            self.$field
+        }
+    };
+    ($name:ident $field:ident $help:literal text $type:ty) => {
+        #[doc = concat!($help, ".")]
+        pub fn $field(&self) -> Option<&str> {
+            self.$field.as_deref()
+        }
+    };
+    ($name:ident $field:ident $help:literal list $type:ty, $most:expr) => {
+        #[doc = concat!($help, ". Each once, in the order in which they came.")]
+        pub fn $field(&self) -> &[$type] {
+            &self.$field
+        }
+    };
+    ($name:ident $field:ident $help:literal own $type:ty) => {};
+}
+
+macro_rules! settings {
+    ($(
+        $name:ident, $field:ident: $how:ident[$($type:tt)*],
+        $kind:expr, $default:literal, $unit:literal, $on_reload:ident, $help:literal;
+    )*) => {
+        /// The settings. For each keyword the value obtained first holds, or the default.
+        #[derive(Clone, Debug, Default)]
+        pub struct Config {
+            $($field: slot!($how $($type)*),)*
+        }
+
+        /// What the keywords hold. Times are whole seconds; zero means what [`KEYWORDS`] says.
+        impl Config {
+            $(accessor! { $name $field $help $how $($type)* })*
+        }
+
+        impl Config {
+            fn slot(&self, setting: Setting) -> &dyn Slot {
+                match setting {
+                    $(Setting::$name => &self.$field,)*
+                }
+            }
+
+            fn slot_mut(&mut self, setting: Setting) -> &mut dyn Slot {
+                match setting {
+                    $(Setting::$name => &mut self.$field,)*
+                }
+            }
+
+            fn holds_the_same(&self, other: &Config, keyword: &'static Keyword) -> bool {
+                match keyword.setting {
+                    $(Setting::$name => self.$field.same(&other.$field, keyword),)*
+                }
+            }
+        }
+    };
+}
+keyword_table!(settings);
+
+/// The keywords whose value is another one in `new`, in alphabetical order. What a running tunnel
+/// does about each is [`Keyword::on_reload`].
+pub fn changes<'c>(
+    old: &'c Config,
+    new: &'c Config,
+) -> impl Iterator<Item = &'static Keyword> + use<'c> {
+    let changed = |keyword: &&'static Keyword| !old.holds_the_same(new, keyword);
+    KEYWORDS.iter().filter(changed)
 }
 
 impl Config {
@@ -140,12 +190,11 @@ impl Config {
     /// # Errors
     /// More than [`MAX_FORWARDS`].
     pub fn add_forward(&mut self, forward: ForwardSpec) -> Result<(), ConfigErrorKind> {
-        if self.forwards.contains(&forward) {
-            return Ok(());
-        }
-        self.forwards
-            .push(forward)
-            .map_err(|_| ConfigErrorKind::TooMany("RemoteForward", MAX_FORWARDS))
+        slot::add(
+            &mut self.forwards,
+            Setting::RemoteForward.keyword(),
+            forward,
+        )
     }
 
     /// Adds a private key file (`-i`). One that is there already is not added again.
@@ -153,13 +202,31 @@ impl Config {
     /// # Errors
     /// More than [`MAX_IDENTITY_FILES`], or a name that is empty or over 255 bytes.
     pub fn add_identity_file(&mut self, path: &str) -> Result<(), ConfigErrorKind> {
-        let path = template(&keyword::IDENTITY_FILE, path)?;
-        if self.identity_files.contains(&path) {
-            return Ok(());
-        }
-        self.identity_files
-            .push(path)
-            .map_err(|_| ConfigErrorKind::TooMany("IdentityFile", MAX_IDENTITY_FILES))
+        let keyword = Setting::IdentityFile.keyword();
+        self.identity_files.obtain(keyword, &[path], true)
+    }
+
+    /// The file with the pinned host keys.
+    pub fn known_hosts_file(&self) -> &str {
+        let default = Setting::UserKnownHostsFile.keyword().default;
+        self.known_hosts_file.as_deref().unwrap_or(default)
+    }
+
+    /// The real name or address of a server that was given as `given`: `Hostname` with its
+    /// tokens replaced. None when the file does not name it.
+    ///
+    /// # Errors
+    /// It is no host once its tokens are replaced.
+    pub fn hostname(&self, given: &str) -> Option<Result<HostName, DestinationError>> {
+        let template = self.hostname.as_deref()?;
+        Some(parse::hostname(template, given).ok_or(DestinationError::Host))
+    }
+
+    /// Sets what a destination decides: user, host and port.
+    pub fn settle(&mut self, destination: &Destination) {
+        self.user = Some(destination.user.clone());
+        self.hostname = Path::try_from(destination.host.as_str()).ok();
+        self.port = Some(destination.port.unwrap_or_else(|| self.port()));
     }
 
     /// Replaces the tokens in forwards and file names. To be done once: what it gives is no
@@ -168,34 +235,15 @@ impl Config {
     /// # Errors
     /// A token without a value here, and what is no path with it.
     pub fn expand(&mut self, tokens: &Tokens<'_>) -> Result<(), ConfigErrorKind> {
-        for spec in core::mem::take(&mut self.forwards) {
-            let spec = spec.expand(tokens).map_err(ConfigErrorKind::Forward)?;
-            self.add_forward(spec)?;
-        }
-        let expand = |path: &mut Path, name| -> Result<(), ConfigErrorKind> {
-            let expanded = tokens.expand(path);
-            *path = expanded.map_err(|error| ConfigErrorKind::Token(name, error))?;
-            Ok(())
-        };
-        for path in &mut self.identity_files {
-            expand(path, "IdentityFile")?;
-        }
-        if let Some(path) = &mut self.known_hosts_file {
-            expand(path, "UserKnownHostsFile")?;
-        }
-        if let Some(path) = &mut self.state_file {
-            expand(path, "StateFile")?;
-        }
-        Ok(())
+        KEYWORDS
+            .iter()
+            .try_for_each(|keyword| self.slot_mut(keyword.setting).expand(keyword, tokens))
     }
 
     /// Whether anything that [`Config::expand`] looks at has the token `%letter`.
     pub fn uses_token(&self, letter: char) -> bool {
-        let paths = self.identity_files.iter();
-        let paths = paths.chain(&self.known_hosts_file).chain(&self.state_file);
-        let mut paths = paths.map(Path::as_str);
-        self.forwards.iter().any(|spec| spec.uses_token(letter))
-            || paths.any(|path| tokens::uses(path, letter))
+        let uses = |k: &'static Keyword| self.slot(k.setting).uses_token(k, letter);
+        KEYWORDS.iter().any(uses)
     }
 
     /// Checks the value of one keyword and, if `store`, obtains it. An error comes with the
@@ -214,9 +262,8 @@ impl Config {
             .next()
             .transpose()
             .map_err(|offset| (offset, ConfigErrorKind::Quote))?;
-        let two_allowed = matches!(keyword.kind, Kind::Forward | Kind::RekeyLimit | Kind::IpQos);
         let extra = match (second, words.next()) {
-            (Some(second), _) if !two_allowed => Some(second.offset),
+            (Some(second), _) if keyword.kind.most_words() < 2 => Some(second.offset),
             (_, Some(Ok(third))) => Some(third.offset),
             (_, Some(Err(offset))) => Some(offset),
             _ => None,
@@ -224,7 +271,16 @@ impl Config {
         if let Some(offset) = extra {
             return Err((offset, ConfigErrorKind::ExtraWord(keyword)));
         }
-        self.obtain_words(keyword, word.text, second.map(|w| w.text), store)
+        let off = ["no", "off"]
+            .iter()
+            .any(|off| word.text.eq_ignore_ascii_case(off));
+        if off && keyword.setting == Setting::StrictHostKeyChecking {
+            return Err((word.offset, ConfigErrorKind::CheckingOff));
+        }
+        let both = [word.text, second.map_or("", |second| second.text)];
+        let both = &both[..1 + usize::from(second.is_some())];
+        self.slot_mut(keyword.setting)
+            .obtain(keyword, both, store)
             .map_err(|kind| (word.offset, kind))
     }
 }

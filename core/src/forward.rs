@@ -168,18 +168,6 @@ impl ForwardSpec {
         Ok(Self { listen, target })
     }
 
-    /// Reads the form of ssh_config's `RemoteForward`: `[bind:]port host:hostport`.
-    ///
-    /// # Errors
-    /// As [`ForwardSpec::parse`].
-    pub fn parse_keyword(text: &str) -> Result<Self, ForwardError> {
-        let mut words = text.split_ascii_whitespace();
-        let (Some(listen), Some(target), None) = (words.next(), words.next(), words.next()) else {
-            return Err(ForwardError::Words);
-        };
-        Self::parse_words(listen, target)
-    }
-
     /// `[bind:]port` and `host:hostport`; an empty target is a missing one.
     pub(crate) fn parse_words(listen: &str, target: &str) -> Result<Self, ForwardError> {
         if target.is_empty() {

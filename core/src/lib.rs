@@ -13,6 +13,29 @@
 //! The grammars ([`destination`], [`forward`], [`config`], [`known_hosts`], [`dropbear_key`])
 //! take text or bytes that others wrote. None of them panics on any input, and each error
 //! says in one line what is wrong and what would be right.
+//!
+//! # Example
+//! A configuration as ssh_config(5) has it, read again after a change:
+//! ```
+//! use reachback_core::config::{self, Config, FileParser, Scope};
+//! use reachback_core::keyword::OnReload;
+//!
+//! fn read(text: &str) -> Result<Config, config::ConfigError> {
+//!     let mut config = Config::new();
+//!     let mut parser = FileParser::new(text, Scope::new("hub"));
+//!     // A step gives out what the caller has to do: here there is nothing to include.
+//!     while parser.step(&mut config)?.is_some() {}
+//!     Ok(config)
+//! }
+//!
+//! let before = read("Host hub\n  RemoteForward 1111 localhost:22\n")?;
+//! let after = read("Host hub\n  RemoteForward 1111 localhost:22\n  Port 2222\n")?;
+//! assert_eq!(before.forwards()[0].to_string(), "1111:localhost:22");
+//!
+//! let changes: Vec<_> = config::changes(&before, &after).collect();
+//! assert_eq!((changes[0].name, changes[0].on_reload), ("Port", OnReload::Renews));
+//! # Ok::<(), config::ConfigError>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::use_debug))]

@@ -196,6 +196,7 @@ fn wrong(path: &Path, text: &str, at: Position, why: &dyn std::fmt::Display) -> 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use reachback_core::keyword::LogLevel;
     use std::fs;
 
     fn scene(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -228,7 +229,7 @@ mod tests {
         ]);
         let (config, names) = read_for(&scene, "h").unwrap();
         assert_eq!((config.port(), config.user()), (1, Some("two")));
-        assert_eq!(config.log_level().name(), "ERROR");
+        assert_eq!(config.log_level(), LogLevel::Error);
         assert_eq!(names, ["a", "b", "c"]);
     }
 
@@ -247,7 +248,7 @@ mod tests {
         let scene = scene(&files);
         let (a, _) = read_for(&scene, "a").unwrap();
         assert_eq!((a.port(), a.user()), (1, Some("outer")));
-        assert_eq!(a.log_level().name(), "ERROR");
+        assert_eq!(a.log_level(), LogLevel::Error);
         let (b, _) = read_for(&scene, "b").unwrap();
         assert_eq!((b.port(), b.user()), (7, None), "b is never asked for");
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use reachback_core::keyword::{KEYWORDS, Keyword, STRUCTURE};
+use reachback_core::keyword::{KEYWORDS, Keyword, OnReload, STRUCTURE};
 use reachback_core::tokens::TOKENS;
 
 use super::flags::{self, Flag, LONG_ONLY, SUBCOMMANDS};
@@ -141,27 +141,52 @@ fn keyword_item(keyword: &Keyword) -> String {
             let _ = writeln!(item, "Default: {} ({unit}).", plain(default));
         }
     }
+    let _ = writeln!(item, "A change at\n.Dv SIGHUP\n{}.", keyword.on_reload);
     item
+}
+
+/// The lines before and behind what is made, in a page that people write.
+const MADE: [&str; 2] = ["<!-- made by `make man` -->\n", "<!-- until here -->\n"];
+
+/// docs/configuration.md, with the table of what `SIGHUP` does.
+fn reloads() -> String {
+    let page = std::fs::read_to_string(top("docs/configuration.md")).unwrap_or_default();
+    let mut table = String::from("| a change of | at `SIGHUP` |\n|---|---|\n");
+    for class in [
+        OnReload::Applies,
+        OnReload::Renews,
+        OnReload::RenewsIfUsed,
+        OnReload::NextStart,
+    ] {
+        let with = KEYWORDS.iter().filter(|k| k.on_reload == class);
+        let names: Vec<String> = with.map(|k| format!("`{}`", k.name)).collect();
+        let _ = writeln!(table, "| {} | {class} |", names.join(", "));
+    }
+    let parts = page.split_once(MADE[0]).zip(page.split_once(MADE[1]));
+    match parts {
+        Some(((before, _), (_, after))) => [before, MADE[0], &table, MADE[1], after].concat(),
+        None => page + MADE[0] + &table + MADE[1],
+    }
+}
+
+fn top(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::path::Path;
     use std::process::Command;
 
     type Make = fn() -> String;
 
-    const PAGES: [(&str, Make); 3] = [
+    const PAGES: [(&str, Make); 4] = [
         ("docs/man/reachback.1", program),
         ("docs/man/reachback_config.5", configuration),
         ("packaging/completion.bash", completion::script),
+        ("docs/configuration.md", reloads),
     ];
-
-    fn top(path: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-    }
 
     /// `make man` sets REACHBACK_WRITE_PAGES.
     #[test]

@@ -7,7 +7,7 @@ use heapless::String;
 use super::MAX_INCLUDE_DEPTH;
 use crate::destination::DestinationError;
 use crate::forward::ForwardError;
-use crate::keyword::{self, Keyword, Kind};
+use crate::keyword::{self, Keyword};
 use crate::tokens::TokenError;
 
 /// The beginning of a wrong text, at most 40 bytes, control characters replaced by `?`.
@@ -75,9 +75,7 @@ pub enum ConfigErrorKind {
     /// A value that the keyword does not take.
     BadValue {
         /// The keyword.
-        name: &'static str,
-        /// What it takes.
-        wanted: Kind,
+        keyword: &'static Keyword,
         /// What was given.
         value: Excerpt,
     },
@@ -122,11 +120,10 @@ impl fmt::Display for ConfigErrorKind {
                     _ => f.write_str(", in double quotes if it has spaces"),
                 }
             }
-            Self::BadValue {
-                name,
-                wanted,
-                value,
-            } => write!(f, "bad value '{value}' for {name}; give {wanted}"),
+            Self::BadValue { keyword, value } => {
+                let Keyword { name, kind, .. } = keyword;
+                write!(f, "bad value '{value}' for {name}; give {kind}")
+            }
             Self::CheckingOff => f.write_str(
                 "StrictHostKeyChecking no would accept any server; use accept-new to pin an unknown key",
             ),

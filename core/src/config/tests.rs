@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::keyword::KEYWORDS;
+use crate::ipqos::IpQos;
+use crate::keyword::OnReload;
 use proptest::prelude::*;
 use std::string::ToString;
 use std::{format, vec::Vec as StdVec};
@@ -23,49 +24,38 @@ fn file_error(text: &str) -> std::string::String {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_table() {
+fn every_default_of_the_table_can_be_read_and_holds() {
     let config = Config::new();
-    let mut from_table = Config::new();
-    for keyword in KEYWORDS.iter().filter(|k| !k.default.is_empty()) {
-        from_table.apply(keyword.name, keyword.default).unwrap();
-    }
-    assert_eq!(config.address_family(), from_table.address_family.unwrap());
-    assert_eq!(
-        config.connect_timeout(),
-        from_table.connect_timeout.unwrap()
-    );
-    assert_eq!(
-        config.exit_on_forward_failure(),
-        from_table.exit_on_forward_failure.unwrap()
-    );
-    assert_eq!(
-        config.known_hosts_file(),
-        from_table.known_hosts_file.as_deref().unwrap()
-    );
-    assert_eq!(config.log_level(), from_table.log_level.unwrap());
-    assert_eq!(config.port(), from_table.port.unwrap());
-    assert_eq!(config.rekey_limit(), from_table.rekey_limit.unwrap());
-    assert_eq!(config.ip_qos(), from_table.ip_qos.unwrap());
-    assert_eq!(config.tcp_keep_alive(), from_table.tcp_keep_alive.unwrap());
-    assert_eq!(
-        config.server_alive_count_max(),
-        from_table.server_alive_count_max.unwrap()
-    );
-    assert_eq!(
-        config.server_alive_interval(),
-        from_table.server_alive_interval.unwrap()
-    );
-    assert_eq!(
-        config.strict_host_key_checking(),
-        from_table.strict_host_key_checking.unwrap()
-    );
     for keyword in &KEYWORDS {
-        let (own, table) = (config.lines(keyword), from_table.lines(keyword));
-        assert_eq!(own.to_string(), table.to_string());
-        assert_eq!(own.to_string().is_empty(), keyword.default.is_empty());
+        let mut given = Config::new();
+        if !keyword.default.is_empty() {
+            given.apply(keyword.name, keyword.default).unwrap();
+        }
+        assert_eq!(changes(&config, &given).count(), 0, "{}", keyword.name);
+        let line = config.lines(keyword).to_string();
+        assert_eq!(line.is_empty(), keyword.default.is_empty());
     }
     assert_eq!(config.server_alive_interval().as_secs(), 60);
+    assert_eq!((config.port(), config.log_level()), (22, LogLevel::Info));
     assert_eq!((config.user(), config.forwards().len()), (None, 0));
+}
+
+#[test]
+fn changes_are_the_keywords_whose_value_is_another_one() {
+    let old = parsed("Port 22\nStateFile /a\nRemoteForward 1 h:1\n");
+    let new = parsed("ServerAliveInterval 1m\nStateFile /b\nRemoteForward 2 h:1\nUser x\n");
+    let changed: StdVec<_> = changes(&old, &new)
+        .map(|keyword| (keyword.name, keyword.on_reload))
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            ("RemoteForward", OnReload::Applies),
+            ("StateFile", OnReload::NextStart),
+            ("User", OnReload::Renews),
+        ]
+    );
+    assert_eq!(changes(&new, &new.clone()).count(), 0);
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub enum Refused {
 pub enum Action {
     /// Close the check's connection, or give it up if it is not open yet.
     Close,
-    /// Ask the server for a sign of life; its answer is [`Verify::handle_alive`].
+    /// Ask the server for a sign of life; its answer is [`Verify::handle_alive`](super::Verify::handle_alive).
     Ask,
     /// For log and status; an [`Verdict::Elsewhere`] or [`Verdict::Gone`] forward is to be taken
     /// back.

@@ -1,0 +1,270 @@
+//! Words to a value, and back.
+
+use core::fmt::{self, Display};
+use core::net::IpAddr;
+use core::time::Duration;
+
+use heapless::String;
+
+use super::parse::{self, bad_value};
+use super::{ConfigErrorKind, RekeyLimit, StrictHostKeyChecking};
+use crate::destination::{self, Fallback};
+use crate::dial::AddressFamily;
+use crate::forward::ForwardSpec;
+use crate::ipqos::IpQos;
+use crate::keyword::{self, Keyword, Kind, LogLevel};
+use crate::tokens::{self, Tokens};
+
+/// The type of a setting.
+pub(super) trait Value: Clone + PartialEq {
+    /// Reads one value: one word, or two where [`Kind::most_words`] says so.
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind>;
+
+    /// The form that [`Value::read`] reads; times are in seconds, amounts in bytes.
+    fn show(&self, keyword: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// Replaces tokens, where the keyword's kind has any.
+    fn expand(&mut self, _: &'static Keyword, _: &Tokens<'_>) -> Result<(), ConfigErrorKind> {
+        Ok(())
+    }
+
+    /// Whether [`Value::expand`] would replace the token `%letter`.
+    fn uses_token(&self, _: &Keyword, _: char) -> bool {
+        false
+    }
+}
+
+/// What holds: the value that came, or the keyword's default.
+pub(super) fn held<T: Value>(value: &Option<T>, keyword: &'static Keyword) -> Option<T> {
+    if value.is_some() || keyword.default.is_empty() {
+        return value.clone();
+    }
+    let (first, second) = match keyword.default.split_once(' ') {
+        Some((first, second)) => (first, Some(second)),
+        None => (keyword.default, None),
+    };
+    let words = [first, second.unwrap_or_default()];
+    T::read(keyword, &words[..1 + usize::from(second.is_some())]).ok()
+}
+
+/// The first word, read by `read`.
+fn word<T>(
+    keyword: &'static Keyword,
+    words: &[&str],
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, ConfigErrorKind> {
+    let word = words.first().copied().unwrap_or_default();
+    read(word).ok_or_else(|| bad_value(keyword, word))
+}
+
+/// A type with a value for each word of a [`Kind::Choice`].
+trait Choice: Copy + PartialEq + 'static {
+    /// In the order of [`Kind::words`]; where two are the same, the first word is shown.
+    const VALUES: &'static [Self];
+}
+
+impl Choice for bool {
+    const VALUES: &'static [Self] = &[true, false];
+}
+
+impl Choice for AddressFamily {
+    const VALUES: &'static [Self] = &[Self::Any, Self::V4, Self::V6];
+}
+
+impl Choice for LogLevel {
+    const VALUES: &'static [Self] = &[
+        Self::Quiet,
+        Self::Fatal,
+        Self::Error,
+        Self::Info,
+        Self::Verbose,
+        Self::Debug1,
+        Self::Debug1,
+        Self::Debug2,
+        Self::Debug3,
+    ];
+}
+
+impl Choice for StrictHostKeyChecking {
+    const VALUES: &'static [Self] = &[Self::Yes, Self::AcceptNew];
+}
+
+impl<T: Choice> Value for T {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        word(keyword, words, |word| {
+            let mut known = keyword.kind.words().iter();
+            let index = known.position(|known| known.eq_ignore_ascii_case(word))?;
+            Self::VALUES.get(index).copied()
+        })
+    }
+
+    fn show(&self, keyword: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let index = Self::VALUES.iter().position(|value| value == self);
+        let word = index.and_then(|index| keyword.kind.words().get(index));
+        f.write_str(word.copied().unwrap_or_default())
+    }
+}
+
+fn number(keyword: &'static Keyword, words: &[&str]) -> Result<u32, ConfigErrorKind> {
+    let Kind::Number { min, max } = keyword.kind else {
+        return Err(bad_value(keyword, ""));
+    };
+    word(keyword, words, |text| {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok())?;
+        number.filter(|n| (min..=max).contains(n))
+    })
+}
+
+impl Value for u32 {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        number(keyword, words)
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl Value for u16 {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let number = number(keyword, words)?;
+        Self::try_from(number).map_err(|_| bad_value(keyword, words[0]))
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl Value for Duration {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let Kind::Time { min_s, max_s } = keyword.kind else {
+            return Err(bad_value(keyword, ""));
+        };
+        let bounds = u64::from(min_s)..=u64::from(max_s);
+        word(keyword, words, |text| {
+            keyword::parse_time(text).filter(|time| bounds.contains(&time.as_secs()))
+        })
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_secs().fmt(f)
+    }
+}
+
+impl Value for IpAddr {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        word(keyword, words, |text| text.parse().ok())
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl Value for IpQos {
+    /// ssh marks a session that has no terminal, as ours, with the second of two values.
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let first = word(keyword, words, Self::parse)?;
+        match words.get(1..) {
+            Some(second @ [_, ..]) => word(keyword, second, Self::parse),
+            _ => Ok(first),
+        }
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl Value for RekeyLimit {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let time = words.get(1).copied();
+        word(keyword, words, |amount| parse::rekey_limit(amount, time))
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.bytes)?;
+        match self.time {
+            Some(time) => time.as_secs().fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+impl Value for Fallback {
+    fn read(_: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let word = words.first().copied().unwrap_or_default();
+        Self::parse(word).map_err(ConfigErrorKind::Destination)
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl Value for ForwardSpec {
+    fn read(_: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let word = |index| words.get(index).copied().unwrap_or_default();
+        Self::parse_words(word(0), word(1)).map_err(ConfigErrorKind::Forward)
+    }
+
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.listen, self.target)
+    }
+
+    fn expand(&mut self, _: &'static Keyword, tokens: &Tokens<'_>) -> Result<(), ConfigErrorKind> {
+        *self = ForwardSpec::expand(self, tokens).map_err(ConfigErrorKind::Forward)?;
+        Ok(())
+    }
+
+    fn uses_token(&self, _: &Keyword, letter: char) -> bool {
+        ForwardSpec::uses_token(self, letter)
+    }
+}
+
+/// Names: what they may be is the keyword's kind.
+impl<const N: usize> Value for String<N> {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let name = word(keyword, words, |text| {
+            let good = match keyword.kind {
+                Kind::User => destination::parse_user(text).is_ok(),
+                Kind::Interface => parse::is_interface(text),
+                Kind::Host => parse::hostname(text, "h").is_some(),
+                _ => !text.is_empty() && !text.chars().any(char::is_control),
+            };
+            good.then(|| Self::try_from(text).ok())?
+        })?;
+        if keyword.kind == Kind::Template {
+            let checked = tokens::check(&name);
+            checked.map_err(|error| ConfigErrorKind::Token(keyword.name, error))?;
+        }
+        Ok(name)
+    }
+
+    /// In double quotes where it needs them.
+    fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.starts_with('#') || self.contains(char::is_whitespace) {
+            write!(f, "\"{self}\"")
+        } else {
+            f.write_str(self)
+        }
+    }
+
+    fn expand(
+        &mut self,
+        keyword: &'static Keyword,
+        tokens: &Tokens<'_>,
+    ) -> Result<(), ConfigErrorKind> {
+        if keyword.kind == Kind::Template {
+            let expanded = tokens.expand(self);
+            *self = expanded.map_err(|error| ConfigErrorKind::Token(keyword.name, error))?;
+        }
+        Ok(())
+    }
+
+    fn uses_token(&self, keyword: &Keyword, letter: char) -> bool {
+        keyword.kind == Kind::Template && tokens::uses(self, letter)
+    }
+}

@@ -1,0 +1,94 @@
+//! The table of keywords: everything that is particular to one stands in its row.
+
+/// Hands the table to a macro. A row has, in this order: the name; the field of `Config`, how
+/// many values it holds (`value` and `maybe` one, `text` one string, `list` several that add up;
+/// `own` has an accessor of its own) and their type; what a value may be; the default; the unit;
+/// what a change at `SIGHUP` does; what it is for.
+macro_rules! keyword_table {
+    ($then:ident) => {
+        $then! {
+            AddressFamily, address_family: value[AddressFamily],
+                Kind::Choice(&["any", "inet", "inet6"]), "any", "", Renews,
+                "Which addresses of the server to use";
+            BindAddress, bind_address: maybe[IpAddr],
+                Kind::Address, "", "", Renews,
+                "Address of this machine to connect from";
+            BindInterface, bind_interface: text[InterfaceName],
+                Kind::Interface, "", "", Renews,
+                "Interface to connect through, such as the modem's";
+            ConnectTimeout, connect_timeout: value[Duration],
+                Kind::Time { min_s: 1, max_s: 3600 }, "30", "s", Applies,
+                "How long TCP connection and the server's identification may take together";
+            ExitOnForwardFailure, exit_on_forward_failure: value[bool],
+                Kind::YesNo, "no", "", Applies,
+                "End when the server refuses a forward, instead of asking again";
+            Fallback, fallbacks: list[Fallback, MAX_FALLBACKS],
+                Kind::Destination, "", "", RenewsIfUsed,
+                "Server to go to when the one before it stays unreachable; up to 4";
+            Hostname, hostname: own[Option<Path>],
+                Kind::Host, "", "", Renews,
+                "Real name or address of the server that a Host block names";
+            IPQoS, ip_qos: value[IpQos],
+                Kind::IpQos, "none", "", Renews,
+                "Marking of the connection's packets; of two, the second is used";
+            IdentityFile, identity_files: list[Path, MAX_IDENTITY_FILES],
+                Kind::Template, "", "", Renews,
+                "Private key file (Dropbear, OpenSSH or PEM); up to 4, tried in order";
+            IdleTimeout, idle_timeout: value[Duration],
+                Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
+                "End when nobody connected through the tunnel for so long; 0 is never";
+            LogLevel, log_level: value[LogLevel],
+                Kind::Choice(&[
+                    "QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3",
+                ]), "INFO", "", Applies,
+                "How much to log";
+            MaxLifetime, max_lifetime: value[Duration],
+                Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
+                "End so long after the last call that asked for the tunnel; 0 is never";
+            Port, port: value[u16],
+                Kind::Number { min: 1, max: 65535 }, "22", "", Renews,
+                "TCP port of the server";
+            RekeyLimit, rekey_limit: value[RekeyLimit],
+                Kind::RekeyLimit, "1G none", "bytes, s", Renews,
+                "Data and time after which new session keys are asked for";
+            RemoteForward, forwards: list[ForwardSpec, MAX_FORWARDS],
+                Kind::Forward, "", "", Applies,
+                "Listener on the server and the local target it leads to; up to 16";
+            RuntimeDirectory, runtime_directory: text[Path],
+                Kind::Path, "", "", NextStart,
+                "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback";
+            SerialFile, serial_file: text[Path],
+                Kind::Path, "", "", Applies,
+                "File with this machine's serial number, for the token %s";
+            ServerAliveCountMax, server_alive_count_max: value[u32],
+                Kind::Number { min: 1, max: 100 }, "3", "", Applies,
+                "Unanswered probes after which the connection counts as lost";
+            ServerAliveInterval, server_alive_interval: value[Duration],
+                Kind::Time { min_s: 0, max_s: 86400 }, "60", "s", Applies,
+                "Silence after which the server is probed; 0 turns probing off";
+            StartAtBoot, start_at_boot: value[bool],
+                Kind::YesNo, "no", "", Applies,
+                "Whether `reachback boot` starts the tunnel of this Host block";
+            StateFile, state_file: text[Path],
+                Kind::Template, "", "", NextStart,
+                "File that keeps the last address that worked, for when no name server answers";
+            StrictHostKeyChecking, strict_host_key_checking: value[StrictHostKeyChecking],
+                Kind::Choice(&["yes", "accept-new"]), "yes", "", Applies,
+                "Whether an unknown host key may be accepted and pinned";
+            TCPKeepAlive, tcp_keep_alive: value[bool],
+                Kind::YesNo, "yes", "", Renews,
+                "Whether the kernel probes an idle connection as well";
+            User, user: text[String<MAX_USER>],
+                Kind::User, "", "", Renews,
+                "Login name, when the destination has none";
+            UserKnownHostsFile, known_hosts_file: own[Option<Path>],
+                Kind::Template, "~/.ssh/known_hosts", "", Renews,
+                "File with the pinned host keys";
+            VerifyForward, verify_forward: value[bool],
+                Kind::YesNo, "no", "", Applies,
+                "Whether the server is asked to connect to its own listeners, to see that they lead here";
+        }
+    };
+}
+
+pub(crate) use keyword_table;

@@ -1,11 +1,13 @@
 //! Algorithm names and their negotiation (RFC 4253 section 7.1).
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Error;
 use crate::wire::{Put, Reader, names};
+
+mod lists;
+pub use lists::{List, ListError};
 
 /// `SSH_MSG_KEXINIT` (RFC 4253 section 12).
 const MSG_KEXINIT: u8 = 20;
@@ -16,101 +18,98 @@ const STRICT_CLIENT: &str = "kex-strict-c-v00@openssh.com";
 const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
 /// The client can read `SSH_MSG_EXT_INFO` (RFC 8308 section 2.1).
 const EXT_INFO_CLIENT: &str = "ext-info-c";
-/// Named because the lists must not be empty; never used, since every cipher offered
-/// authenticates by itself (RFC 5647 section 5.1, `PROTOCOL.chacha20poly1305`).
-const MACS: [&str; 2] = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-256"];
 /// Longest part of a server's list kept for an error, in bytes.
 const THEIRS: usize = 200;
 
-/// A key exchange method.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kex {
-    /// `mlkem768x25519-sha256` (draft-ietf-sshm-mlkem-hybrid-kex).
-    MlKem768X25519,
-    /// `curve25519-sha256` (RFC 8731).
-    Curve25519,
-    /// `curve25519-sha256@libssh.org`: the same under its first name.
-    Curve25519LibSsh,
-    /// `ecdh-sha2-nistp256` (RFC 5656).
-    EcdhNistp256,
+/// Makes an enum of algorithms with their names on the wire, best first.
+macro_rules! algorithms {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $item:ident = $text:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name {
+            $($(#[$doc])* $item,)*
+        }
+
+        impl $name {
+            /// Every one of them, best first.
+            pub const ALL: &[$name] = &[$($name::$item),*];
+
+            /// The name on the wire.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($name::$item => $text,)*
+                }
+            }
+        }
+    };
 }
 
-impl Kex {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kex::MlKem768X25519 => "mlkem768x25519-sha256",
-            Kex::Curve25519 => "curve25519-sha256",
-            Kex::Curve25519LibSsh => "curve25519-sha256@libssh.org",
-            Kex::EcdhNistp256 => "ecdh-sha2-nistp256",
-        }
+algorithms! {
+    /// A key exchange method.
+    Kex {
+        /// draft-ietf-sshm-mlkem-hybrid-kex.
+        MlKem768X25519 = "mlkem768x25519-sha256",
+        /// RFC 8731.
+        Curve25519 = "curve25519-sha256",
+        /// The same under its first name.
+        Curve25519LibSsh = "curve25519-sha256@libssh.org",
+        /// RFC 5656.
+        EcdhNistp256 = "ecdh-sha2-nistp256",
     }
 }
 
-/// A host key signature algorithm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HostKeyAlgorithm {
-    /// `ssh-ed25519` (RFC 8709).
-    Ed25519,
-    /// `ecdsa-sha2-nistp256` (RFC 5656).
-    EcdsaP256,
-    /// `ecdsa-sha2-nistp384` (RFC 5656).
-    EcdsaP384,
-    /// `rsa-sha2-512` (RFC 8332).
-    RsaSha512,
-    /// `rsa-sha2-256` (RFC 8332).
-    RsaSha256,
+algorithms! {
+    /// A public key algorithm: a type of key and how it signs.
+    PublicKeyAlgorithm {
+        /// RFC 8709.
+        Ed25519 = "ssh-ed25519",
+        /// RFC 5656.
+        EcdsaP256 = "ecdsa-sha2-nistp256",
+        /// RFC 5656.
+        EcdsaP384 = "ecdsa-sha2-nistp384",
+        /// RFC 8332.
+        RsaSha512 = "rsa-sha2-512",
+        /// RFC 8332.
+        RsaSha256 = "rsa-sha2-256",
+        /// RFC 4253 section 6.6, with SHA-1: host keys only, and only where it is asked for.
+        RsaSha1 = "ssh-rsa",
+    }
 }
 
-impl HostKeyAlgorithm {
-    /// Every algorithm, best first.
-    pub const ALL: [Self; 5] = [
-        Self::Ed25519,
-        Self::EcdsaP256,
-        Self::EcdsaP384,
-        Self::RsaSha512,
-        Self::RsaSha256,
-    ];
+impl PublicKeyAlgorithm {
+    /// All but SHA-1.
+    const SHA2: &[PublicKeyAlgorithm] = PublicKeyAlgorithm::ALL.split_last().unwrap().1;
 
-    /// The name of the signature algorithm.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RsaSha512 => "rsa-sha2-512",
-            Self::RsaSha256 => "rsa-sha2-256",
-            other => other.key_type(),
-        }
-    }
-
-    /// The name of the key's type, which RSA's two algorithms share (RFC 8332 section 3).
+    /// The name of the key's type, which RSA's algorithms share (RFC 8332 section 3).
     pub fn key_type(self) -> &'static str {
         match self {
-            Self::Ed25519 => "ssh-ed25519",
-            Self::EcdsaP256 => "ecdsa-sha2-nistp256",
-            Self::EcdsaP384 => "ecdsa-sha2-nistp384",
-            Self::RsaSha512 | Self::RsaSha256 => "ssh-rsa",
+            Self::RsaSha512 | Self::RsaSha256 | Self::RsaSha1 => "ssh-rsa",
+            other => other.name(),
         }
     }
 }
 
-/// An authenticated cipher.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cipher {
-    /// `chacha20-poly1305@openssh.com` (OpenSSH's `PROTOCOL.chacha20poly1305`).
-    ChaCha20Poly1305,
-    /// `aes256-gcm@openssh.com` (RFC 5647 with OpenSSH's negotiation).
-    Aes256Gcm,
-    /// `aes128-gcm@openssh.com`.
-    Aes128Gcm,
+algorithms! {
+    /// An authenticated cipher.
+    Cipher {
+        /// OpenSSH's `PROTOCOL.chacha20poly1305`.
+        ChaCha20Poly1305 = "chacha20-poly1305@openssh.com",
+        /// RFC 5647 with OpenSSH's negotiation.
+        Aes256Gcm = "aes256-gcm@openssh.com",
+        /// RFC 5647 with OpenSSH's negotiation.
+        Aes128Gcm = "aes128-gcm@openssh.com",
+    }
 }
 
-impl Cipher {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cipher::ChaCha20Poly1305 => "chacha20-poly1305@openssh.com",
-            Cipher::Aes256Gcm => "aes256-gcm@openssh.com",
-            Cipher::Aes128Gcm => "aes128-gcm@openssh.com",
-        }
+algorithms! {
+    /// A message authentication code. Named because the lists must not be empty; never used,
+    /// since every cipher offered authenticates by itself (RFC 5647 section 5.1,
+    /// `PROTOCOL.chacha20poly1305`).
+    Mac {
+        /// OpenSSH's `PROTOCOL`, section 1.5; RFC 6668.
+        HmacSha256Etm = "hmac-sha2-256-etm@openssh.com",
+        /// RFC 6668.
+        HmacSha256 = "hmac-sha2-256",
     }
 }
 
@@ -120,26 +119,23 @@ pub struct Offer {
     /// Key exchange methods.
     pub kex: Vec<Kex>,
     /// Host key algorithms.
-    pub host_keys: Vec<HostKeyAlgorithm>,
+    pub host_keys: Vec<PublicKeyAlgorithm>,
     /// Ciphers, the same for both directions.
     pub ciphers: Vec<Cipher>,
+    /// Message authentication codes, the same for both directions.
+    pub macs: Vec<Mac>,
+    /// What the user's keys may sign with.
+    pub user_keys: Vec<PublicKeyAlgorithm>,
 }
 
 impl Default for Offer {
     fn default() -> Self {
         Offer {
-            kex: vec![
-                Kex::MlKem768X25519,
-                Kex::Curve25519,
-                Kex::Curve25519LibSsh,
-                Kex::EcdhNistp256,
-            ],
-            host_keys: HostKeyAlgorithm::ALL.to_vec(),
-            ciphers: vec![
-                Cipher::ChaCha20Poly1305,
-                Cipher::Aes256Gcm,
-                Cipher::Aes128Gcm,
-            ],
+            kex: Kex::ALL.to_vec(),
+            host_keys: PublicKeyAlgorithm::SHA2.to_vec(),
+            ciphers: Cipher::ALL.to_vec(),
+            macs: Mac::ALL.to_vec(),
+            user_keys: PublicKeyAlgorithm::SHA2.to_vec(),
         }
     }
 }
@@ -172,7 +168,7 @@ pub fn write_kexinit(offer: &Offer, cookie: [u8; 16], first: bool, out: &mut Vec
         out.put_name_list(offer.ciphers.iter().map(|c| c.name()));
     }
     for _direction in 0..2 {
-        out.put_name_list(MACS);
+        out.put_name_list(offer.macs.iter().map(|m| m.name()));
     }
     for _direction in 0..2 {
         out.put_name_list(["none"]);
@@ -190,7 +186,7 @@ pub struct Negotiated {
     /// Key exchange method.
     pub kex: Kex,
     /// Host key algorithm.
-    pub host_key: HostKeyAlgorithm,
+    pub host_key: PublicKeyAlgorithm,
     /// Cipher from client to server.
     pub cipher_c2s: Cipher,
     /// Cipher from server to client.

@@ -4,6 +4,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::algorithms::PublicKeyAlgorithm;
 use crate::limits::{AUTH_ATTEMPTS, BANNERS, USER_KEYS};
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
@@ -20,6 +21,8 @@ const METHOD: &[u8] = b"publickey";
 pub(crate) struct Auth {
     user: String,
     keys: Rc<[UserKey]>,
+    /// What the keys may sign with.
+    allowed: Vec<PublicKeyAlgorithm>,
     /// `server-sig-algs` (RFC 8308 section 3.1).
     server_sig_algs: Option<String>,
     /// The key being tried and which of its algorithms.
@@ -31,10 +34,11 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    pub(crate) fn new(user: String, keys: Rc<[UserKey]>) -> Auth {
+    pub(crate) fn new(user: String, keys: Rc<[UserKey]>, allowed: Vec<PublicKeyAlgorithm>) -> Auth {
         Auth {
             user,
             keys,
+            allowed,
             server_sig_algs: None,
             key: 0,
             algorithm: 0,
@@ -135,9 +139,10 @@ impl Auth {
             let Some(key) = keys.get(self.key).filter(|_| self.key < USER_KEYS) else {
                 return Err(refused());
             };
-            let algorithms = key.algorithms(self.server_sig_algs.as_deref());
-            match algorithms.get(self.algorithm) {
-                Some(algorithm) => break (key, algorithm),
+            let algorithms = key.algorithms(self.server_sig_algs.as_deref()).iter();
+            let mut allowed = algorithms.filter(|a| self.allowed.contains(a));
+            match allowed.nth(self.algorithm) {
+                Some(algorithm) => break (key, *algorithm),
                 None => {
                     self.key += 1;
                     self.algorithm = 0;
@@ -157,7 +162,7 @@ impl Auth {
         signed.put_string(NEXT_SERVICE);
         signed.put_string(METHOD);
         signed.put_boolean(true);
-        signed.put_string(algorithm.as_bytes());
+        signed.put_string(algorithm.name().as_bytes());
         signed.put_string(key.public_blob());
         let signature = key
             .sign(algorithm, &signed)

@@ -58,8 +58,8 @@ impl Client {
     /// any monotonic clock in milliseconds, the same for all calls.
     pub fn new(config: Config, rng: Box<dyn Rng>, now_ms: u64) -> Result<Client, Error> {
         Ok(Client {
+            auth: Auth::new(config.user, config.keys, config.offer.user_keys.clone()),
             transport: Transport::new(config.offer, config.rekey, rng, now_ms)?,
-            auth: Auth::new(config.user, config.keys),
             connection: Connection::new(),
             phase: Phase::Identification,
         })

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519,
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-use crate::algorithms::HostKeyAlgorithm;
+use crate::algorithms::PublicKeyAlgorithm;
 use crate::wire::{Hasher, Put, Reader};
 use crate::{Error, limits};
 
@@ -25,7 +26,7 @@ const SCALAR: usize = 48;
 /// [`Error::BadHostSignature`], or [`Error::Malformed`] for blobs that do not parse.
 /// Sources: RFC 8709 sections 4 and 6, RFC 5656 section 3.1, RFC 8332 section 3.
 pub fn verify(
-    algorithm: HostKeyAlgorithm,
+    algorithm: PublicKeyAlgorithm,
     key_blob: &[u8],
     signature_blob: &[u8],
     message: &[u8],
@@ -42,24 +43,26 @@ pub fn verify(
     signature.finish()?;
 
     match algorithm {
-        HostKeyAlgorithm::Ed25519 => {
+        PublicKeyAlgorithm::Ed25519 => {
             let point = key.string()?;
             key.finish()?;
             check(&ED25519, point, message, value)
         }
-        HostKeyAlgorithm::EcdsaP256 => {
+        PublicKeyAlgorithm::EcdsaP256 => {
             let point = curve_point(&mut key, "nistp256")?;
             let mut fixed = [0u8; 2 * 32];
             fixed_scalars(value, &mut fixed)?;
             check(&ECDSA_P256_SHA256_FIXED, point, message, &fixed)
         }
-        HostKeyAlgorithm::EcdsaP384 => {
+        PublicKeyAlgorithm::EcdsaP384 => {
             let point = curve_point(&mut key, "nistp384")?;
             let mut fixed = [0u8; 2 * SCALAR];
             fixed_scalars(value, &mut fixed)?;
             check(&ECDSA_P384_SHA384_FIXED, point, message, &fixed)
         }
-        HostKeyAlgorithm::RsaSha256 | HostKeyAlgorithm::RsaSha512 => {
+        PublicKeyAlgorithm::RsaSha512
+        | PublicKeyAlgorithm::RsaSha256
+        | PublicKeyAlgorithm::RsaSha1 => {
             let e = key.mpint()?;
             let n = key.mpint()?;
             key.finish()?;
@@ -72,10 +75,10 @@ pub fn verify(
                 .ok_or(Error::BadHostSignature)?;
             let start = padded.len() - value.len();
             padded[start..].copy_from_slice(value);
-            let parameters = if algorithm == HostKeyAlgorithm::RsaSha512 {
-                &RSA_PKCS1_2048_8192_SHA512
-            } else {
-                &RSA_PKCS1_2048_8192_SHA256
+            let parameters = match algorithm {
+                PublicKeyAlgorithm::RsaSha512 => &RSA_PKCS1_2048_8192_SHA512,
+                PublicKeyAlgorithm::RsaSha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+                _ => &RSA_PKCS1_2048_8192_SHA256,
             };
             RsaPublicKeyComponents { n, e }
                 .verify(parameters, message, padded)

@@ -18,7 +18,8 @@ use ring::signature::{
 };
 use zeroize::Zeroizing;
 
-use crate::wire::{Put, magnitude};
+use crate::algorithms::PublicKeyAlgorithm;
+use crate::wire::{Put, magnitude, names};
 use crate::{Error, hostkey};
 
 /// Why a private key cannot be used. The text of each is one line for the user.
@@ -85,7 +86,8 @@ impl From<Error> for KeyError {
 /// A private key that can sign, with its public half.
 pub struct UserKey {
     signer: Signer,
-    key_type: &'static str,
+    /// Its algorithm; for RSA the first of several.
+    algorithm: PublicKeyAlgorithm,
     public: Vec<u8>,
     comment: String,
 }
@@ -98,7 +100,7 @@ enum Signer {
 
 impl fmt::Debug for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UserKey({} {})", self.key_type, self.fingerprint())
+        write!(f, "UserKey({} {})", self.key_type(), self.fingerprint())
     }
 }
 
@@ -138,13 +140,13 @@ impl UserKey {
         public.put_mpint(n);
         let key = UserKey {
             signer: Signer::Rsa(Box::new(pair)),
-            key_type: "ssh-rsa",
+            algorithm: PublicKeyAlgorithm::RsaSha512,
             public,
             comment: String::new(),
         };
         // The private exponent is checked by signing only; a damaged one is to be told
         // before the program goes to the background.
-        key.sign("rsa-sha2-256", b"")
+        key.sign(PublicKeyAlgorithm::RsaSha256, b"")
             .map_err(|_| KeyError::Corrupt("RSA private exponent"))?;
         Ok(key)
     }
@@ -158,7 +160,7 @@ impl UserKey {
         blob.put_string(public);
         Ok(UserKey {
             signer: Signer::Ed25519(Box::new(pair)),
-            key_type: "ssh-ed25519",
+            algorithm: PublicKeyAlgorithm::Ed25519,
             public: blob,
             comment: String::new(),
         })
@@ -167,9 +169,17 @@ impl UserKey {
     /// An ECDSA key on `curve` (`nistp256` or `nistp384`) from its big-endian scalar and
     /// its uncompressed point, which must belong together (RFC 5656 section 3.1).
     pub fn ecdsa(curve: &str, d: &[u8], q_point: &[u8]) -> Result<UserKey, KeyError> {
-        let (key_type, algorithm, size) = match curve {
-            "nistp256" => ("ecdsa-sha2-nistp256", &ECDSA_P256_SHA256_FIXED_SIGNING, 32),
-            "nistp384" => ("ecdsa-sha2-nistp384", &ECDSA_P384_SHA384_FIXED_SIGNING, 48),
+        let (algorithm, signing, size) = match curve {
+            "nistp256" => (
+                PublicKeyAlgorithm::EcdsaP256,
+                &ECDSA_P256_SHA256_FIXED_SIGNING,
+                32,
+            ),
+            "nistp384" => (
+                PublicKeyAlgorithm::EcdsaP384,
+                &ECDSA_P384_SHA384_FIXED_SIGNING,
+                48,
+            ),
             other => {
                 let mut name = String::from("ecdsa-sha2-");
                 name.push_str(other);
@@ -179,19 +189,19 @@ impl UserKey {
         let mut scalar = Zeroizing::new([0u8; 48]);
         right_aligned(d, &mut scalar[..size]).ok_or(KeyError::Corrupt("ECDSA scalar"))?;
         let pair = EcdsaKeyPair::from_private_key_and_public_key(
-            algorithm,
+            signing,
             &scalar[..size],
             q_point,
             &SystemRandom::new(),
         )
         .map_err(|_| KeyError::Corrupt("ECDSA numbers"))?;
         let mut public = Vec::new();
-        public.put_string(key_type.as_bytes());
-        public.put_string(&key_type.as_bytes()["ecdsa-sha2-".len()..]);
+        public.put_string(algorithm.name().as_bytes());
+        public.put_string(curve.as_bytes());
         public.put_string(q_point);
         Ok(UserKey {
             signer: Signer::Ecdsa(Box::new(pair)),
-            key_type,
+            algorithm,
             public,
             comment: String::new(),
         })
@@ -211,7 +221,7 @@ impl UserKey {
 
     /// The name of the key's type, `ssh-rsa` for every RSA key.
     pub fn key_type(&self) -> &'static str {
-        self.key_type
+        self.algorithm.key_type()
     }
 
     /// The comment from the file; empty unless it is in OpenSSH's form.
@@ -229,20 +239,22 @@ impl UserKey {
     /// `server_sig_algs` is the server's list (RFC 8308 section 3.1) if it sent one. For
     /// RSA the choice is made from it. Without it, SHA-256 is first, since servers that
     /// know only one of both know that one. Keys with one algorithm are tried always.
-    pub fn algorithms(&self, server_sig_algs: Option<&str>) -> &'static [&'static str] {
-        match self.key_type {
-            "ssh-rsa" => {}
-            "ssh-ed25519" => return &["ssh-ed25519"],
-            "ecdsa-sha2-nistp256" => return &["ecdsa-sha2-nistp256"],
-            _ => return &["ecdsa-sha2-nistp384"],
+    pub fn algorithms(&self, server_sig_algs: Option<&str>) -> &'static [PublicKeyAlgorithm] {
+        use PublicKeyAlgorithm::*;
+        match self.algorithm {
+            RsaSha512 | RsaSha256 | RsaSha1 => {}
+            Ed25519 => return &[Ed25519],
+            EcdsaP256 => return &[EcdsaP256],
+            EcdsaP384 => return &[EcdsaP384],
         }
-        let lists =
-            |name| server_sig_algs.is_some_and(|l| crate::wire::names(l).any(|n| n == name));
-        match (lists("rsa-sha2-512"), lists("rsa-sha2-256")) {
-            (true, true) => &["rsa-sha2-512", "rsa-sha2-256"],
-            (true, false) => &["rsa-sha2-512"],
-            (false, true) => &["rsa-sha2-256"],
-            (false, false) => &["rsa-sha2-256", "rsa-sha2-512"],
+        let lists = |algorithm: PublicKeyAlgorithm| {
+            server_sig_algs.is_some_and(|l| names(l).any(|n| n == algorithm.name()))
+        };
+        match (lists(RsaSha512), lists(RsaSha256)) {
+            (true, true) => &[RsaSha512, RsaSha256],
+            (true, false) => &[RsaSha512],
+            (false, true) => &[RsaSha256],
+            (false, false) => &[RsaSha256, RsaSha512],
         }
     }
 
@@ -250,25 +262,24 @@ impl UserKey {
     /// (RFC 8332 section 3, RFC 8709 section 6, RFC 5656 section 3.1.2).
     ///
     /// Fails with [`KeyError::UnsupportedType`] when the key cannot sign with `algorithm`.
-    pub fn sign(&self, algorithm: &str, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub fn sign(&self, algorithm: PublicKeyAlgorithm, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let unsupported = || KeyError::UnsupportedType(String::from(algorithm.name()));
         let rng = SystemRandom::new();
         let mut blob = Vec::new();
-        blob.put_string(algorithm.as_bytes());
+        blob.put_string(algorithm.name().as_bytes());
         match &self.signer {
             Signer::Rsa(pair) => {
                 let encoding: &dyn ring::signature::RsaEncoding = match algorithm {
-                    "rsa-sha2-512" => &RSA_PKCS1_SHA512,
-                    "rsa-sha2-256" => &RSA_PKCS1_SHA256,
-                    other => return Err(KeyError::UnsupportedType(String::from(other))),
+                    PublicKeyAlgorithm::RsaSha512 => &RSA_PKCS1_SHA512,
+                    PublicKeyAlgorithm::RsaSha256 => &RSA_PKCS1_SHA256,
+                    _ => return Err(unsupported()),
                 };
                 let mut value = vec![0; pair.public().modulus_len()];
                 pair.sign(encoding, &rng, message, &mut value)
                     .map_err(|_| KeyError::Signing)?;
                 blob.put_string(&value);
             }
-            _ if algorithm != self.key_type => {
-                return Err(KeyError::UnsupportedType(String::from(algorithm)));
-            }
+            _ if algorithm != self.algorithm => return Err(unsupported()),
             Signer::Ed25519(pair) => blob.put_string(pair.sign(message).as_ref()),
             Signer::Ecdsa(pair) => {
                 let value = pair.sign(&rng, message).map_err(|_| KeyError::Signing)?;

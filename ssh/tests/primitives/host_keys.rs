@@ -2,14 +2,14 @@
 
 use hex_literal::hex;
 use reachback_ssh::Error;
-use reachback_ssh::algorithms::HostKeyAlgorithm::{self, *};
+use reachback_ssh::algorithms::PublicKeyAlgorithm::{self, *};
 use reachback_ssh::hostkey::{base64_to_blob, blob_to_base64, fingerprint, key_type, verify};
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::wire::{Put, magnitude};
 
 /// A key blob, a signature blob and a message that belong together.
 struct Signed {
-    algorithm: HostKeyAlgorithm,
+    algorithm: PublicKeyAlgorithm,
     key: Vec<u8>,
     signature: Vec<u8>,
     message: &'static [u8],
@@ -42,7 +42,7 @@ fn ed25519() -> Signed {
     }
 }
 
-fn ecdsa(algorithm: HostKeyAlgorithm, curve: &str, point: &[u8], r: &[u8], s: &[u8]) -> Signed {
+fn ecdsa(algorithm: PublicKeyAlgorithm, curve: &str, point: &[u8], r: &[u8], s: &[u8]) -> Signed {
     let mut numbers = Vec::new();
     numbers.put_mpint(r);
     numbers.put_mpint(s);
@@ -105,7 +105,7 @@ fn from_hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn rsa(algorithm: HostKeyAlgorithm, key: &str, value: &str) -> Signed {
+fn rsa(algorithm: PublicKeyAlgorithm, key: &str, value: &str) -> Signed {
     Signed {
         algorithm,
         key: public_line(key),
@@ -130,8 +130,16 @@ fn rsa_512() -> Signed {
     )
 }
 
-fn all() -> [Signed; 5] {
-    [ed25519(), p256(), p384(), rsa_256(), rsa_512()]
+fn rsa_1() -> Signed {
+    rsa(
+        RsaSha1,
+        include_str!("../data/test_rsa.pub"),
+        include_str!("../data/test_rsa.sha1.sig.hex"),
+    )
+}
+
+fn all() -> [Signed; 6] {
+    [ed25519(), p256(), p384(), rsa_256(), rsa_512(), rsa_1()]
 }
 
 #[test]
@@ -190,7 +198,7 @@ fn cut_and_extended_blobs_do_not_verify() {
 fn a_signature_by_another_algorithm_than_the_negotiated_one_is_refused() {
     // The signature is good; only its name is not what was settled (RFC 8332 section 3).
     let signed = rsa_256();
-    for other in [RsaSha512, Ed25519, EcdsaP256, EcdsaP384] {
+    for other in [RsaSha512, RsaSha1, Ed25519, EcdsaP256, EcdsaP384] {
         assert_eq!(
             verify(other, &signed.key, &signed.signature, signed.message),
             Err(Error::BadHostSignature)
@@ -214,7 +222,7 @@ fn an_rsa_signature_without_its_leading_zeros_verifies() {
     let (message, value) = (0u32..10_000)
         .find_map(|i| {
             let message = i.to_be_bytes();
-            let blob = key.sign("rsa-sha2-256", &message).unwrap();
+            let blob = key.sign(RsaSha256, &message).unwrap();
             let value = blob[blob.len() - 256..].to_vec();
             (value[0] == 0).then_some((message, value))
         })

@@ -5,6 +5,7 @@ mod cipher;
 mod exchange;
 mod host_keys;
 mod ident;
+mod lists;
 mod negotiation;
 mod properties;
 mod user_keys;

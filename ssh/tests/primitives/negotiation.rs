@@ -2,7 +2,7 @@
 
 use reachback_ssh::Error;
 use reachback_ssh::algorithms::{
-    Cipher, HostKeyAlgorithm, Kex, Negotiated, Offer, negotiate, write_kexinit,
+    Cipher, Kex, Negotiated, Offer, PublicKeyAlgorithm, negotiate, write_kexinit,
 };
 use reachback_ssh::wire::{Put, Reader, names};
 
@@ -107,7 +107,7 @@ fn the_clients_first_name_that_the_server_has_wins() {
         settled,
         Negotiated {
             kex: Kex::Curve25519,
-            host_key: HostKeyAlgorithm::Ed25519,
+            host_key: PublicKeyAlgorithm::Ed25519,
             cipher_c2s: Cipher::ChaCha20Poly1305,
             cipher_s2c: Cipher::ChaCha20Poly1305,
             strict: true,
@@ -156,7 +156,7 @@ fn a_pinned_key_type_is_asked_for_first_and_the_order_stays_otherwise() {
         ]
     );
     let settled = negotiate(&offer, &Server::openssh_9_2().payload()).unwrap();
-    assert_eq!(settled.host_key, HostKeyAlgorithm::RsaSha512);
+    assert_eq!(settled.host_key, PublicKeyAlgorithm::RsaSha512);
 }
 
 #[test]

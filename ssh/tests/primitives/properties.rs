@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use reachback_ssh::Error;
-use reachback_ssh::algorithms::{Cipher, HostKeyAlgorithm, Offer, negotiate};
+use reachback_ssh::algorithms::{Cipher, Offer, PublicKeyAlgorithm, negotiate};
 use reachback_ssh::cipher::{Opener, Sealer, iv_len, key_len};
 use reachback_ssh::hostkey;
 use reachback_ssh::ident::IdentReader;
@@ -76,7 +76,7 @@ proptest! {
         signature in wire_bytes(),
         which in 0usize..5,
     ) {
-        let algorithm = HostKeyAlgorithm::ALL[which];
+        let algorithm = PublicKeyAlgorithm::ALL[which];
         let mut named_key = Vec::new();
         named_key.put_string(algorithm.key_type().as_bytes());
         named_key.extend(&key);

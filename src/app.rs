@@ -3,22 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-use log::{debug, error, info};
+use log::{error, info};
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use reachback_core::time::Instant;
 use reachback_core::watchdog::ExitReason;
+use reachback_tunnel::{Plan, Ready, Token as TunnelToken};
 
-use crate::control::Control;
+use crate::control::{Control, Tunnel as _};
 use crate::exit::Exit;
 use crate::logging;
-use crate::net::link::Watch;
+use crate::net::link::{self, News, Watch};
 use crate::owner::Ownership;
-use crate::plan::Plan;
+use crate::served::Served;
 use crate::sys::clock;
-use crate::sys::selfdog::Selfdog;
+use crate::sys::selfdog::{self, Selfdog};
 use crate::sys::signals::{Request, Signals};
-use crate::tunnel::Tunnel;
+use crate::trust::Trust;
 use std::os::fd::AsRawFd;
 
 /// Events taken in one turn; more wait for the next.
@@ -31,7 +33,7 @@ pub const TUNNEL_TOKENS: usize = 2;
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again (`SIGHUP`).
-pub type Reread = Box<dyn Fn() -> Result<Plan, Exit>>;
+pub type Reread = Box<dyn Fn() -> Result<(Plan, Trust), Exit>>;
 
 /// The poll, the signals, and what runs on them.
 pub struct App {
@@ -41,7 +43,7 @@ pub struct App {
     reread: Reread,
     link: Watch,
     control: Control,
-    tunnel: Tunnel,
+    served: Served,
 }
 
 impl App {
@@ -49,8 +51,12 @@ impl App {
     ///
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses a poll or a signal descriptor.
-    pub fn new(tunnel: Tunnel, ownership: Ownership, reread: Reread) -> Result<App, Exit> {
-        let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
+    pub fn new(
+        poll: Poll,
+        served: Served,
+        ownership: Ownership,
+        reread: Reread,
+    ) -> Result<App, Exit> {
         let signals = Signals::new()?;
         poll.registry()
             .register(
@@ -68,7 +74,7 @@ impl App {
             reread,
             link,
             control,
-            tunnel,
+            served,
         })
     }
 
@@ -79,7 +85,7 @@ impl App {
     pub fn run(mut self) -> Result<ExitReason, Exit> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more = true;
-        while !self.tunnel.is_finished() {
+        while !self.served.tunnel.is_finished() {
             let timeout = self.timeout(more, clock::now());
             self.selfdog.turn_ends();
             let polled = self.poll.poll(&mut events, timeout);
@@ -96,19 +102,19 @@ impl App {
                     SIGNALS => self.handle_signals(now),
                     LINK => self.link.handle_ready(),
                     token if Control::owns(token) => self.control.handle_ready(event),
-                    _ => self.tunnel.handle_ready(event, self.poll.registry(), now),
+                    _ => self.handle_ready(event, now),
                 }
             }
             more = self.handle_link(now);
             // Before the tunnel too: who asks does not wait for what a server pours in.
             more |= self.serve_callers(now);
-            more |= self.tunnel.drive(self.poll.registry(), now);
+            more |= self.drive_tunnel(now);
             more |= self.serve_callers(now);
             if logging::flush_wanted() {
                 logging::flush_due(now);
             }
         }
-        let reason = self.tunnel.exit_reason();
+        let reason = self.served.tunnel.exit_reason();
         self.control.end(match reason {
             ExitReason::Stopped => "the tunnel ended",
             ExitReason::ForwardRefused => {
@@ -119,11 +125,45 @@ impl App {
         Ok(reason)
     }
 
+    fn handle_ready(&mut self, event: &Event, now: Instant) {
+        let ready = Ready {
+            token: TunnelToken(event.token().0),
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+        };
+        let Served { tunnel, net } = &mut self.served;
+        tunnel.handle_ready(ready, net, now);
+    }
+
+    /// Addresses are gone. A connection from one of them is dead, whatever its timers say.
+    fn addresses_removed(&mut self, news: &News, now: Instant) {
+        if news.removed.is_empty() && !news.missed {
+            return;
+        }
+        let Served { tunnel, net } = &mut self.served;
+        let Some(own) = tunnel.local_address() else {
+            return;
+        };
+        if news.removed.contains(&own) || (news.missed && !link::is_local(own)) {
+            tunnel.local_address_gone(net, now);
+        }
+    }
+
+    fn drive_tunnel(&mut self, now: Instant) -> bool {
+        let Served { tunnel, net } = &mut self.served;
+        let more = tunnel.drive(net, now);
+        selfdog::keep_since(tunnel.since());
+        if tunnel.is_ending() {
+            selfdog::disarm();
+        }
+        more
+    }
+
     /// What was ordered is kept before anything else is done: it holds over a fault that it meets.
     fn serve_callers(&mut self, now: Instant) -> bool {
         let registry = self.poll.registry();
-        let more = self.control.drive(&mut self.tunnel, registry, now);
-        if let Some(orders) = self.tunnel.changed_orders() {
+        let more = self.control.drive(&mut self.served, registry, now);
+        if let Some(orders) = self.served.tunnel.changed_orders() {
             self.control.keep_orders(&orders);
         }
         more
@@ -135,6 +175,7 @@ impl App {
         }
         // One millisecond more than the difference: the clock's own fraction is cut off.
         let due = self
+            .served
             .tunnel
             .poll_timeout()
             .map(|at| at.since(now) + Duration::from_millis(1));
@@ -154,10 +195,9 @@ impl App {
     /// True when there is more to read at once.
     fn handle_link(&mut self, now: Instant) -> bool {
         let news = self.link.drive(now);
-        self.tunnel
-            .addresses_removed(&news, self.poll.registry(), now);
+        self.addresses_removed(&news, now);
         if news.came {
-            self.tunnel.network_came(now);
+            self.served.tunnel.network_came(now);
         }
         news.more
     }
@@ -165,13 +205,15 @@ impl App {
     /// What is wrong with the configuration is logged, and nothing changes.
     fn reload(&mut self, now: Instant) {
         match (self.reread)() {
-            Ok(plan) => {
+            Ok((plan, trust)) => {
                 info!("configuration read again");
-                self.tunnel.reload(plan, now);
+                let Served { tunnel, net } = &mut self.served;
+                net.set_trust(trust);
+                tunnel.reload(plan, net, now);
             }
             Err(exit) => {
                 let why = exit.line();
-                error!("configuration not taken over, going on as before: {why}");
+                error!("configuration rejected, keeping the current one: {why}");
             }
         }
     }
@@ -179,11 +221,8 @@ impl App {
     fn handle_signals(&mut self, now: Instant) {
         while let Some(request) = self.signals.next() {
             match request {
-                Request::Stop => {
-                    debug!("asked to end");
-                    self.tunnel.stop(now);
-                }
-                Request::Reconnect => self.tunnel.reconnect(now),
+                Request::Stop => self.served.stop("a signal asked for it", now),
+                Request::Reconnect => self.served.reconnect(now),
                 Request::Reload => self.reload(now),
             }
         }

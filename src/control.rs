@@ -15,6 +15,7 @@ use nix::unistd::geteuid;
 use reachback_core::control::{Refusal, Verdict};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
+use reachback_tunnel::Progress;
 
 use crate::exit::Exit;
 use crate::owner::Ownership;
@@ -46,20 +47,6 @@ pub trait Tunnel {
     fn stop(&mut self, why: &str, now: Instant);
     /// True once it is ending.
     fn is_ending(&self) -> bool;
-}
-
-/// How far forwards have come.
-#[derive(Debug)]
-pub enum Progress {
-    /// The server listens for all of them.
-    Confirmed,
-    /// Not yet; why, and whether that may change before the limit.
-    NotYet {
-        /// In words.
-        why: String,
-        /// False when nothing will be tried before the limit.
-        hope: bool,
-    },
 }
 
 /// The socket of one owner and its clients.

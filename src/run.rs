@@ -4,9 +4,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use log::{error, info, warn};
+use mio::Poll;
 use reachback_core::config::{self, Config};
 use reachback_core::keyword::OnReload;
 use reachback_core::watchdog::ExitReason;
+use reachback_tunnel::{Plan, Tunnel};
 
 use crate::app::{self, App};
 use crate::call::{self, Outcome};
@@ -15,13 +17,15 @@ use crate::exit::{self, Exit};
 use crate::hostkey::HostKeys;
 use crate::keys;
 use crate::logging::{self, Target, escaped};
+use crate::net::outside::Net;
 use crate::net::remember::Remembered;
 use crate::owner::Ownership;
-use crate::plan::{Plan, plan};
+use crate::plan::plan;
+use crate::served::Served;
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side};
 use crate::sys::selfdog::{self, Restart, Wake};
-use crate::tunnel::Tunnel;
+use crate::trust::Trust;
 
 /// Keeps a tunnel up until it is asked to end.
 ///
@@ -81,7 +85,7 @@ fn settings_again() -> Result<Settings, Exit> {
 
 /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
 /// `started` is the one that this process was started with.
-fn reread(started: &Config) -> Result<Plan, Exit> {
+fn reread(started: &Config) -> Result<(Plan, Trust), Exit> {
     // Relative names mean what they meant at the start; the daemon itself stays in `/`.
     let here = std::env::current_dir();
     let _ = std::env::set_current_dir(selfdog::directory());
@@ -228,10 +232,14 @@ fn app(
     let seed = RandomState::new().build_hasher().finish();
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
     let started = Box::new(settings.config.clone());
-    let plan = plan(&settings, keys, known);
-    let mut tunnel = Tunnel::new(plan, remembered, seed, app::TUNNEL_TOKENS, now);
+    let (plan, trust) = plan(&settings, keys, known);
+    let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
+    let net = Net::new(poll.registry(), remembered, trust)
+        .map_err(|error| Exit::os("cannot wait for events", error))?;
+    let mut tunnel = Tunnel::new(plan, seed, app::TUNNEL_TOKENS, &net, now);
     if resumed {
-        tunnel.go_on(&orders, selfdog::since(), now);
+        tunnel.go_on(&orders, selfdog::since(), &net, now);
     }
-    App::new(tunnel, ownership, Box::new(move || reread(&started)))
+    let reread = Box::new(move || reread(&started));
+    App::new(poll, Served { tunnel, net }, ownership, reread)
 }

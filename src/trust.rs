@@ -4,8 +4,8 @@ use log::info;
 use reachback_core::failure::Failure;
 use reachback_core::known_hosts::Verdict;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
+use reachback_tunnel::Ended;
 
-use crate::ended::Ended;
 use crate::hostkey::HostKeys;
 use crate::logging;
 
@@ -13,10 +13,6 @@ use crate::logging;
 pub struct Trust {
     /// The file of pinned keys.
     pub known: HostKeys,
-    /// The server, as known_hosts names it.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
     /// `-y`: an unknown key is accepted once, and pinned.
     pub accept_new: bool,
 }
@@ -24,17 +20,14 @@ pub struct Trust {
 impl Trust {
     /// The key types to ask for first: those that are pinned, so that a server with several
     /// keys shows the one that can be compared. An unreadable file shows when the key is judged.
-    pub fn pinned_types(&self) -> Vec<String> {
-        self.known
-            .pinned_types(&self.host, self.port)
-            .unwrap_or_default()
+    pub fn pinned_types(&self, host: &str, port: u16) -> Vec<String> {
+        self.known.pinned_types(host, port).unwrap_or_default()
     }
 
     /// Accepts a key that is pinned, pins one that may be, and says loudly why not otherwise.
-    pub fn judge(&self, key_type: &str, blob: &[u8]) -> Result<(), Ended> {
+    pub fn judge(&self, host: &str, port: u16, key_type: &str, blob: &[u8]) -> Result<(), Ended> {
         let base64 = blob_to_base64(blob);
         let refused = |failure, reason| Err(Ended { failure, reason });
-        let (host, port) = (&self.host, self.port);
         let shown = fingerprint(blob);
         let file = self.known.path().display();
         match self.known.check(host, port, key_type, &base64) {

@@ -179,7 +179,7 @@ fn a_configuration_that_is_wrong_changes_nothing_and_its_place_is_logged() {
     let wrong = format!("{}  ServerAliveInterval soon\n", tunnel.forward(1));
     let mark = tunnel.reload(&wrong);
     let said = format!(
-        "configuration not taken over, going on as before: bad configuration: {}:2:23: bad value 'soon' *",
+        "configuration rejected, keeping the current one: bad configuration: {}:2:23: bad value 'soon' *",
         text(&tunnel.file)
     );
     tunnel.client.wait_after(mark, &said);

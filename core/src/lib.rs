@@ -51,6 +51,7 @@ pub mod destination;
 pub mod destinations;
 pub mod dial;
 pub mod dropbear_key;
+pub mod escape;
 pub mod failure;
 pub mod forward;
 pub mod forwards;

@@ -7,8 +7,9 @@ use mio::net::UnixStream;
 use reachback_core::control::{MAX_LINE, Refusal, Request, VERSION, Verdict};
 use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
 use reachback_core::time::Instant;
+use reachback_tunnel::Progress;
 
-use super::{Progress, Tunnel};
+use super::Tunnel;
 
 /// Requests of one client in one turn.
 const REQUESTS_PER_TURN: usize = 4;

@@ -3,7 +3,6 @@
 //! Lines of the target [`NOTICE`] at level info have syslog's severity notice. Control
 //! characters in a message are escaped, so that nobody far away can write log lines.
 
-mod escape;
 mod syslog_socket;
 
 use std::io::Write;
@@ -14,7 +13,7 @@ use log::{Level, LevelFilter, Metadata, Record};
 use reachback_core::keyword::LogLevel;
 use reachback_core::time::Instant;
 
-pub use escape::escaped;
+pub use reachback_core::escape::escaped;
 use syslog_socket::SyslogSocket;
 
 use crate::sys::clock;

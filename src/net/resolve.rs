@@ -64,19 +64,8 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    /// Begins, with the machine's own files. `tokens` are used for at most two sockets.
+    /// Begins, with these files. `tokens` are used for at most two sockets.
     pub fn start(
-        name: &str,
-        family: AddressFamily,
-        registry: &Registry,
-        tokens: [Token; 2],
-        now: Instant,
-    ) -> Self {
-        Self::start_with(&Paths::default(), name, family, registry, tokens, now)
-    }
-
-    /// Begins with these files.
-    pub fn start_with(
         paths: &Paths,
         name: &str,
         family: AddressFamily,

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
+pub use reachback_tunnel::reason;
 use zeroize::Zeroizing;
 
 /// Opens a regular file for reading; never waits, not even on a FIFO.
@@ -58,14 +58,6 @@ pub fn read_open(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
         return Err(too_large());
     }
     Ok(bytes)
-}
-
-/// Why a file could not be used, without the number that the standard library adds.
-pub fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

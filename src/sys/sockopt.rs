@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use reachback_core::ipqos::IpQos;
+use reachback_tunnel::Source;
 
 /// linux/tcp.h; libc does not have it for Linux.
 const TCP_NOTSENT_LOWAT: libc::c_int = 25;
@@ -28,17 +29,6 @@ sockopt_impl!(
     TCP_NOTSENT_LOWAT,
     u32
 );
-
-/// How the tunnel's connection leaves this machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Source {
-    /// `BindAddress`: the address to come from.
-    pub address: Option<IpAddr>,
-    /// `BindInterface`: the interface to leave by.
-    pub interface: Option<String>,
-    /// `IPQoS`: marking, from the first packet on.
-    pub qos: IpQos,
-}
 
 /// Begins a TCP connection from `source`; it is under way when this returns.
 ///

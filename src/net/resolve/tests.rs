@@ -47,8 +47,7 @@ fn run(paths: &Paths, name: &str, family: AddressFamily) -> Result<Vec<IpAddr>, 
     let mut poll = mio::Poll::new().unwrap();
     let start = clock::now();
     let tokens = [Token(1), Token(2)];
-    let mut resolution =
-        Resolution::start_with(paths, name, family, poll.registry(), tokens, start);
+    let mut resolution = Resolution::start(paths, name, family, poll.registry(), tokens, start);
     let registry = poll.registry().try_clone().unwrap();
     let mut events = mio::Events::with_capacity(8);
     loop {

@@ -1,6 +1,6 @@
 //! Making text from elsewhere safe for one log line.
 
-use std::fmt::{self, Display, Write};
+use core::fmt::{self, Display, Write};
 
 /// `value` with control characters as `\n`, `\t`, `\r`, `\u{..}`, among them the C1 ones and
 /// the line and paragraph separators; everything else as it is.
@@ -42,6 +42,7 @@ impl<T: Display> Display for Escaped<T> {
 #[cfg(test)]
 mod tests {
     use super::escaped;
+    use std::string::ToString;
 
     #[test]
     fn a_message_stays_one_line_whatever_it_holds() {

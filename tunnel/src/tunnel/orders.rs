@@ -10,9 +10,23 @@ use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, State};
 
-use super::{Link, Tunnel};
-use crate::control::{self, Progress, Tunnel as _};
-use crate::sys::selfdog;
+use super::{Connection, Tunnel};
+use crate::outside::Outside;
+use crate::stats::Program;
+
+/// How far forwards have come.
+#[derive(Debug)]
+pub enum Progress {
+    /// The server listens for all of them.
+    Confirmed,
+    /// Not yet; why, and whether that may change before the limit.
+    NotYet {
+        /// In words.
+        why: String,
+        /// False when nothing will be tried before the limit.
+        hope: bool,
+    },
+}
 
 /// What callers ordered about forwards. It stands against the configuration: reading that again
 /// neither takes back what a caller handed over nor opens again what a caller closed.
@@ -71,9 +85,10 @@ impl Orders {
     }
 }
 
-impl control::Tunnel for Tunnel {
-    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
-        let verdict = match self.want(spec, now) {
+impl<O: Outside> Tunnel<O> {
+    /// Adds a forward for a caller.
+    pub fn add_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
+        let verdict = match self.want(spec, outside, now) {
             None => {
                 let full = "the tunnel carries as many forwards as it can";
                 return Verdict::refused(Refusal::Full, full);
@@ -89,38 +104,42 @@ impl control::Tunnel for Tunnel {
         verdict
     }
 
-    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
+    /// Takes a forward away for a caller.
+    pub fn remove_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
         let Some(index) = self.wanted_index(spec) else {
             return Verdict::refused(Refusal::Absent, format!("there is no forward {spec}"));
         };
         self.orders.withdrawn(spec);
         info!("forward {spec} is taken away, as asked");
-        self.record.note(Kind::ForwardRemoved, spec, now);
+        self.note(Kind::ForwardRemoved, spec, outside, now);
         let index = index as u8;
         self.watchdog
             .handle(now, Happening::ForwardUnwanted { index });
         Verdict::done("taken away")
     }
 
-    fn forwards(&self) -> Vec<ForwardSpec> {
-        let forwards = self.settings.forwards.iter().enumerate();
+    /// The forwards that are wanted.
+    pub fn forwards(&self) -> Vec<ForwardSpec> {
+        let forwards = self.plan.forwards.iter().enumerate();
         let wanted = forwards.filter(|(index, _)| self.watchdog.is_wanted(*index));
         wanted.map(|(_, spec)| spec.clone()).collect()
     }
 
-    fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress {
+    /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.
+    /// `limit` is when the asker goes away.
+    pub fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress {
         let not_yet = |why: String, hope| Progress::NotYet { why, hope };
         match self.watchdog.state() {
             State::Up { .. } => {}
             State::Waiting { until, why } => {
-                let why = match self.record.failure() {
+                let why = match self.stats.failure() {
                     "" => why.to_string(),
                     words => words.to_owned(),
                 };
                 return not_yet(why, until <= limit);
             }
             State::Connecting(stage) => {
-                let why = match self.record.failure() {
+                let why = match self.stats.failure() {
                     "" => format!("still in {stage}"),
                     words => format!("still in {stage}, after: {words}"),
                 };
@@ -133,7 +152,7 @@ impl control::Tunnel for Tunnel {
         if let Some(spec) = gone {
             return not_yet(format!("forward {spec} was taken away"), false);
         }
-        for (index, spec) in self.settings.forwards.iter().enumerate() {
+        for (index, spec) in self.plan.forwards.iter().enumerate() {
             let asked_about = specs.is_empty() || specs.contains(spec);
             if !asked_about || !self.watchdog.is_wanted(index) {
                 continue;
@@ -150,54 +169,47 @@ impl control::Tunnel for Tunnel {
         Progress::Confirmed
     }
 
-    fn status(&self, now: Instant) -> String {
-        let Self {
-            settings,
-            watchdog,
-            lifetime,
-            ..
-        } = self;
-        // There always is a first server.
-        self.servers.first().map_or_else(String::new, |first| {
-            let proof = |index| match &self.link {
-                Link::Up(session) => session.proof(index),
-                _ => Proof::Unknown,
-            };
-            let snapshot = self
-                .record
-                .snapshot(first, settings, watchdog, lifetime, proof, now);
-            snapshot.to_string()
-        })
+    /// The lines of a snapshot (`docs/control-protocol.md`).
+    pub fn status(&self, program: Program<'_>, outside: &O, now: Instant) -> String {
+        let snapshot = self.stats.snapshot(self, program, now, outside.wall_s());
+        snapshot.to_string()
     }
 
-    fn reconnect(&mut self, now: Instant) {
-        Tunnel::reconnect(self, now);
+    /// What `VerifyForward` knows of a forward.
+    pub(crate) fn proof(&self, index: usize) -> Proof {
+        match &self.connection {
+            Connection::Up(session) => session.proof(index),
+            _ => Proof::Unknown,
+        }
     }
 
-    fn stop(&mut self, why: &str, now: Instant) {
+    /// Connects anew at once.
+    pub fn reconnect(&mut self, outside: &O, now: Instant) {
+        self.note(Kind::Reconnect, "", outside, now);
+        self.watchdog.handle(now, Happening::ReconnectNow);
+    }
+
+    /// Ends with manners; `why` is for log and status.
+    pub fn stop(&mut self, why: &str, outside: &O, now: Instant) {
         info!("ending: {why}");
-        self.record.note(Kind::Ending, why, now);
-        Tunnel::stop(self, now);
-    }
-
-    fn is_ending(&self) -> bool {
-        matches!(self.watchdog.state(), State::Stopping | State::Stopped)
+        self.note(Kind::Ending, why, outside, now);
+        self.watchdog.handle(now, Happening::Stop);
     }
 }
 
-impl Tunnel {
+impl<O: Outside> Tunnel<O> {
     /// Wants a forward. True if it was not wanted before; none when there is no number left.
-    pub(super) fn want(&mut self, spec: &ForwardSpec, now: Instant) -> Option<bool> {
+    pub(super) fn want(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Option<bool> {
         if self.wanted_index(spec).is_some() {
             return Some(false);
         }
-        let known = self.settings.forwards.iter().position(|own| own == spec);
+        let known = self.plan.forwards.iter().position(|own| own == spec);
         let index = known.or_else(|| self.watchdog.vacant())?;
-        match self.settings.forwards.get_mut(index) {
+        match self.plan.forwards.get_mut(index) {
             Some(slot) => *slot = spec.clone(),
-            None => self.settings.forwards.push(spec.clone()),
+            None => self.plan.forwards.push(spec.clone()),
         }
-        self.record.note(Kind::ForwardAdded, spec, now);
+        self.note(Kind::ForwardAdded, spec, outside, now);
         let index = index as u8;
         self.watchdog
             .handle(now, Happening::ForwardWanted { index });
@@ -205,7 +217,7 @@ impl Tunnel {
     }
 
     fn wanted_index(&self, spec: &ForwardSpec) -> Option<usize> {
-        let forwards = self.settings.forwards.iter().enumerate();
+        let forwards = self.plan.forwards.iter().enumerate();
         forwards
             .filter(|(index, own)| *own == spec && self.watchdog.is_wanted(*index))
             .map(|(index, _)| index)
@@ -219,11 +231,11 @@ impl Tunnel {
 
     /// Goes on after a restart of the process: follows what [`Tunnel::changed_orders`] gave before,
     /// and counts from when it counted before. Nobody asked for the tunnel anew.
-    pub fn go_on(&mut self, orders: &str, since: Option<Since>, now: Instant) {
+    pub fn go_on(&mut self, orders: &str, since: Option<Since>, outside: &O, now: Instant) {
         for line in orders.lines() {
             match Request::parse(line) {
-                Ok(Request::Forward(spec)) => drop(self.add_forward(&spec, now)),
-                Ok(Request::Cancel(spec)) => drop(self.remove_forward(&spec, now)),
+                Ok(Request::Forward(spec)) => drop(self.add_forward(&spec, outside, now)),
+                Ok(Request::Cancel(spec)) => drop(self.remove_forward(&spec, outside, now)),
                 _ => {}
             }
         }
@@ -232,14 +244,18 @@ impl Tunnel {
         }
     }
 
+    /// From when `MaxLifetime` and `IdleTimeout` count, to be kept for [`Tunnel::go_on`].
+    pub fn since(&self) -> Since {
+        self.lifetime.since()
+    }
+
     /// Ends the tunnel when `MaxLifetime` or `IdleTimeout` is over.
-    pub(super) fn end_if_over(&mut self, now: Instant) {
+    pub(super) fn end_if_over(&mut self, outside: &O, now: Instant) {
         let up = matches!(self.watchdog.state(), State::Up { .. });
-        self.lifetime.handle_state(up, self.record.serving(), now);
-        selfdog::keep_since(self.lifetime.since());
-        let ending = control::Tunnel::is_ending(self);
+        self.lifetime.handle_state(up, self.stats.serving(), now);
+        let ending = self.is_ending();
         if let Some(over) = self.lifetime.poll(now).filter(|_| !ending) {
-            control::Tunnel::stop(self, &over.to_string(), now);
+            self.stop(&over.to_string(), outside, now);
         }
     }
 }

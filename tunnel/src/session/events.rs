@@ -6,11 +6,13 @@ use reachback_core::watchdog::Happening;
 use reachback_ssh::{Error, Event, ForwardId};
 
 use super::{Session, Turn};
+use crate::checks::Taken;
 use crate::ended::Ended;
-use crate::verify::Taken;
+use crate::outside::Outside;
+use crate::tunnel::place;
 
-impl Session {
-    pub(super) fn handle_events(&mut self, turn: &mut Turn<'_>) -> Result<(), Ended> {
+impl<O: Outside> Session<O> {
+    pub(super) fn handle_events(&mut self, turn: &mut Turn<'_, O>) -> Result<(), Ended> {
         loop {
             match self.handle_event(turn) {
                 Ok(true) => {}
@@ -22,13 +24,13 @@ impl Session {
     }
 
     /// One event of the client; false when there is none.
-    fn handle_event(&mut self, turn: &mut Turn<'_>) -> Result<bool, Stop> {
+    fn handle_event(&mut self, turn: &mut Turn<'_, O>) -> Result<bool, Stop> {
         let Turn {
-            settings,
-            trust,
+            plan,
+            server,
             watchdog,
-            record,
-            registry,
+            stats,
+            outside,
             now,
         } = turn;
         let now = *now;
@@ -41,7 +43,7 @@ impl Session {
                 watchdog.handle(now, Happening::Identified);
             }
             Event::HostKey { key_type, blob } => {
-                trust.judge(key_type, &blob)?;
+                outside.judge_host_key(&server.host, server.port, key_type, &blob)?;
                 self.client.accept_host_key()?;
             }
             Event::KeysExchanged { first, negotiated } => {
@@ -56,8 +58,8 @@ impl Session {
             }
             Event::Banner(text) => info!("the server says: {text}"),
             Event::Authenticated { key } => {
-                if let Some(key) = settings.keys.get(key) {
-                    let user = &settings.user;
+                if let Some(key) = plan.keys.get(key) {
+                    let user = &server.user;
                     info!(
                         "authenticated as {user} with {} {}",
                         key.key_type(),
@@ -65,45 +67,45 @@ impl Session {
                     );
                 }
                 self.connected = true;
-                record.logged_in();
+                stats.logged_in();
                 watchdog.handle(now, Happening::Authenticated);
             }
             Event::ForwardConfirmed {
                 forward: ForwardId(index),
                 port,
             } => {
-                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                if let Some(spec) = plan.forwards.get(usize::from(index)) {
                     let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
-                    info!("forward confirmed: {shown}{}", settings.place);
-                    record.note(Kind::ForwardConfirmed, shown, now);
+                    info!("forward confirmed: {shown}{}", place(plan, server));
+                    stats.note(Kind::ForwardConfirmed, shown, now, outside.wall_s());
                     self.checks.confirmed(index, port, spec, now);
                 }
-                record.answered(now);
+                stats.answered(now);
                 watchdog.handle(now, Happening::ForwardConfirmed { index, port });
             }
             Event::ForwardRefused {
                 forward: ForwardId(index),
             } => {
-                record.answered(now);
+                stats.answered(now);
                 watchdog.handle(now, Happening::ForwardRefused { index });
             }
             Event::ForwardCancelled {
                 forward: ForwardId(index),
                 done,
             } => {
-                if let Some(spec) = settings.forwards.get(usize::from(index)) {
+                if let Some(spec) = plan.forwards.get(usize::from(index)) {
                     let outcome = if done {
                         "cancelled"
                     } else {
                         "kept by the server"
                     };
-                    info!("forward {outcome}: {spec}{}", settings.place);
+                    info!("forward {outcome}: {spec}{}", place(plan, server));
                 }
-                record.answered(now);
+                stats.answered(now);
                 watchdog.handle(now, Happening::ForwardCancelled { index, done });
             }
             Event::KeepaliveAnswered => {
-                record.answered(now);
+                stats.answered(now);
                 self.checks.alive(now);
             }
             Event::ChannelOpened {
@@ -112,7 +114,7 @@ impl Session {
                 originator,
                 originator_port,
             } => {
-                let Some(spec) = settings.forwards.get(usize::from(forward.0)) else {
+                let Some(spec) = plan.forwards.get(usize::from(forward.0)) else {
                     return Ok(true);
                 };
                 debug!(
@@ -124,15 +126,15 @@ impl Session {
                     .checks
                     .arrived(who, &spec.target, &mut self.client, now)?
                 {
-                    record.opened();
+                    stats.opened();
                     self.relays
-                        .open(channel, &spec.target, &mut self.client, registry, now)?;
+                        .open(channel, &spec.target, &mut self.client, outside, now)?;
                 }
             }
             Event::ChannelData { channel, data } => {
                 let taken = match self.checks.data(channel, data, now) {
                     Taken::No => {
-                        record.received(data.len());
+                        stats.received(data.len());
                         self.relays.data(channel, data)
                     }
                     Taken::Kept => 0,

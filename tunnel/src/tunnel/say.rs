@@ -7,9 +7,11 @@ use reachback_core::failure::Failure;
 use reachback_core::forward::Listen;
 use reachback_core::verify::Proof;
 
-use super::{Link, Tunnel};
+use super::{Connection, Tunnel};
+use crate::outside::Outside;
+use crate::plan::{Plan, Server};
 
-impl Tunnel {
+impl<O: Outside> Tunnel<O> {
     /// What ended, and when the next attempt comes.
     pub(super) fn say_wait(&mut self, wait: Duration, why: Failure) {
         self.waiting_told = 0;
@@ -27,12 +29,17 @@ impl Tunnel {
         }
     }
 
+    /// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.
+    fn place(&self) -> String {
+        place(&self.plan, &self.server)
+    }
+
     /// What keeps a forward from the server, and, once per connection, what can be done there.
     pub(super) fn say_forward_waits(&mut self, index: u8, wait: Duration) {
-        let Some(spec) = self.settings.forwards.get(usize::from(index)) else {
+        let Some(spec) = self.plan.forwards.get(usize::from(index)) else {
             return;
         };
-        let place = &self.settings.place;
+        let place = self.place();
         let (at, seconds) = (
             spec.listen.on(spec.listen.port()),
             wait.as_millis().div_ceil(1000),
@@ -41,8 +48,10 @@ impl Tunnel {
             Listen::Tcp { .. } => "port",
             Listen::Unix(_) => "socket",
         };
-        let misled = match &self.link {
-            Link::Up(session) => matches!(session.proof(index.into()), Proof::Elsewhere { .. }),
+        let misled = match &self.connection {
+            Connection::Up(session) => {
+                matches!(session.proof(index.into()), Proof::Elsewhere { .. })
+            }
             _ => false,
         };
         if misled {
@@ -71,4 +80,12 @@ impl Tunnel {
             }
         }
     }
+}
+
+/// See [`Tunnel::place`].
+pub(crate) fn place(plan: &Plan, server: &Server) -> String {
+    if plan.servers.len() < 2 {
+        return String::new();
+    }
+    format!(" at {} port {}", server.host, server.port)
 }

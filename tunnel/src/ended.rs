@@ -1,9 +1,11 @@
 //! Why a connection is over.
 
+use std::io;
+
 use reachback_core::failure::Failure;
 
 /// Why a connection is over: the class for the watchdog, the words for the log.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// For the watchdog.
     pub failure: Failure,
@@ -19,4 +21,15 @@ impl Ended {
             reason: reason.into(),
         }
     }
+}
+
+/// An error of the system in words, without the number that the standard library adds.
+pub fn reason(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if error.raw_os_error().is_some()
+        && let Some(at) = text.rfind(" (os error ")
+    {
+        text.truncate(at);
+    }
+    text
 }

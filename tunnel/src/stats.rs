@@ -4,18 +4,24 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
-use reachback_core::forwards::ForwardState;
 use reachback_core::history::{History, Kind, line};
-use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
-use reachback_core::verify::Proof;
-use reachback_core::watchdog::{State, Watchdog};
+use reachback_core::watchdog::State;
 
-use crate::plan::{Server, Settings};
-use crate::sys::clock;
+use crate::outside::Outside;
+use crate::tunnel::Tunnel;
+
+/// The program that holds a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Its process number.
+    pub pid: u32,
+    /// Its version.
+    pub version: &'a str,
+}
 
 /// Everything of a tunnel that outlives its connections and is only told, never decided upon.
-pub struct Record {
+pub struct Stats {
     history: History,
     started: Instant,
     /// Since when it has not been logged in.
@@ -33,10 +39,10 @@ pub struct Record {
     failure: String,
 }
 
-impl Record {
-    /// A record that begins now.
-    pub fn new(now: Instant) -> Record {
-        let mut record = Record {
+impl Stats {
+    /// A stats that begins now.
+    pub fn new(now: Instant, wall_s: u64) -> Stats {
+        let mut stats = Stats {
             history: History::new(),
             started: now,
             down_since: now,
@@ -52,19 +58,18 @@ impl Record {
             lost: 0,
             failure: String::new(),
         };
-        record.note(Kind::Started, "", now);
-        record
+        stats.note(Kind::Started, "", now, wall_s);
+        stats
     }
 
     /// Something happened.
-    pub fn note(&mut self, kind: Kind, text: impl Display, now: Instant) {
-        self.history.note(now, clock::wall_s(), kind, text);
+    pub fn note(&mut self, kind: Kind, text: impl Display, now: Instant, wall_s: u64) {
+        self.history.note(now, wall_s, kind, text);
     }
 
     /// There is a TCP connection to this address.
-    pub fn connected(&mut self, address: IpAddr, now: Instant) {
+    pub fn connected(&mut self, address: IpAddr) {
         self.address = Some(address);
-        self.note(Kind::Connected, address, now);
     }
 
     /// The server let us in.
@@ -75,7 +80,7 @@ impl Record {
 
     /// An attempt or a connection is over; `lost` if nobody wanted that. True if the server had
     /// let us in.
-    pub fn ended(&mut self, reason: &str, lost: bool, now: Instant) -> bool {
+    pub fn ended(&mut self, reason: &str, lost: bool, now: Instant, wall_s: u64) -> bool {
         self.failure = reason.to_owned();
         (self.asked, self.serving) = (None, 0);
         let logged_in = std::mem::take(&mut self.logged_in);
@@ -88,7 +93,7 @@ impl Record {
             (true, true) => Kind::Lost,
             (true, false) => Kind::Left,
         };
-        self.note(kind, reason, now);
+        self.note(kind, reason, now, wall_s);
         logged_in
     }
 
@@ -133,16 +138,14 @@ impl Record {
     }
 
     /// Everything, for the control socket.
-    pub fn snapshot(
+    pub fn snapshot<O: Outside>(
         &self,
-        first: &Server,
-        settings: &Settings,
-        watchdog: &Watchdog,
-        lifetime: &Lifetime,
-        proof: impl Fn(usize) -> Proof,
+        tunnel: &Tunnel<O>,
+        program: Program<'_>,
         now: Instant,
+        wall_s: u64,
     ) -> Box<Snapshot> {
-        let (link, since) = match watchdog.state() {
+        let (link, since) = match tunnel.state() {
             State::Connecting(stage) => (Link::Connecting(line(stage)), self.down_since),
             State::Up { since, .. } => {
                 let address = self.address.map(|address| address.to_string());
@@ -151,22 +154,21 @@ impl Record {
             State::Waiting { until, .. } => (Link::Waiting(until), self.down_since),
             State::Stopping | State::Stopped => (Link::Ending, now),
         };
-        let Settings {
-            user, host, port, ..
-        } = settings;
-        let fallback = match (user, host, *port) == (&first.user, &first.host, first.port) {
+        let (first, server) = tunnel.servers();
+        let fallback = match server == first {
             true => line(""),
-            false => line(format_args!("{user}@{host} port {port}")),
+            false => line(server),
         };
+        let lifetime = tunnel.lifetime();
         let mut snapshot = Box::new(Snapshot {
-            pid: std::process::id(),
-            program: line(crate::cli::version()),
+            pid: program.pid,
+            program: line(program.version),
             user: line(&first.user),
             host: line(&first.host),
             port: first.port,
             fallback,
             now,
-            wall_s: clock::wall_s(),
+            wall_s,
             started: self.started,
             link,
             since,
@@ -182,16 +184,13 @@ impl Record {
             idle_ends: lifetime.idle_ends(),
             ..Snapshot::default()
         });
-        for (index, spec) in settings.forwards.iter().enumerate() {
-            if watchdog.is_wanted(index) {
-                let state = watchdog.forwards().get(index).copied();
-                // No more of them than the snapshot has room for.
-                let _ = snapshot.forwards.push(ForwardStatus {
-                    spec: spec.clone(),
-                    state: state.unwrap_or(ForwardState::Idle),
-                    proof: proof(index),
-                });
-            }
+        for (index, spec) in tunnel.wanted() {
+            // No more of them than the snapshot has room for.
+            let _ = snapshot.forwards.push(ForwardStatus {
+                spec: spec.clone(),
+                state: tunnel.forward_state(index),
+                proof: tunnel.proof(index),
+            });
         }
         snapshot.events.extend(self.history.events().cloned());
         snapshot

@@ -1,17 +1,16 @@
 //! The connections being served: one relay for each channel.
 
-mod bridge;
-mod socket;
+mod relay;
 
 use log::info;
-use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
-use bridge::Relay;
+use crate::outside::{Outside, Ready, Token};
+use relay::Relay;
 
 /// Relays at once: every channel, and as many again whose peer left while the target still
 /// reads. A new connection that finds no place is refused.
@@ -20,18 +19,18 @@ pub const RELAYS: usize = 2 * CHANNELS;
 pub const TOKENS_PER_RELAY: usize = 3;
 
 /// The table of relays of one connection.
-pub struct Relays {
-    table: Vec<Option<Relay>>,
+pub struct Relays<O: Outside> {
+    table: Vec<Option<Relay<O>>>,
     first_token: usize,
     /// Where the next turn begins, so that no channel is always the last.
     turn: usize,
     family: AddressFamily,
 }
 
-impl Relays {
+impl<O: Outside> Relays<O> {
     /// An empty table whose tokens begin at `first_token` and number
     /// [`RELAYS`] × [`TOKENS_PER_RELAY`].
-    pub fn new(first_token: usize, family: AddressFamily) -> Relays {
+    pub fn new(first_token: usize, family: AddressFamily) -> Relays<O> {
         Relays {
             table: Vec::new(),
             first_token,
@@ -52,7 +51,7 @@ impl Relays {
         channel: ChannelId,
         target: &Target,
         client: &mut Client,
-        registry: &Registry,
+        outside: &mut O,
         now: Instant,
     ) -> Result<(), Error> {
         let index = match self.table.iter().position(Option::is_none) {
@@ -71,7 +70,7 @@ impl Relays {
             }
         };
         let mut relay = Relay::new(channel, target, now);
-        match relay.start(self.tokens(index), self.family, registry, now) {
+        match relay.start(self.tokens(index), self.family, outside, now) {
             Ok(()) => self.table[index] = Some(relay),
             Err(error) => relay.refuse(&error, client)?,
         }
@@ -83,21 +82,14 @@ impl Relays {
         [Token(base), Token(base + 1), Token(base + 2)]
     }
 
-    /// A socket of a relay is ready.
-    pub fn handle_ready(
-        &mut self,
-        token: Token,
-        readable: bool,
-        writable: bool,
-        registry: &Registry,
-        now: Instant,
-    ) {
-        let place = token.0 - self.first_token;
-        let Some(Some(relay)) = self.table.get_mut(place / TOKENS_PER_RELAY) else {
+    /// A socket is ready. Tokens that are no relay's are ignored.
+    pub fn handle_ready(&mut self, ready: Ready, now: Instant) {
+        let Some(place) = ready.token.0.checked_sub(self.first_token) else {
             return;
         };
-        let own = place.is_multiple_of(TOKENS_PER_RELAY);
-        relay.handle_ready((token, own), (readable, writable), registry, now);
+        if let Some(Some(relay)) = self.table.get_mut(place / TOKENS_PER_RELAY) {
+            relay.handle_ready(ready, place.is_multiple_of(TOKENS_PER_RELAY), now);
+        }
     }
 
     /// The earliest deadline of a relay.
@@ -130,7 +122,7 @@ impl Relays {
         }
     }
 
-    fn of(&mut self, channel: ChannelId) -> Option<&mut Relay> {
+    fn of(&mut self, channel: ChannelId) -> Option<&mut Relay<O>> {
         self.table
             .iter_mut()
             .flatten()
@@ -146,7 +138,7 @@ impl Relays {
     pub fn drive(
         &mut self,
         client: &mut Client,
-        registry: &Registry,
+        outside: &mut O,
         now: Instant,
     ) -> Result<u64, Error> {
         let mut sent = 0;
@@ -157,10 +149,9 @@ impl Relays {
             let Some(relay) = self.table[index].as_mut() else {
                 continue;
             };
-            let goes_on = relay.drive(token, client, registry, now)?;
+            let goes_on = relay.drive(token, client, outside, now)?;
             sent += relay.take_sent();
             if !goes_on {
-                relay.finish(registry);
                 self.table[index] = None;
             }
         }
@@ -175,12 +166,5 @@ impl Relays {
             .iter()
             .flatten()
             .any(|relay| relay.has_work(client))
-    }
-
-    /// Ends every relay: the connection is gone.
-    pub fn clear(&mut self, registry: &Registry) {
-        for mut relay in self.table.drain(..).flatten() {
-            relay.finish(registry);
-        }
     }
 }

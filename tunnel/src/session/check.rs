@@ -8,16 +8,18 @@ use reachback_core::watchdog::Happening;
 use reachback_ssh::Error;
 
 use super::{Session, Turn};
+use crate::outside::Outside;
+use crate::tunnel::place;
 
-impl Session {
+impl<O: Outside> Session<O> {
     /// Lets the checks go on, and serves the connections that are none.
-    pub(super) fn check_forwards(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+    pub(super) fn check_forwards(&mut self, turn: &mut Turn<'_, O>) -> Result<(), Error> {
         let now = turn.now;
         loop {
             let serving = self.relays.count();
             let checks = &mut self.checks;
             let Some((index, verdict)) =
-                checks.drive(&mut self.client, turn.settings, turn.record, serving, now)?
+                checks.drive(&mut self.client, turn.plan, turn.stats, serving, now)?
             else {
                 break;
             };
@@ -28,11 +30,11 @@ impl Session {
             }
         }
         while let Some(held) = self.checks.poll_released() {
-            turn.record.opened();
-            turn.record.received(held.first.len());
+            turn.stats.opened();
+            turn.stats.received(held.first.len());
             let channel = held.channel;
             self.relays
-                .open(channel, &held.target, &mut self.client, turn.registry, now)?;
+                .open(channel, &held.target, &mut self.client, turn.outside, now)?;
             let taken = self.relays.data(channel, &held.first);
             self.client.channel_taken(channel, taken)?;
             if held.ended {
@@ -42,15 +44,10 @@ impl Session {
         Ok(())
     }
 
-    fn concluded(&mut self, index: u8, verdict: Verdict, turn: &mut Turn<'_>) {
-        let Turn {
-            settings,
-            record,
-            now,
-            ..
-        } = turn;
+    fn concluded(&mut self, index: u8, verdict: Verdict, turn: &mut Turn<'_, O>) {
+        let (now, wall_s) = (turn.now, turn.outside.wall_s());
         let port = self.checks.port(index);
-        let place = &settings.place;
+        let place = place(turn.plan, turn.server);
         match verdict {
             Verdict::Here if self.checks.is_news(index, false) => {
                 info!("forward verified: server port {port}{place} leads here");
@@ -63,7 +60,7 @@ impl Session {
                 debug!("server port {port}{place} still leads here")
             }
             Verdict::Elsewhere { place: at } => {
-                let spec = settings.forwards.get(usize::from(index));
+                let spec = turn.plan.forwards.get(usize::from(index));
                 let at = spec.and_then(|spec| match &spec.listen {
                     Listen::Tcp { bind, .. } => places(bind).get(usize::from(at)).copied(),
                     Listen::Unix(_) => None,
@@ -74,12 +71,12 @@ impl Session {
                      or another program (found at {at})"
                 );
                 let text = format!("server port {port} leads elsewhere, found at {at}");
-                record.note(Kind::ForwardRefused, text, *now);
+                turn.stats.note(Kind::ForwardRefused, text, now, wall_s);
             }
             Verdict::Gone => {
                 warn!("nothing answers at the server's port {port}{place}, which it confirmed");
                 let text = format!("server port {port} does not answer");
-                record.note(Kind::ForwardRefused, text, *now);
+                turn.stats.note(Kind::ForwardRefused, text, now, wall_s);
             }
             Verdict::Off(why) => {
                 let why = match why {

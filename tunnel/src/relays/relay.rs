@@ -1,17 +1,16 @@
 //! One channel and its target.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::Duration;
 
 use log::{debug, info};
-use mio::{Registry, Token};
 use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
-use super::socket::{Address, Socket};
-use crate::net::resolve::Resolution;
+use crate::ended::reason;
+use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
 
 mod reach;
 
@@ -23,22 +22,25 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 const PACKETS_PER_TURN: usize = 2;
 
 /// How far a relay has come.
-enum Stage {
+enum Stage<O: Outside> {
     /// The target's name is being looked up.
-    Resolving(Box<Resolution>),
+    Resolving(Box<O::Resolution>),
     /// Waiting for the target to accept; `rest` are addresses not yet tried.
-    Connecting { socket: Socket, rest: Vec<Address> },
+    Connecting {
+        socket: O::Target,
+        rest: Vec<TargetAddress>,
+    },
     /// Bytes flow.
-    Open(Socket),
+    Open(O::Target),
     /// The target is gone; waiting for the peer to close the channel.
     TargetGone,
 }
 
 /// A channel, its target, and what the target has not taken yet.
-pub struct Relay {
+pub struct Relay<O: Outside> {
     /// `None` once both sides of the channel closed.
     channel: Option<ChannelId>,
-    stage: Stage,
+    stage: Stage<O>,
     target: Target,
     readable: bool,
     writable: bool,
@@ -54,9 +56,9 @@ pub struct Relay {
     sent: u64,
 }
 
-impl Relay {
+impl<O: Outside> Relay<O> {
     /// A relay that has not begun yet.
-    pub fn new(channel: ChannelId, target: &Target, now: Instant) -> Relay {
+    pub fn new(channel: ChannelId, target: &Target, now: Instant) -> Relay<O> {
         Relay {
             channel: Some(channel),
             stage: Stage::TargetGone,
@@ -78,19 +80,13 @@ impl Relay {
         self.channel == Some(channel)
     }
 
-    /// The target's socket, or one of the resolver's, is ready.
-    pub fn handle_ready(
-        &mut self,
-        (token, own): (Token, bool),
-        (readable, writable): (bool, bool),
-        registry: &Registry,
-        now: Instant,
-    ) {
+    /// The target's socket (`own`), or one of the resolver's, is ready.
+    pub fn handle_ready(&mut self, ready: Ready, own: bool, now: Instant) {
         if own {
-            self.readable |= readable;
-            self.writable |= writable;
+            self.readable |= ready.readable;
+            self.writable |= ready.writable;
         } else if let Stage::Resolving(resolution) = &mut self.stage {
-            resolution.handle_ready(token, now, registry);
+            resolution.handle_ready(ready.token, now);
         }
     }
 
@@ -132,7 +128,7 @@ impl Relay {
         &mut self,
         token: Token,
         client: &mut Client,
-        registry: &Registry,
+        outside: &mut O,
         now: Instant,
     ) -> Result<bool, Error> {
         if self.channel.is_none() && !matches!(self.stage, Stage::Open(_)) {
@@ -141,18 +137,18 @@ impl Relay {
         let late = self.deadline.is_some_and(|at| now >= at);
         match &mut self.stage {
             Stage::Resolving(resolution) => {
-                resolution.handle_timeout(now, registry);
+                resolution.handle_timeout(now);
                 let outcome = if late {
                     Err(io::ErrorKind::TimedOut.into())
                 } else {
-                    self.resolved(token, registry)
+                    self.resolved(token, outside)
                 };
                 match outcome {
                     Ok(()) => Ok(true),
                     Err(error) => self.refuse(&error, client).map(|()| false),
                 }
             }
-            Stage::Connecting { .. } => self.drive_connecting(late, token, client, registry),
+            Stage::Connecting { .. } => self.drive_connecting(late, token, client, outside),
             Stage::Open(_) if late => {
                 debug!(
                     "{} did not take the last {} bytes",
@@ -222,7 +218,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    debug!("{} took no more: {error}", self.target);
+                    debug!("{} took no more: {}", self.target, reason(&error));
                     self.write_dead = true;
                     self.writable = false;
                     self.readable = true;
@@ -256,7 +252,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    debug!("{} broke off: {error}", self.target);
+                    debug!("{} broke off: {}", self.target, reason(&error));
                     self.unsent.clear();
                     client.channel_close(channel)?;
                     self.stage = Stage::TargetGone;
@@ -285,21 +281,15 @@ impl Relay {
     /// Tells log and peer that the target cannot be reached.
     pub fn refuse(&mut self, error: &io::Error, client: &mut Client) -> Result<(), Error> {
         info!(
-            "cannot connect to {}: {error}; the connection from the server is refused",
-            self.target
+            "cannot connect to {}: {}; the connection from the server is refused",
+            self.target,
+            reason(error)
         );
         match self.channel.take() {
             Some(channel) => {
                 client.refuse_channel(channel, Refusal::ConnectFailed, "target unreachable")
             }
             None => Ok(()),
-        }
-    }
-
-    /// Lets go of the target's socket.
-    pub fn finish(&mut self, registry: &Registry) {
-        if let Stage::Open(socket) | Stage::Connecting { socket, .. } = &mut self.stage {
-            let _ = registry.deregister(socket);
         }
     }
 }

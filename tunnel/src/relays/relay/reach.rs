@@ -3,18 +3,16 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mio::{Interest, Registry, Token};
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::{Client, Error};
 
 use super::{Relay, Stage};
-use crate::net::resolve::Resolution;
-use crate::relay::TOKENS_PER_RELAY;
-use crate::relay::socket::{Address, Socket};
+use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
+use crate::relays::TOKENS_PER_RELAY;
 
-impl Relay {
+impl<O: Outside> Relay<O> {
     /// Begins to reach the target.
     ///
     /// # Errors
@@ -23,23 +21,23 @@ impl Relay {
         &mut self,
         tokens: [Token; TOKENS_PER_RELAY],
         family: AddressFamily,
-        registry: &Registry,
+        outside: &mut O,
         now: Instant,
     ) -> io::Result<()> {
         let [socket, resolving @ ..] = tokens;
         let (host, port) = match &self.target {
             Target::Tcp { host, port } => (host, *port),
             Target::Unix(path) => {
-                let address = Address::Unix(path.as_str().into());
-                return self.connect(vec![address], socket, registry);
+                let address = TargetAddress::Unix(path.as_str().to_owned());
+                return self.connect(vec![address], socket, outside);
             }
         };
         match known_addresses(host, port) {
-            Some(addresses) => self.connect(addresses, socket, registry),
+            Some(addresses) => self.connect(addresses, socket, outside),
             None => {
-                let resolution = Resolution::start(host, family, registry, resolving, now);
+                let resolution = outside.resolve(host, family, resolving, now);
                 self.stage = Stage::Resolving(Box::new(resolution));
-                self.resolved(socket, registry)
+                self.resolved(socket, outside)
             }
         }
     }
@@ -47,20 +45,15 @@ impl Relay {
     /// Begins to connect to the first address that allows it.
     fn connect(
         &mut self,
-        addresses: Vec<Address>,
+        addresses: Vec<TargetAddress>,
         token: Token,
-        registry: &Registry,
+        outside: &mut O,
     ) -> io::Result<()> {
         let mut rest = addresses.into_iter();
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         while let Some(address) = rest.next() {
-            match Socket::connect(&address) {
-                Ok(mut socket) => {
-                    registry.register(
-                        &mut socket,
-                        token,
-                        Interest::READABLE | Interest::WRITABLE,
-                    )?;
+            match outside.reach(&address, token) {
+                Ok(socket) => {
                     self.readable = false;
                     self.writable = false;
                     self.stage = Stage::Connecting {
@@ -75,7 +68,7 @@ impl Relay {
         Err(last)
     }
 
-    pub(super) fn resolved(&mut self, token: Token, registry: &Registry) -> io::Result<()> {
+    pub(super) fn resolved(&mut self, token: Token, outside: &mut O) -> io::Result<()> {
         let (Stage::Resolving(resolution), Target::Tcp { port, .. }) =
             (&mut self.stage, &self.target)
         else {
@@ -86,11 +79,11 @@ impl Relay {
             Some(Ok(addresses)) => {
                 let addresses = addresses
                     .iter()
-                    .map(|ip| Address::Tcp(SocketAddr::new(*ip, *port)))
+                    .map(|ip| TargetAddress::Tcp(SocketAddr::new(*ip, *port)))
                     .collect();
-                self.connect(addresses, token, registry)
+                self.connect(addresses, token, outside)
             }
-            Some(Err(error)) => Err(io::Error::other(error.to_string())),
+            Some(Err(error)) => Err(io::Error::other(error)),
         }
     }
 
@@ -99,7 +92,7 @@ impl Relay {
         late: bool,
         token: Token,
         client: &mut Client,
-        registry: &Registry,
+        outside: &mut O,
     ) -> Result<bool, Error> {
         let Stage::Connecting { socket, rest } = &mut self.stage else {
             return Ok(true);
@@ -113,10 +106,11 @@ impl Relay {
         };
         match outcome {
             Ok(()) => {
-                if let Stage::Connecting { socket, .. } =
+                if let Stage::Connecting { mut socket, .. } =
                     std::mem::replace(&mut self.stage, Stage::TargetGone)
                 {
-                    socket.prepare();
+                    // Without it there is only more delay.
+                    let _ = socket.prepare(&StreamOptions::Target);
                     self.stage = Stage::Open(socket);
                 }
                 self.deadline = None;
@@ -131,11 +125,10 @@ impl Relay {
             }
             Err(error) => {
                 let rest = std::mem::take(rest);
-                self.finish(registry);
                 match if late {
                     Err(error)
                 } else {
-                    self.connect(rest, token, registry).map_err(|_| error)
+                    self.connect(rest, token, outside).map_err(|_| error)
                 } {
                     Ok(()) => Ok(true),
                     Err(error) => self.refuse(&error, client).map(|()| false),
@@ -147,8 +140,8 @@ impl Relay {
 
 /// Addresses that need no look-up: literals, and `localhost`, IPv4 first because that is where
 /// small services listen.
-fn known_addresses(name: &str, port: u16) -> Option<Vec<Address>> {
-    let at = |ip: &IpAddr| Address::Tcp(SocketAddr::new(*ip, port));
+fn known_addresses(name: &str, port: u16) -> Option<Vec<TargetAddress>> {
+    let at = |ip: &IpAddr| TargetAddress::Tcp(SocketAddr::new(*ip, port));
     if name.eq_ignore_ascii_case("localhost") {
         let both = [
             IpAddr::V4(Ipv4Addr::LOCALHOST),

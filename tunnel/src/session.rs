@@ -1,27 +1,23 @@
 //! One connection that is up: moves bytes between socket, client and relays.
 
-use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::io;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Registry, Token};
 use reachback_core::dial::AddressFamily;
+use reachback_core::escape::escaped;
 use reachback_core::failure::Failure;
-use reachback_core::forward::Listen;
+use reachback_core::forward::{ForwardSpec, Listen};
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
 use reachback_ssh::{Client, Error, ForwardId, Phase};
 
-use crate::ended::Ended;
-use crate::logging::escaped;
-use crate::plan::Settings;
-use crate::record::Record;
-use crate::relay::Relays;
-use crate::sys::clock;
-use crate::trust::Trust;
-use crate::verify::Checks;
+use crate::checks::Checks;
+use crate::ended::{Ended, reason};
+use crate::outside::{Outside, Ready, Stream, Token};
+use crate::plan::{Plan, Server};
+use crate::relays::Relays;
+use crate::stats::Stats;
 
 mod check;
 mod events;
@@ -35,26 +31,27 @@ const READING: Duration = Duration::from_millis(4);
 const BY_APPLICATION: u32 = 11;
 
 /// What one turn of a session works with.
-pub struct Turn<'a> {
-    /// What the tunnel is made with.
-    pub settings: &'a Settings,
-    /// Judges the server's key.
-    pub trust: &'a Trust,
+pub struct Turn<'a, O> {
+    /// What the tunnel is made from.
+    pub plan: &'a Plan,
+    /// Whom the connection leads to.
+    pub server: &'a Server,
     /// Is told what happens.
     pub watchdog: &'a mut Watchdog,
     /// Keeps what status shows.
-    pub record: &'a mut Record,
-    /// Where sockets are registered.
-    pub registry: &'a Registry,
+    pub stats: &'a mut Stats,
+    /// Sockets, known hosts, the clock.
+    pub outside: &'a mut O,
     /// The time of this turn.
     pub now: Instant,
 }
 
-/// A TCP connection, the SSH client on it, and the relays of its channels.
-pub struct Session {
-    stream: TcpStream,
+/// A connection to the server, the SSH client on it, and the relays of its channels.
+pub struct Session<O: Outside> {
+    stream: O::Server,
+    token: Token,
     client: Client,
-    relays: Relays,
+    relays: Relays<O>,
     checks: Checks,
     readable: bool,
     writable: bool,
@@ -62,47 +59,40 @@ pub struct Session {
     connected: bool,
 }
 
-impl Session {
-    /// A session on a connected and registered socket.
+impl<O: Outside> Session<O> {
+    /// A session on a connection that was made. The relays' tokens begin at `relays`.
     pub fn new(
-        stream: TcpStream,
+        (stream, token): (O::Server, Token),
         client: Client,
-        first_token: usize,
+        relays: usize,
         family: AddressFamily,
-    ) -> Session {
+        outside: &mut O,
+    ) -> Session<O> {
         Session {
             stream,
+            token,
             client,
-            relays: Relays::new(first_token, family),
-            checks: Checks::new(),
+            relays: Relays::new(relays, family),
+            checks: Checks::new(outside.randomness()),
             readable: true,
             writable: true,
             connected: false,
         }
     }
 
-    /// The server's socket is ready.
-    pub fn handle_server_ready(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
-        self.writable |= writable;
+    /// The server's socket, or one of a relay's, is ready.
+    pub fn handle_ready(&mut self, ready: Ready, now: Instant) {
+        if ready.token == self.token {
+            self.readable |= ready.readable;
+            self.writable |= ready.writable;
+        } else {
+            self.relays.handle_ready(ready, now);
+        }
     }
 
-    /// This machine's address of the connection.
-    pub fn local_address(&self) -> Option<IpAddr> {
-        Some(self.stream.local_addr().ok()?.ip())
-    }
-
-    /// A relay's socket is ready.
-    pub fn handle_relay_ready(
-        &mut self,
-        token: Token,
-        readable: bool,
-        writable: bool,
-        registry: &Registry,
-        now: Instant,
-    ) {
-        self.relays
-            .handle_ready(token, readable, writable, registry, now);
+    /// The connection.
+    pub fn stream(&self) -> &O::Server {
+        &self.stream
     }
 
     /// The earliest deadline of the client and the relays.
@@ -123,8 +113,8 @@ impl Session {
     }
 
     /// Asks the server to listen.
-    pub fn request_forward(&mut self, index: u8, settings: &Settings) -> Result<(), Ended> {
-        match settings.forwards.get(usize::from(index)) {
+    pub fn request_forward(&mut self, index: u8, forwards: &[ForwardSpec]) -> Result<(), Ended> {
+        match forwards.get(usize::from(index)) {
             Some(spec) => {
                 let id = ForwardId(index);
                 let requested = match &spec.listen {
@@ -162,18 +152,16 @@ impl Session {
 
     /// Says goodbye and lets go of every socket. What the kernel does not take at once is lost:
     /// nothing is waited for here.
-    pub fn end(&mut self, registry: &Registry) {
+    pub fn end(mut self) {
         self.client.disconnect(BY_APPLICATION, "");
         self.writable = true;
         let _ = self.flush();
-        self.relays.clear(registry);
-        let _ = registry.deregister(&mut self.stream);
     }
 
     /// One turn: everything that can go on without waiting, within a budget. True when there is
     /// more to do at once.
-    pub fn drive(&mut self, turn: &mut Turn<'_>) -> Result<bool, Ended> {
-        let (registry, now) = (turn.registry, turn.now);
+    pub fn drive(&mut self, turn: &mut Turn<'_, O>) -> Result<bool, Ended> {
+        let now = turn.now;
         self.flush()?;
         self.handle_events(turn)?;
         for _ in 0..READS_PER_TURN {
@@ -181,7 +169,7 @@ impl Session {
                 break;
             }
             self.handle_events(turn)?;
-            if clock::now().since(now) >= READING {
+            if turn.outside.now().since(now) >= READING {
                 break;
             }
         }
@@ -190,9 +178,9 @@ impl Session {
         due.map_err(|error| self.ended(error))?;
         self.check_forwards(turn)
             .map_err(|error| self.ended(error))?;
-        let moved = self.relays.drive(&mut self.client, registry, now);
+        let moved = self.relays.drive(&mut self.client, turn.outside, now);
         let sent = moved.map_err(|error| self.ended(error))?;
-        turn.record.turned(self.relays.count(), sent);
+        turn.stats.turned(self.relays.count(), sent);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();
@@ -244,7 +232,7 @@ impl Session {
         } else {
             Failure::Lost
         };
-        Ended::new(failure, error.to_string())
+        Ended::new(failure, reason(error))
     }
 
     /// The server closed the connection; what that means depends on how far it had come.

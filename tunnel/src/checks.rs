@@ -17,9 +17,7 @@ use std::time::Duration;
 use reachback_core::forward::{ForwardSpec, Listen, MAX_FORWARDS, Target};
 use reachback_core::time::Instant;
 use reachback_core::verify::{Proof, Verify, has_spare, places};
-use reachback_ssh::{ChannelId, Client, Error};
-
-use crate::sys::random::KernelRandom;
+use reachback_ssh::{ChannelId, Client, Error, Rng};
 
 mod send;
 
@@ -78,7 +76,7 @@ pub enum Taken {
 /// The checks of one connection.
 pub struct Checks {
     policy: Verify,
-    random: KernelRandom,
+    random: Box<dyn Rng>,
     ports: [u16; MAX_FORWARDS],
     watches: Vec<Watch>,
     held: Vec<Held>,
@@ -93,12 +91,12 @@ pub struct Checks {
 
 impl Checks {
     /// No checks; [`Checks::drive`] turns them on.
-    pub fn new() -> Checks {
-        let mut random = KernelRandom::new();
+    pub fn new(mut random: Box<dyn Rng>) -> Checks {
         // Without randomness, a constant jitter: no secret depends on it.
-        let seed = random.u64().unwrap_or_default();
+        let mut seed = [0; 8];
+        let _ = random.fill(&mut seed);
         Checks {
-            policy: Verify::new(seed),
+            policy: Verify::new(u64::from_ne_bytes(seed)),
             random,
             ports: [0; MAX_FORWARDS],
             watches: Vec::new(),

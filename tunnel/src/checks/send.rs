@@ -7,8 +7,8 @@ use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{Client, Error};
 
 use super::{Checks, SPARE, TOKEN, Watch};
-use crate::plan::Settings;
-use crate::record::Record;
+use crate::plan::Plan;
+use crate::stats::Stats;
 
 impl Checks {
     /// Does what is due; `serving` is the number of connections that are being served. Gives a
@@ -19,12 +19,12 @@ impl Checks {
     pub fn drive(
         &mut self,
         client: &mut Client,
-        settings: &Settings,
-        record: &mut Record,
+        plan: &Plan,
+        stats: &mut Stats,
         serving: usize,
         now: Instant,
     ) -> Result<Option<(u8, Verdict)>, Error> {
-        self.policy.set_enabled(settings.verify_forward, now);
+        self.policy.set_enabled(plan.verify_forward, now);
         if self.policy.is_checking() && serving + self.held.len() + SPARE >= CHANNELS {
             self.policy.handle_crowded(now);
         }
@@ -38,16 +38,16 @@ impl Checks {
                 None => break,
                 Some(Action::Close) => self.give_up(now),
                 Some(Action::Ask) => {
-                    record.asked(now);
+                    stats.asked(now);
                     client.keepalive()?;
                 }
                 Some(Action::Verdict { index, verdict }) => return Ok(Some((index, verdict))),
                 Some(Action::Open { index, place }) => {
                     let port = self.port(index);
-                    self.open((index, place, port), client, settings, now)?;
+                    self.open((index, place, port), client, plan, now)?;
                 }
                 Some(Action::OpenNothing { index, place }) => {
-                    self.open((index, place, 0), client, settings, now)?;
+                    self.open((index, place, 0), client, plan, now)?;
                 }
             }
         }
@@ -59,15 +59,16 @@ impl Checks {
         &mut self,
         (index, place, port): (u8, u8, u16),
         client: &mut Client,
-        settings: &Settings,
+        plan: &Plan,
         now: Instant,
     ) -> Result<(), Error> {
-        let spec = settings.forwards.get(usize::from(index));
+        let spec = plan.forwards.get(usize::from(index));
         let host = spec.and_then(|spec| match &spec.listen {
             Listen::Tcp { bind, .. } => places(bind).get(usize::from(place)).copied(),
             Listen::Unix(_) => None,
         });
-        let (Some(host), Ok(high), Ok(low)) = (host, self.random.u64(), self.random.u64()) else {
+        let mut secret = [0; 16];
+        let (Some(host), Ok(())) = (host, self.random.fill(&mut secret)) else {
             self.policy.handle_crowded(now);
             return Ok(());
         };
@@ -76,7 +77,7 @@ impl Checks {
             return Ok(());
         };
         let mut token = [0; TOKEN];
-        let words = format!("reachback-check {high:016x}{low:016x}\r\n");
+        let words = format!("reachback-check {:032x}\r\n", u128::from_ne_bytes(secret));
         token.copy_from_slice(words.as_bytes());
         self.watches.push(Watch {
             index,

@@ -1,0 +1,21 @@
+//! The dialler and the look-up of `tunnel/` on real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod dial;
+mod lookup;
+
+use mio::Poll;
+
+use super::outside::Net;
+use super::remember::Remembered;
+use crate::hostkey::HostKeys;
+use crate::trust::Trust;
+
+/// An outside without known hosts and without memory.
+fn outside(poll: &Poll) -> Net {
+    let trust = Trust {
+        known: HostKeys::open("/nonexistent".as_ref()).unwrap(),
+        accept_new: false,
+    };
+    Net::new(poll.registry(), Remembered::open(None), trust).unwrap()
+}

@@ -1,0 +1,69 @@
+//! What a tunnel is made from.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reachback_core::dial::AddressFamily;
+use reachback_core::forward::ForwardSpec;
+use reachback_core::liveness::PROBE_GAP;
+use reachback_core::watchdog::Policy;
+use reachback_ssh::Rekey;
+use reachback_ssh::userkey::UserKey;
+
+use crate::outside::Source;
+
+/// Everything that a tunnel is made from. A reload brings another one.
+pub struct Plan {
+    /// The first server and its fallbacks; at least one.
+    pub servers: Vec<Server>,
+    /// What the configuration names, in the order of the identifiers.
+    pub forwards: Vec<ForwardSpec>,
+    /// Identities, in the order to try.
+    pub keys: Rc<[UserKey]>,
+    /// The watchdog's times and numbers.
+    pub policy: Policy,
+    /// `AddressFamily`.
+    pub family: AddressFamily,
+    /// `RekeyLimit`.
+    pub rekey: Rekey,
+    /// `BindAddress`, `BindInterface`, `IPQoS`.
+    pub source: Source,
+    /// `TCPKeepAlive`.
+    pub keep_alive: bool,
+    /// `VerifyForward`.
+    pub verify_forward: bool,
+    /// `MaxLifetime`; zero is for ever.
+    pub max_lifetime: Duration,
+    /// `IdleTimeout`; zero is for ever.
+    pub idle_timeout: Duration,
+    /// Where the pinned host keys are, in words: a change renews the connection.
+    pub known_hosts: String,
+}
+
+impl Plan {
+    /// The kernel's own limit on unacknowledged data, twice the watchdog's: it only acts where the
+    /// watchdog cannot. Zero, like `ServerAliveInterval 0`, leaves the kernel's default.
+    pub(crate) fn user_timeout(&self) -> Duration {
+        let gap = self.policy.alive_interval.min(PROBE_GAP);
+        (self.policy.alive_interval + gap * self.policy.alive_count_max) * 2
+    }
+}
+
+/// One server of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name to log in with.
+    pub user: String,
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Server { user, host, port } = self;
+        write!(f, "{user}@{host} port {port}")
+    }
+}

@@ -1,0 +1,149 @@
+//! From the choice of a server to an SSH client on a connection.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use log::{debug, info, warn};
+use reachback_core::failure::{Class, Failure};
+use reachback_core::history::Kind;
+use reachback_core::time::Instant;
+use reachback_core::watchdog::Happening;
+use reachback_ssh::algorithms::Offer;
+use reachback_ssh::{Client, Config};
+
+use super::{Connection, DIAL, RELAYS, RESOLVE, Tunnel};
+use crate::dial::{Dial, Dialled};
+use crate::ended::{Ended, reason};
+use crate::lookup::{Addresses, Lookup};
+use crate::outside::{Outside, Stream, StreamOptions, Token};
+use crate::session::Session;
+
+impl<O: Outside> Tunnel<O> {
+    /// Begins an attempt to the watchdog's destination.
+    pub(super) fn begin_attempt(&mut self, outside: &mut O, now: Instant) -> Result<(), Ended> {
+        self.select_server();
+        if !outside.has_randomness() {
+            let reason = "the kernel has no randomness yet (dmesg: crng init done); a board \
+                          without a source of its own needs one, such as rngd or jitterentropy";
+            return Err(Ended::new(Failure::Local, reason));
+        }
+        if let Some(dialled) = self.answered.take()
+            && self.watchdog.destination() == 0
+        {
+            self.say_connecting(dialled.address);
+            self.from_memory = false;
+            self.watchdog.handle(now, Happening::Resolved);
+            return self.connected(dialled, outside, now);
+        }
+        let (host, port) = (&self.server.host, self.server.port);
+        debug!("looking up {host}");
+        let known = outside.remembered(host, port);
+        let tokens = [RESOLVE, RESOLVE + 1].map(|place| Token(self.first_token + place));
+        let lookup = Lookup::start(host, self.plan.family, known, tokens, outside, now);
+        self.connection = Connection::Resolving(lookup);
+        Ok(())
+    }
+
+    /// Makes the destination of the attempt the current server, and says so if it is another.
+    fn select_server(&mut self) {
+        let index = self.watchdog.destination();
+        let Some(server) = self.plan.servers.get(index) else {
+            return;
+        };
+        if self.server != *server {
+            match index {
+                0 => warn!("going back to {server}"),
+                _ => warn!("going to fallback {index}: {server}"),
+            }
+            self.server = server.clone();
+        }
+    }
+
+    /// The addresses to try, and a word about those that come from memory.
+    pub(super) fn take_found(&mut self, found: Addresses) -> Vec<IpAddr> {
+        self.from_memory = found.failure.is_some();
+        if let Some(failure) = found.failure {
+            warn!("name resolution failed ({failure}); using the last address that worked");
+        }
+        found.addresses
+    }
+
+    /// Logged in: this is the server, and its address is worth remembering.
+    pub(super) fn remember(&mut self, outside: &mut O) {
+        if let Some(address) = self.unproven.take() {
+            outside.remember(&self.server.host, self.server.port, address);
+        }
+    }
+
+    /// Another host key at an address from memory says that the server has moved, not that
+    /// someone is in its place.
+    pub(super) fn distrust_memory(&mut self, ended: &mut Ended, outside: &mut O) {
+        if self.from_memory && ended.failure.class() == Class::HostKey {
+            outside.forget(&self.server.host, self.server.port);
+            ended.failure = Failure::Unreachable;
+            ended.reason = format!(
+                "the last address that worked belongs to another server now: {}",
+                ended.reason
+            );
+        }
+    }
+
+    /// Tries the addresses (RFC 8305).
+    pub(super) fn dial(&mut self, addresses: &[IpAddr], outside: &mut O, now: Instant) {
+        self.watchdog.handle(now, Happening::Resolved);
+        for address in addresses {
+            self.say_connecting(*address);
+        }
+        let first = self.first_token + DIAL;
+        let from = (self.plan.family, &self.plan.source);
+        let dial = Dial::start(addresses, self.server.port, from, first, outside, now);
+        self.connection = Connection::Dialling(Box::new(dial));
+    }
+
+    fn say_connecting(&self, address: IpAddr) {
+        let (host, port) = (&self.server.host, self.server.port);
+        info!("connecting to {host} port {port} ({address})");
+    }
+
+    /// A TCP connection is there: the SSH client begins on it.
+    pub(super) fn connected(
+        &mut self,
+        dialled: Dialled<O::Server>,
+        outside: &mut O,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        let Dialled {
+            mut stream,
+            token,
+            address,
+        } = dialled;
+        let options = StreamOptions::Server {
+            user_timeout: self.plan.user_timeout(),
+            keep_alive: self.plan.keep_alive,
+        };
+        stream
+            .prepare(&options)
+            .map_err(|error| Ended::new(Failure::Local, reason(&error)))?;
+        self.unproven = Some(address);
+        let (host, port) = (&self.server.host, self.server.port);
+        info!("connected to {host} port {port} ({address})");
+        let mut offer = Offer::default();
+        let pinned = outside.pinned_types(host, port);
+        offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
+        let config = Config {
+            user: self.server.user.clone(),
+            keys: Rc::clone(&self.plan.keys),
+            offer,
+            rekey: self.plan.rekey,
+        };
+        let client = Client::new(config, outside.randomness(), now.0)
+            .map_err(|error| Ended::new(Failure::Local, error.to_string()))?;
+        let relays = self.first_token + RELAYS;
+        let session = Session::new((stream, token), client, relays, self.plan.family, outside);
+        self.connection = Connection::Up(Box::new(session));
+        self.stats.connected(address);
+        self.note(Kind::Connected, address, outside, now);
+        self.watchdog.handle(now, Happening::Connected);
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! What the watchdog wants, done with look-up, dialler and session.
+
+use log::{debug, error, info};
+use reachback_core::failure::{Class, Failure};
+use reachback_core::history::Kind;
+use reachback_core::time::Instant;
+use reachback_core::watchdog::{Action, Happening};
+
+use super::{Connection, Tunnel};
+use crate::ended::Ended;
+use crate::outside::Outside;
+
+impl<O: Outside> Tunnel<O> {
+    /// Carries out what the watchdog wants; true when that was anything.
+    pub(super) fn perform_all(&mut self, outside: &mut O, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(action) = self.watchdog.poll_action() {
+            any = true;
+            if let Err(ended) = self.perform(action, outside, now) {
+                self.failed(ended, outside, now);
+            }
+        }
+        any
+    }
+
+    fn perform(&mut self, action: Action, outside: &mut O, now: Instant) -> Result<(), Ended> {
+        match action {
+            Action::Resolve => self.begin_attempt(outside, now)?,
+            Action::TryFirst => self.try_first(outside, now),
+            Action::CancelForward { index } => {
+                if let Connection::Up(session) = &mut self.connection {
+                    self.stats.asked(now);
+                    session.cancel_forward(index, now)?;
+                }
+            }
+            Action::RequestForward { index } => {
+                if let Connection::Up(session) = &mut self.connection {
+                    self.stats.asked(now);
+                    session.request_forward(index, &self.plan.forwards)?;
+                }
+            }
+            Action::Probe => {
+                if let Connection::Up(session) = &mut self.connection {
+                    self.stats.asked(now);
+                    session.probe()?;
+                }
+            }
+            Action::Abandon(failure) => {
+                self.reason = failure.to_string();
+                let lost = failure != Failure::Asked;
+                self.over(lost, outside, now);
+                self.close();
+            }
+            Action::Wait { until, why } => self.say_wait(until.since(now), why),
+            Action::TunnelUp => {
+                self.waiting_told = 0;
+                let server = self.server.to_string();
+                info!("tunnel up: {server}");
+                self.note(Kind::Up, server, outside, now);
+            }
+            Action::ForwardWaits { index, until } => {
+                if let Some(spec) = self.plan.forwards.get(usize::from(index)) {
+                    let wall_s = outside.wall_s();
+                    self.stats.note(Kind::ForwardRefused, spec, now, wall_s);
+                }
+                self.say_forward_waits(index, until.since(now))
+            }
+            Action::Disconnect => {
+                self.ending = true;
+                match &mut self.connection {
+                    Connection::Up(session) => {
+                        session.cancel_forwards(self.plan.forwards.len() as u8, now)?
+                    }
+                    _ => self.finish(now),
+                }
+            }
+            Action::Exit => self.finish(now),
+        }
+        Ok(())
+    }
+
+    pub(super) fn failed(&mut self, mut ended: Ended, outside: &mut O, now: Instant) {
+        self.close();
+        self.distrust_memory(&mut ended, outside);
+        if matches!(ended.failure.class(), Class::HostKey) {
+            error!("{}", ended.reason);
+        }
+        if ended.failure == Failure::AuthRefused {
+            let (user, host) = (&self.server.user, &self.server.host);
+            error!(
+                "authentication refused for {user}@{host}: {}: add the line that `reachback pubkey` prints \
+                 to the authorized_keys of {user} on the server",
+                ended.reason
+            );
+        }
+        self.reason = ended.reason;
+        if !self.ending {
+            self.over(true, outside, now);
+        }
+        self.watchdog.handle(now, Happening::Failed(ended.failure));
+    }
+
+    /// An attempt or a connection is over; `lost` if nobody wanted that.
+    fn over(&mut self, lost: bool, outside: &O, now: Instant) {
+        let wall_s = outside.wall_s();
+        self.had_connection = self.stats.ended(&self.reason, lost, now, wall_s);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.failback = None;
+        if let Connection::Up(session) = std::mem::replace(&mut self.connection, Connection::Down) {
+            session.end();
+        }
+    }
+
+    pub(super) fn finish(&mut self, now: Instant) {
+        if self.finished {
+            return;
+        }
+        self.close();
+        self.finished = true;
+        debug!("ended at {} ms", now.0);
+    }
+}

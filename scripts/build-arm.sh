@@ -31,7 +31,8 @@ armv7-unknown-linux-musleabihf)
 	emulator=qemu-arm
 	elf='ELF 32-bit*ARM'
 	# Thumb code is about a quarter smaller than ARM code.
-	flags='-C target-feature=+thumb-mode'
+	feature=+thumb-mode
+	flags=
 	;;
 aarch64-unknown-linux-musl)
 	dir=aarch64
@@ -42,6 +43,7 @@ aarch64-unknown-linux-musl)
 	debian=arm64
 	emulator=qemu-aarch64
 	elf='ELF 64-bit*ARM aarch64'
+	feature=
 	# musl's gcc specs know no static PIE, which would be this target's default.
 	flags='-C relocation-model=static'
 	;;
@@ -102,19 +104,42 @@ if ! has_target "$rustc"; then
 	flags="$flags -C link-self-contained=no -L native=$musl/unwind"
 fi
 
-set -- build --locked --release --bin reachback --target "$TARGET"
+mkdir -p "$BUILD/$dir"
+target=$TARGET
 if [ "$library" = source ]; then
+	export RUSTC_BOOTSTRAP=1
+	if [ -n "$feature" ]; then
+		# rustc warns of a feature that the command line adds, not of one that the target has.
+		target=$BUILD/$dir/$TARGET.json
+		"$rustc" -Zunstable-options --print target-spec-json --target "$TARGET" |
+			sed -e "s/\"features\": \"/&$feature,/" -e '/"is-builtin":/d' >"$target"
+	fi
+elif [ -n "$feature" ]; then
+	flags="$flags -C target-feature=$feature"
+fi
+
+set -- build --locked --release --bin reachback --target "$target"
+if [ "$library" = source ]; then
+	if "$cargo" -Zhelp | grep -q json-target-spec; then
+		set -- "$@" -Zjson-target-spec
+	fi
 	set -- "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 	# Nothing is printed by Debug (clippy::use_debug is denied), so its code may go: 12 kB.
 	flags="$flags -Zfmt-debug=none"
-	export RUSTC_BOOTSTRAP=1
 fi
-export "CARGO_TARGET_${NAME}_RUSTFLAGS=$flags"
+# Unlike CARGO_TARGET_..._RUSTFLAGS, this one is not added to those of .cargo/config.toml.
+export RUSTFLAGS="$flags"
 say "building with $("$rustc" --version), standard library: $library"
 cd "$top"
-RUSTC=$rustc "$cargo" "$@"
+log=$BUILD/$dir/cargo.log
+rm -f "$log.done"
+{ CARGO_TERM_COLOR=never RUSTC=$rustc "$cargo" "$@" && : >"$log.done"; } 2>&1 | tee "$log"
+[ -e "$log.done" ] || exit 1
+# A thumb-mode that the command line adds cannot be had without a warning.
+if [ "$library" = source ] || [ -z "$feature" ]; then
+	! grep -q '^warning' "$log" || die "the build has warnings: $log"
+fi
 
-mkdir -p "$BUILD/$dir"
 binary=$BUILD/$dir/reachback
 printf '%s\n' "$library" >"$BUILD/$dir/library"
 ln -sfn "$CARGO_TARGET_DIR/$TARGET/release/reachback" "$binary"

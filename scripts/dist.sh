@@ -63,6 +63,7 @@ source_archives() {
 			{ cat "$work/vendor.log" >&2 && exit 1; }
 	)
 	pack "$work/$name" "$name" "$epoch_s" "$dist/$name-cargo6.tar.gz"
+	(cd "$work/$name" && python3 scripts/deny.py)
 	(cd "$work/$name" && python3 scripts/sbom.py cyclonedx "$TARGET" "$epoch_s") >"$dist/$name.cdx.json"
 	(cd "$work/$name" && python3 scripts/sbom.py licences "$TARGET") >"$dist/$name-licences.txt"
 

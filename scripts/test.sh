@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the checks and tests and ends with a summary.
 #   test.sh quick   what needs the host only
-#   test.sh all     also the ARM binary under qemu-user, its size, and one boot
+#   test.sh all     also the ARM binary under qemu-user, its size, and two boots
 # A step that fails does not keep the others from running.
 # shellcheck disable=SC2317  # the functions are called through step
 set -u
@@ -50,6 +50,15 @@ finish() {
 	exit 0
 }
 
+# For whoever reads the code in a browser: also what is private, and no link that leads nowhere.
+rustdoc() {
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --document-private-items --no-deps
+}
+
+licences() {
+	python3 -m doctest scripts/deny.py && scripts/deny.py
+}
+
 formatting() {
 	# No members of the workspace; the peer's Cargo.toml names a path that is only there once
 	# it was prepared.
@@ -84,6 +93,9 @@ fi
 step "formatting" formatting
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "fuzz targets, checked" cargo clippy --locked --manifest-path fuzz/Cargo.toml --no-default-features -- -D warnings
+step "rustdoc, private items too" rustdoc
+step "licences, sources and banned crates" licences
+step "what the documents point at" scripts/lint-docs.py
 step "shellcheck" scripts/lint-shell.sh
 if step "thrussh server, a test peer" thrussh_peer; then
 	export REACHBACK_THRUSSH_SERVER="$CARGO_TARGET_DIR/debug/thrussh-server"

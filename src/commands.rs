@@ -9,7 +9,7 @@ use crate::keys;
 /// Prints the authorized_keys line of each private key, with `options` in front.
 ///
 /// # Errors
-/// Those of [`keys::load_all`] and [`print`].
+/// Those of [`keys::load_all`] and [`print()`].
 pub fn pubkey(identity_files: &[PathBuf], options: &str) -> Result<(), Exit> {
     for key in keys::load_all(identity_files)? {
         let line = keys::authorized_keys_line(&key);

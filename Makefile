@@ -33,7 +33,7 @@ size: arm ## print the ARM binary's size; fail above the limit
 demo: arm ## boot a controller and reach it through a tunnel; KEEP=1 stays up
 	@python3 tests/arm/demo.py
 
-test: ## everything: checks, host tests, ARM tests, one boot
+test: ## everything: checks, host tests, ARM tests, two boots
 	@scripts/test.sh all
 
 test-quick: ## the host's part of the tests

@@ -88,6 +88,7 @@ fn each_error_names_the_part_that_is_wrong() {
         ("u@-x", E::Host),
         ("u@a..b", E::Host),
         ("u@host ", E::Host),
+        ("u@hop,host", E::Host),
         ("u@host\n", E::Host),
         ("u@hôte", E::Host),
         ("u@host:", E::Port),

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
-.PHONY: test-aarch64 faults-table faults-arm soak idle-cost fuzz systemd-check
+.PHONY: test-aarch64 test-arm-years faults-table faults-arm soak idle-cost fuzz systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -49,6 +49,14 @@ test-aarch64: aarch64 ## the integration tests on the 64-bit ARM binary under qe
 	@scripts/setup.sh host
 	REACHBACK_BIN=$(BUILD)/aarch64/reachback REACHBACK_RUNNER=qemu-aarch64 \
 		cargo test --locked --no-fail-fast -p reachback --test '*'
+
+test-arm-years: arm ## the integration tests on the ARM binary in the YEARS (2040 2107)
+	@scripts/setup.sh host
+	for year in $(or $(YEARS),2040 2107); do \
+		REACHBACK_BIN=$(BUILD)/arm/reachback \
+		REACHBACK_RUNNER="$(CURDIR)/scripts/at-year.sh $$year qemu-arm" \
+		cargo test --locked --no-fail-fast -p reachback --test '*' || exit; \
+	done
 
 measure: arm ## compare reachback with dbclient and ssh in one boot
 	@python3 tests/arm/measure.py

@@ -38,6 +38,8 @@ shellcheck shellcheck
 busybox busybox-static
 unshare util-linux
 strace strace
+puttygen putty-tools
+- libfaketime
 - python3-venv
 pkg-config pkg-config
 - libsodium-dev
@@ -226,10 +228,17 @@ list_needs() {
 	missing=
 	for command in $(needs | cut -d ' ' -f 1 | sort -u); do
 		case $command in
-		-) pkg-config --exists libsodium 2>/dev/null || missing="$missing libsodium" ;;
+		-) ;;
 		*) have "$command" || missing="$missing $command" ;;
 		esac
 	done
+	case $what in
+	host | all)
+		pkg-config --exists libsodium 2>/dev/null || missing="$missing libsodium"
+		set -- /usr/lib/*/faketime/libfaketime.so.1
+		[ -e "$1" ] || missing="$missing libfaketime"
+		;;
+	esac
 	if wants_arm && ! rust_can_build_arm; then
 		missing="$missing rust-std-$TARGET"
 	fi
@@ -240,6 +249,8 @@ list_needs() {
 	printf 'This is not Debian or Ubuntu, so nothing was installed. Missing here:\n' >&2
 	for name in $missing; do
 		case $name in
+		libfaketime) note='in /usr/lib/*/faketime' ;;
+		puttygen) note='from PuTTY' ;;
 		libsodium) note='library with headers, found by pkg-config (for a test peer)' ;;
 		dropbear | dropbearkey) note='from Dropbear' ;;
 		arm-linux-gnueabihf-gcc) note='C cross compiler for ARMv7 hard float' ;;

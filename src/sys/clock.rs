@@ -19,14 +19,63 @@ pub fn now() -> Instant {
 
 /// Seconds since 1970 on the wall clock, which may be wrong and may be set at any time: for
 /// people only. 0 if it stands before that.
+///
+/// Never [`std::time::SystemTime`]: on 32-bit musl it asks with 32-bit seconds and panics from
+/// 2038-01-19 03:14:08 UTC on.
 pub fn wall_s() -> u64 {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
-    since.map_or(0, |since| since.as_secs())
+    #[cfg(target_pointer_width = "32")]
+    if let Some(seconds) = wide::wall_s() {
+        return seconds;
+    }
+    let time = clock_gettime(ClockId::CLOCK_REALTIME);
+    time.map_or(0, |time| u64::try_from(time.tv_sec()).unwrap_or(0))
+}
+
+/// The wall clock with 64-bit seconds where the C library's types have 32.
+#[cfg(target_pointer_width = "32")]
+mod wide {
+    use nix::libc;
+
+    /// Of clock_gettime64, from Linux 5.1 on: one number on every 32-bit architecture.
+    const CLOCK_GETTIME64: libc::c_long = 403;
+
+    /// `struct __kernel_timespec` (linux/time_types.h).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Timespec64 {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+
+    /// None on a kernel without the call, whose clock has 32-bit seconds itself.
+    pub fn wall_s() -> Option<u64> {
+        let mut time = Timespec64::default();
+        // SAFETY: the kernel writes one `__kernel_timespec` to the pointer, which is that of a
+        // live one with the same layout, and keeps nothing.
+        let outcome = unsafe {
+            libc::syscall(
+                CLOCK_GETTIME64,
+                libc::CLOCK_REALTIME,
+                &raw mut time as *mut Timespec64,
+            )
+        };
+        (outcome == 0).then(|| u64::try_from(time.seconds).unwrap_or(0))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::now;
+    #![allow(clippy::unwrap_used)]
+
+    use super::{now, wall_s};
+
+    #[test]
+    fn the_wall_clock_is_that_of_date_1() {
+        let date = std::process::Command::new("date").arg("+%s").output();
+        let text = String::from_utf8(date.unwrap().stdout).unwrap();
+        let seconds: u64 = text.trim().parse().unwrap();
+        assert!(wall_s().abs_diff(seconds) <= 5, "{} {seconds}", wall_s());
+    }
 
     #[test]
     fn the_clock_runs_and_never_goes_back() {

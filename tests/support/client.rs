@@ -54,6 +54,7 @@ pub struct Call<'a> {
     /// A program that runs this one, with its arguments.
     under: Vec<String>,
     args: Vec<String>,
+    variables: Vec<(String, OsString)>,
 }
 
 /// What a call that ended left behind.
@@ -74,12 +75,19 @@ impl<'a> Call<'a> {
             scene,
             under: Vec::new(),
             args: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
     /// Lets another program run it.
     pub fn under(mut self, words: &[&str]) -> Self {
         self.under = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Adds a variable to its environment, the runner's included.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -119,18 +127,18 @@ impl<'a> Call<'a> {
             command.args(args).arg(own);
             environment(&mut command, call.scene);
         }
+        command.args(call.args).envs(call.variables);
         Reachback {
-            process: Process::start(command.args(call.args)),
+            process: Process::start(&mut command),
         }
     }
 
     /// Starts it in the foreground in a network namespace.
     pub fn start_in(self, netns: &Netns, destination: &str) -> Reachback {
-        let scene = self.scene;
-        let args = self.args(&[destination]).args;
-        let mut command = command(scene);
+        let mut command = command(self.scene);
+        command.args(&self.args).arg(destination);
         Reachback {
-            process: Process::start(&mut netns.wrap(command.args(args))),
+            process: Process::start(&mut netns.wrap(command.envs(self.variables))),
         }
     }
 
@@ -143,7 +151,8 @@ impl<'a> Call<'a> {
 
     /// Starts it, as it stands; its output is there once it has been waited for.
     pub fn begin(self) -> Process {
-        Process::start_and_keep(command(self.scene).args(&self.args))
+        let mut command = command(self.scene);
+        Process::start_and_keep(command.args(&self.args).envs(self.variables))
     }
 }
 

@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use crate::cli::{Checked, Local};
 use crate::exit::Exit;
-use crate::hostkey::HostKeys;
+use crate::hostkey::{HostKeys, RunPins};
 use crate::keys;
 use crate::logging::{self, Target};
 
@@ -45,5 +45,10 @@ fn look(local: &Option<Local>) -> Result<(), Exit> {
         return Ok(());
     };
     keys::load_all(&local.identity_files)?;
-    HostKeys::open(&local.known_hosts_file).map(drop)
+    let files = std::slice::from_ref(&local.known_hosts_file);
+    let known = HostKeys::open(files, local.accept_new, &RunPins::default())?;
+    if let Some(reason) = known.unwritable().filter(|_| local.accept_new) {
+        log::warn!("new host keys will be kept in memory until the process ends: {reason}");
+    }
+    Ok(())
 }

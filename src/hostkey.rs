@@ -1,26 +1,62 @@
 //! The known_hosts file: which server keys are trusted, and pinning a new one.
 
-use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+mod store;
 
-use reachback_core::known_hosts::{self, HashedName, Verdict};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::{fmt, io};
+
+use reachback_core::known_hosts::{self, HashedName, HostKeyMatch};
 use reachback_ssh::hostkey::base64_to_blob;
 use ring::hmac;
 
 use crate::exit::{self, Exit};
 use crate::sys::file;
 
-/// Largest known_hosts file read, bytes.
+/// Largest known_hosts file read, bytes; a larger one is a local fault until it is smaller.
 const KNOWN_HOSTS_BYTES: usize = 1024 * 1024;
 
-/// The known_hosts file of the user. Read again at every question, for other programs
-/// write it too.
+/// Most bytes of [`RunPins`].
+const RUN_PINS_BYTES: usize = 16 * 1024;
+
+/// The known_hosts files of the user, and the keys pinned for this run. The files are read again
+/// at every question, for other programs write them too.
 #[derive(Debug)]
 pub struct HostKeys {
-    path: PathBuf,
+    files: Vec<PathBuf>,
+    run: RunPins,
+}
+
+/// Host keys that no file takes, in the format of the files: they are known until the process
+/// ends, through every reload of its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct RunPins(Rc<RefCell<String>>);
+
+/// What is known about a host key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is pinned for this server.
+    Pinned,
+    /// The same, in memory only.
+    PinnedForThisRun,
+    /// It is revoked for this server.
+    Revoked,
+    /// Another key is pinned for this server, at this place: `FILE line N`.
+    Other(String),
+    /// Nothing is pinned for this server.
+    Nothing,
+}
+
+/// Where a new key was pinned.
+#[derive(Debug)]
+pub enum Pinned {
+    /// In this file.
+    In(PathBuf),
+    /// In memory, and why in no file.
+    ForThisRun(String),
+    /// Nowhere: another process was faster, and this is what is known by now.
+    Meanwhile(Known),
 }
 
 /// known_hosts could not be read or written; never taken for an empty file.
@@ -32,6 +68,21 @@ pub struct Unusable {
 }
 
 impl Unusable {
+    fn new(path: &Path, what: &'static str, error: io::Error) -> Self {
+        Unusable {
+            path: path.to_owned(),
+            what,
+            error,
+        }
+    }
+
+    /// What could not be done and why, without advice.
+    fn short(&self) -> String {
+        let reason = file::reason(&self.error);
+        let path = self.path.display();
+        format!("cannot {} the known hosts: {path}: {reason}", self.what)
+    }
+
     /// The sysexits(3) code when this happens before the start.
     pub fn exit_code(&self) -> u8 {
         match self.error.kind() {
@@ -44,12 +95,10 @@ impl Unusable {
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        let reason = file::reason(&self.error);
+        let short = self.short();
         write!(
             f,
-            "cannot {} the known hosts: {path}: {reason}; repair it or name another with -o UserKnownHostsFile",
-            self.what
+            "{short}; repair it or name another with -o UserKnownHostsFile"
         )
     }
 }
@@ -70,139 +119,195 @@ impl HashedName for HmacSha1 {
 }
 
 impl HostKeys {
-    /// The file at `path`, read once as a check. A file that does not exist is an empty one.
+    /// These files, read once as a check; none of them is memory only. A file that does not
+    /// exist is an empty one.
     ///
     /// # Errors
     /// [`exit::NO_INPUT`], [`exit::NO_PERMISSION`] or [`exit::DATA`] for one that exists and
-    /// cannot be read, is not a regular file, or has more than a megabyte.
-    pub fn open(path: &Path) -> Result<Self, Exit> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let keys = HostKeys { path };
-        match keys.text() {
-            Ok(text) => {
-                if let Some(malformed) = known_hosts::malformed(&text) {
-                    log::warn!(
-                        "known hosts {}: {} lines are not in the format and are skipped, the first is line {}",
-                        keys.path.display(),
-                        malformed.count,
-                        malformed.first_line
-                    );
-                }
-                Ok(keys)
+    /// cannot be read, is not a regular file, or has more than a megabyte. [`exit::NO_INPUT`]
+    /// as well where new keys are not accepted, there is no file, and none can be made: no
+    /// server could ever be trusted.
+    pub fn open(files: &[PathBuf], accept_new: bool, run: &RunPins) -> Result<Self, Exit> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let keys = HostKeys {
+            files: files.iter().map(absolute).collect(),
+            run: run.clone(),
+        };
+        for path in &keys.files {
+            let text = read(path)
+                .map_err(|unusable| Exit::new(unusable.exit_code(), unusable.to_string()))?;
+            if let Some(malformed) = known_hosts::malformed(&text) {
+                log::warn!(
+                    "known hosts {}: {} lines are not in the format and are skipped, the first is line {}",
+                    path.display(),
+                    malformed.count,
+                    malformed.first_line
+                );
             }
-            Err(unusable) => Err(Exit::new(unusable.exit_code(), unusable.to_string())),
         }
+        if !accept_new
+            && !keys.files.iter().any(|path| path.exists())
+            && let Some(reason) = keys.unwritable()
+        {
+            return Err(Exit::new(
+                exit::NO_INPUT,
+                format!(
+                    "no host key is known, and StrictHostKeyChecking is yes: {reason}; \
+                     name a file with -o UserKnownHostsFile, or start with -y"
+                ),
+            ));
+        }
+        Ok(keys)
     }
 
-    /// Where the file is, absolute.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Why no file takes a new key, as far as can be told without writing; none if one does.
+    pub fn unwritable(&self) -> Option<String> {
+        let mut reason = None;
+        for path in &self.files {
+            match store::writable(path) {
+                Ok(()) => return None,
+                Err(error) => reason.get_or_insert(Unusable::new(path, "write", error).short()),
+            };
+        }
+        Some(reason.unwrap_or_else(|| "there is no known_hosts file".to_owned()))
+    }
+
+    /// Where the files are, absolute, in words.
+    pub fn shown(&self) -> String {
+        let names: Vec<String> = self.files.iter().map(|f| f.display().to_string()).collect();
+        match names.is_empty() {
+            true => "memory".to_owned(),
+            false => names.join(" or "),
+        }
     }
 
     /// The key types pinned for this server, to be asked for first.
     ///
     /// # Errors
-    /// [`Unusable`] when the file cannot be read.
+    /// [`Unusable`] when a file cannot be read.
     pub fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Unusable> {
-        let text = self.text()?;
-        let types = known_hosts::pinned_types(&text, host, port, &HmacSha1);
-        Ok(types.iter().map(|name| (*name).to_owned()).collect())
+        let types = |text: &str| -> Vec<String> {
+            let types = known_hosts::pinned_types(text, host, port, &HmacSha1);
+            types.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let found = types(&self.text()?.0);
+        Ok(match found.is_empty() {
+            true => types(&self.run.0.borrow()),
+            false => found,
+        })
     }
 
-    /// What the file says about a key that this server offers.
+    /// What is known about a key that this server offers. What a file says about the server
+    /// counts before what memory says.
     ///
     /// # Errors
-    /// [`Unusable`] when the file cannot be read.
+    /// [`Unusable`] when a file cannot be read.
     pub fn check(
         &self,
         host: &str,
         port: u16,
         key_type: &str,
         key_base64: &str,
-    ) -> Result<Verdict, Unusable> {
-        let text = self.text()?;
-        Ok(known_hosts::lookup(
-            &text, host, port, key_type, key_base64, &HmacSha1,
-        ))
+    ) -> Result<Known, Unusable> {
+        let look =
+            |text: &str| known_hosts::lookup(text, host, port, key_type, key_base64, &HmacSha1);
+        let (text, ends) = self.text()?;
+        Ok(match look(&text) {
+            HostKeyMatch::Match => Known::Pinned,
+            HostKeyMatch::Revoked => Known::Revoked,
+            HostKeyMatch::Changed { line } => {
+                let file = ends.partition_point(|&end| end < line);
+                let before = file.checked_sub(1).map_or(0, |before| ends[before]);
+                let path = self.files[file].display();
+                Known::Other(format!("{path} line {}", line - before))
+            }
+            HostKeyMatch::Unknown => match look(&self.run.0.borrow()) {
+                HostKeyMatch::Match => Known::PinnedForThisRun,
+                HostKeyMatch::Unknown => Known::Nothing,
+                _ => Known::Other("memory, since the start of this process,".to_owned()),
+            },
+        })
     }
 
-    /// Appends this server's key. The line goes out in one write to a file opened for
-    /// appending, so that lines of several programs do not mix; it is on disk on return. A
-    /// directory that is missing is made with mode 0700, a file with 0600. A line cut short by
-    /// a full disk is no valid entry, and the next one starts on a line of its own.
+    /// Pins this server's key: in the first file that takes it, else in memory, from where a
+    /// later call moves it to a file. A directory that is missing is made with mode 0700, a file
+    /// with 0600; the line is on disk on return.
     ///
     /// # Errors
-    /// [`Unusable`] when the file cannot be written.
+    /// [`Unusable`] while another process holds a file's lock, when a file cannot be read, and
+    /// when memory is full too.
     pub fn pin(
         &self,
         host: &str,
         port: u16,
         key_type: &str,
         key_base64: &str,
-    ) -> Result<(), Unusable> {
-        self.append(host, port, key_type, key_base64)
-            .map_err(|error| self.unusable("write", error))
-    }
-
-    fn append(&self, host: &str, port: u16, key_type: &str, key_base64: &str) -> io::Result<()> {
-        let directory = self.path.parent();
-        if let Some(directory) = directory.filter(|directory| !directory.exists()) {
-            DirBuilder::new().mode(0o700).create(directory)?;
-        }
-        let is_new = !self.path.exists();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+    ) -> Result<Pinned, Unusable> {
         let mut line = String::new();
-        if !ends_with_line_feed(&mut file)? {
-            line.push('\n');
+        let fits = known_hosts::write_entry(&mut line, host, port, key_type, key_base64);
+        let mut reason = None;
+        for path in &self.files {
+            let known = || self.check(host, port, key_type, key_base64);
+            match store::append(path, &line, known) {
+                Ok(None) => {
+                    let mut pins = self.run.0.borrow_mut();
+                    *pins = pins.replace(&line, "");
+                    return Ok(Pinned::In(path.clone()));
+                }
+                Ok(Some(known)) => return Ok(Pinned::Meanwhile(known)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Unusable::new(path, "lock", error));
+                }
+                Err(error) => {
+                    reason.get_or_insert(Unusable::new(path, "write", error));
+                }
+            }
         }
-        known_hosts::write_entry(&mut line, host, port, key_type, key_base64)
-            .map_err(|_| io::Error::other("the entry does not fit"))?;
-        if !line.ends_with('\n') {
-            line.push('\n');
+        let mut pins = self.run.0.borrow_mut();
+        if fits.is_err() || pins.len() + line.len() > RUN_PINS_BYTES {
+            let full = || {
+                Unusable::new(
+                    Path::new("memory"),
+                    "write",
+                    io::ErrorKind::StorageFull.into(),
+                )
+            };
+            return Err(reason.unwrap_or_else(full));
         }
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        if let Some(directory) = directory.filter(|_| is_new) {
-            File::open(directory)?.sync_all()?;
+        if !pins.contains(&line) {
+            pins.push_str(&line);
         }
-        Ok(())
+        let reason = reason.map(|unusable| unusable.short());
+        Ok(Pinned::ForThisRun(reason.unwrap_or_else(|| {
+            "there is no known_hosts file".to_owned()
+        })))
     }
 
-    fn text(&self) -> Result<String, Unusable> {
-        match file::read_bounded(&self.path, KNOWN_HOSTS_BYTES) {
-            // A comment in another encoding does not make the file unreadable, and what
-            // replaces it matches no host name.
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(self.unusable("read", error)),
+    /// The text of all files, and the number of the last line of each.
+    fn text(&self) -> Result<(String, Vec<u32>), Unusable> {
+        let (mut text, mut ends, mut lines) = (String::new(), Vec::new(), 0);
+        for path in &self.files {
+            let one = read(path)?;
+            lines += one.lines().count() as u32;
+            ends.push(lines);
+            text.push_str(&one);
+            if !one.is_empty() && !one.ends_with('\n') {
+                text.push('\n');
+            }
         }
-    }
-
-    fn unusable(&self, what: &'static str, error: io::Error) -> Unusable {
-        Unusable {
-            path: self.path.clone(),
-            what,
-            error,
-        }
+        Ok((text, ends))
     }
 }
 
-/// True for an empty file as well.
-fn ends_with_line_feed(file: &mut File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
+fn read(path: &Path) -> Result<String, Unusable> {
+    match file::read_bounded(path, KNOWN_HOSTS_BYTES) {
+        // A comment in another encoding does not make the file unreadable, and what replaces it
+        // matches no host name.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Unusable::new(path, "read", error)),
     }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }
 
 #[cfg(test)]
-#[path = "hostkey_tests.rs"]
 mod tests;

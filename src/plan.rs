@@ -52,7 +52,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         verify_forward: config.verify_forward(),
         max_lifetime: config.max_lifetime(),
         idle_timeout: config.idle_timeout(),
-        known_hosts: known.path().display().to_string(),
+        known_hosts: known.shown(),
     };
     let trust = Trust {
         known,

@@ -14,7 +14,7 @@ use crate::app::{self, App};
 use crate::call::{self, Outcome};
 use crate::cli::{self, Command, Invocation, Settings};
 use crate::exit::{self, Exit};
-use crate::hostkey::HostKeys;
+use crate::hostkey::{HostKeys, RunPins};
 use crate::keys;
 use crate::logging::{self, Target, escaped};
 use crate::net::outside::Net;
@@ -85,13 +85,13 @@ fn settings_again() -> Result<Settings, Exit> {
 
 /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
 /// `started` is the one that this process was started with.
-fn reread(started: &Config) -> Result<(Plan, Trust), Exit> {
+fn reread(started: &Config, run_pins: &RunPins) -> Result<(Plan, Trust), Exit> {
     // Relative names mean what they meant at the start; the daemon itself stays in `/`.
     let here = std::env::current_dir();
     let _ = std::env::set_current_dir(selfdog::directory());
     let plan = settings_again().and_then(|settings| {
         let keys = keys::load_all(&settings.identity_files())?;
-        let known = HostKeys::open(&settings.known_hosts_file())?;
+        let known = known_hosts(&settings, run_pins)?;
         log::set_max_level(logging::filter(settings.log_level()));
         let kept: Vec<&str> = config::changes(started, &settings.config)
             .filter(|keyword| keyword.on_reload == OnReload::NextStart)
@@ -107,6 +107,11 @@ fn reread(started: &Config) -> Result<(Plan, Trust), Exit> {
         let _ = std::env::set_current_dir(here);
     }
     plan
+}
+
+fn known_hosts(settings: &Settings, run_pins: &RunPins) -> Result<HostKeys, Exit> {
+    let files = [settings.known_hosts_file()];
+    HostKeys::open(&files, settings.accept_new, run_pins)
 }
 
 /// What a custom script asks for: its three lines of the log, and [`run`] in the background.
@@ -167,7 +172,8 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
         logging::init(target.clone(), level);
     }
     let keys = keys::load_all(&settings.identity_files())?;
-    let known = HostKeys::open(&settings.known_hosts_file())?;
+    let run_pins = RunPins::default();
+    let known = known_hosts(&settings, &run_pins)?;
     let place = settings.place();
     let forwards = settings.config.forwards();
     let ownership = match call::claim(&place, forwards)? {
@@ -196,7 +202,7 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
         None
     };
     logging::init(target, level);
-    match app(settings, keys, known, ownership, resumed) {
+    match app(settings, keys, (known, run_pins), ownership, resumed) {
         Ok(app) => {
             if let Some(announcement) = announcement {
                 announcement.ready();
@@ -221,7 +227,7 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
 fn app(
     settings: Settings,
     keys: Vec<reachback_ssh::userkey::UserKey>,
-    known: HostKeys,
+    (known, run_pins): (HostKeys, RunPins),
     ownership: Ownership,
     resumed: bool,
 ) -> Result<App, Exit> {
@@ -240,6 +246,6 @@ fn app(
     if resumed {
         tunnel.go_on(&orders, selfdog::since(), &net, now);
     }
-    let reread = Box::new(move || reread(&started));
+    let reread = Box::new(move || reread(&started, &run_pins));
     App::new(poll, Served { tunnel, net }, ownership, reread)
 }

@@ -1,12 +1,11 @@
 //! Whether the server is who it was: the judgement of a host key that was proven.
 
-use log::info;
+use log::{info, warn};
 use reachback_core::failure::Failure;
-use reachback_core::known_hosts::Verdict;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_tunnel::Ended;
 
-use crate::hostkey::HostKeys;
+use crate::hostkey::{HostKeys, Known, Pinned, Unusable};
 use crate::logging;
 
 /// Known hosts, and what to do with a server that is not among them.
@@ -29,40 +28,63 @@ impl Trust {
         let base64 = blob_to_base64(blob);
         let refused = |failure, reason| Err(Ended { failure, reason });
         let shown = fingerprint(blob);
-        let file = self.known.path().display();
-        match self.known.check(host, port, key_type, &base64) {
-            Ok(Verdict::Match) => Ok(()),
-            Ok(Verdict::Unknown) if self.accept_new => {
-                match self.known.pin(host, port, key_type, &base64) {
-                    Ok(()) => {
-                        info!(target: logging::NOTICE, "host key {key_type} {shown} accepted and pinned in {file}");
-                        Ok(())
-                    }
-                    Err(unusable) => refused(Failure::HostKeyUnknown, unusable.to_string()),
-                }
-            }
-            Ok(Verdict::Unknown) => refused(
+        let files = self.known.shown();
+        let found = self.known.check(host, port, key_type, &base64);
+        match found.and_then(|known| self.pinned(known, (host, port), (key_type, &base64), &shown))
+        {
+            Ok(Known::Pinned | Known::PinnedForThisRun) => Ok(()),
+            Ok(Known::Nothing) => refused(
                 Failure::HostKeyUnknown,
                 format!(
                     "host key for {host} port {port} is unknown ({key_type} {shown}): \
-                     compare it, then add it to {file} or start once with -y"
+                     compare it, then add it to {files} or start once with -y"
                 ),
             ),
-            Ok(Verdict::Changed { line }) => refused(
+            Ok(Known::Other(place)) => refused(
                 Failure::HostKeyChanged,
                 format!(
                     "host key for {host} has changed: the server on port {port} showed {key_type} {shown}, \
-                     {file} line {line} pins another: not connecting; if the server really has a new key, \
+                     {place} pins another: not connecting; if the server really has a new key, \
                      remove that line"
                 ),
             ),
-            Ok(Verdict::Revoked) => refused(
+            Ok(Known::Revoked) => refused(
                 Failure::HostKeyChanged,
                 format!(
-                    "host key for {host} is revoked in {file}: {key_type} {shown}: not connecting"
+                    "host key for {host} is revoked in {files}: {key_type} {shown}: not connecting"
                 ),
             ),
-            Err(unusable) => refused(Failure::HostKeyUnknown, unusable.to_string()),
+            Err(unusable) => refused(Failure::Local, unusable.to_string()),
         }
+    }
+
+    /// Pins a key that may be; what is known of it then. One that no file took so far is tried
+    /// again at each connection.
+    fn pinned(
+        &self,
+        known: Known,
+        (host, port): (&str, u16),
+        (key_type, base64): (&str, &str),
+        shown: &str,
+    ) -> Result<Known, Unusable> {
+        let again = known == Known::PinnedForThisRun;
+        if !self.accept_new || !(again || known == Known::Nothing) {
+            return Ok(known);
+        }
+        Ok(match self.known.pin(host, port, key_type, base64)? {
+            Pinned::Meanwhile(known) => known,
+            Pinned::In(file) => {
+                let file = file.display();
+                info!(target: logging::NOTICE, "host key {key_type} {shown} accepted and pinned in {file}");
+                Known::Pinned
+            }
+            Pinned::ForThisRun(_) if again => known,
+            Pinned::ForThisRun(reason) => {
+                warn!(
+                    "host key {key_type} {shown} accepted and kept in memory until this process ends: {reason}"
+                );
+                Known::PinnedForThisRun
+            }
+        })
     }
 }

@@ -10,6 +10,7 @@
 //! | [`Class::Normal`] | 0.5 s | 1 s | 60 s |
 //! | [`Class::Slow`] | 610 s | 15 min | 20 min |
 //! | [`Class::HostKey`] | 5 min | 7.5 min | 30 min |
+//! | [`Class::Local`] | 1 s | 2 s | 10 s |
 //! | [`Class::Respect`] | 30 s | 60 s | 10 min |
 
 use core::time::Duration;
@@ -90,6 +91,7 @@ pub const fn range(class: Class) -> Range {
         // Above fail2ban's findtime of 10 min: docs/watchdog.md has the arithmetic.
         Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000),
         Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
+        Class::Local => Range::from_ms(1_000, 2_000, 10_000),
         Class::Respect => Range::from_ms(30_000, 60_000, 600_000),
     }
 }
@@ -113,13 +115,13 @@ pub fn restart_delay(count: u32) -> Duration {
 /// Counts failures by class.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Backoff {
-    rows: [Row; 4],
+    rows: [Row; 5],
 }
 
 impl Backoff {
     /// No failure yet.
     pub const NEW: Self = Self {
-        rows: [Row::NEW; 4],
+        rows: [Row::NEW; 5],
     };
 
     /// The wait after a failure of this class at `now`, `rng` being 32 random bits.
@@ -138,7 +140,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CLASSES: [Class; 4] = [Class::Normal, Class::Slow, Class::HostKey, Class::Respect];
+    const CLASSES: [Class; 5] = [
+        Class::Normal,
+        Class::Slow,
+        Class::HostKey,
+        Class::Local,
+        Class::Respect,
+    ];
 
     #[test]
     fn the_upper_end_doubles_from_1_s_to_60_s_and_reset_starts_over() {
@@ -210,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_wait_is_between_floor_and_cap(
-            failures in any::<u8>(), lasted in any::<u32>(), rng in any::<u32>(), class in 0usize..4
+            failures in any::<u8>(), lasted in any::<u32>(), rng in any::<u32>(), class in 0usize..5
         ) {
             let range = range(CLASSES[class]);
             let wait = range.delay(failures, Duration::from_millis(lasted.into()), rng);

@@ -68,7 +68,7 @@ impl Destinations {
     /// An attempt or a connection ended, `rng` being 32 random bits: decides how long its
     /// destination is left alone, and which one is next. While the network is `settling`, an
     /// ordinary failure says nothing about the destination: it waits the floor and counts for
-    /// nothing.
+    /// nothing. A local one never says anything about it, and another would meet the same.
     pub fn handle_failed(&mut self, now: Instant, class: Class, settling: bool, rng: u32) {
         let place = &mut self.places[self.current];
         place.floor = now + backoff::range(class).floor;
@@ -78,6 +78,9 @@ impl Destinations {
             return;
         }
         place.ready = now + place.backoff.next(now, class, rng);
+        if class == Class::Local {
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         if class != Class::Normal || self.failures >= PATIENCE {
             self.move_on(now);
@@ -93,7 +96,7 @@ impl Destinations {
 
     /// A link came back: what kept us from the first may be over, unless it refused us.
     pub fn handle_link_up(&mut self) {
-        if self.places[0].class == Class::Normal {
+        if matches!(self.places[0].class, Class::Normal | Class::Local) {
             self.go(0);
         }
     }

@@ -57,7 +57,8 @@ pub enum Failure {
     GoneAway,
     /// The server ended an established connection in an orderly way.
     ServerClosed,
-    /// Something on this machine failed (no descriptor, no memory, no permission).
+    /// Something on this machine failed (no descriptor, no memory, no permission, a known_hosts
+    /// file that cannot be read).
     Local,
     /// A reconnection was asked for here.
     Asked,
@@ -76,6 +77,8 @@ pub enum Class {
     Slow,
     /// Host key trouble: do not connect; look again slowly.
     HostKey,
+    /// Something on this machine is in the way: look again soon, however long it lasts.
+    Local,
     /// The server asked for less of us.
     Respect,
 }
@@ -87,6 +90,7 @@ impl Failure {
             Self::AuthRefused => Class::Slow,
             Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
             Self::GoneAway => Class::Respect,
+            Self::Local => Class::Local,
             Self::Resolve
             | Self::Unreachable
             | Self::Timeout(_)
@@ -94,7 +98,6 @@ impl Failure {
             | Self::Silent
             | Self::Protocol
             | Self::ServerClosed
-            | Self::Local
             | Self::Asked
             | Self::Homeward
             | Self::NetworkChanged => Class::Normal,

@@ -4,11 +4,12 @@
 //! writes the plain name whatever the port was, so OpenSSH's rule holds here (seen in 9.2): if
 //! nothing is pinned for `[name]:port`, a plain entry counts when it has the very same key; a
 //! plain entry with another key says nothing about another port. Lines marked `@cert-authority`
-//! are skipped (certificates are not supported). Malformed lines are skipped; [`malformed`]
-//! counts them.
+//! are skipped (certificates are not supported). Malformed lines are skipped, those among them
+//! whose key was cut short by a full disk; [`malformed`] counts them.
 
 use core::fmt::{self, Write};
 
+use base64ct::{Base64, Decoder};
 use heapless::{String, Vec};
 
 use crate::pattern;
@@ -29,7 +30,7 @@ pub trait HashedName {
 
 /// What a known_hosts file says about a host key.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum HostKeyMatch {
     /// It is pinned for this server.
     Match,
     /// It is revoked for this server, whatever else is pinned.
@@ -61,14 +62,15 @@ pub fn lookup(
     key_type: &str,
     key_base64: &str,
     hashed: &dyn HashedName,
-) -> Verdict {
+) -> HostKeyMatch {
     let find = |name: &Name| lookup_name(text, name, key_type, key_base64, hashed);
     match find(&Name::new(host, port)) {
-        Verdict::Unknown if port != DEFAULT_PORT => match find(&Name::new(host, DEFAULT_PORT)) {
-            verdict @ (Verdict::Match | Verdict::Revoked) => verdict,
-            Verdict::Changed { .. } | Verdict::Unknown => Verdict::Unknown,
+        HostKeyMatch::Unknown if port != DEFAULT_PORT => match find(&Name::new(host, DEFAULT_PORT))
+        {
+            found @ (HostKeyMatch::Match | HostKeyMatch::Revoked) => found,
+            HostKeyMatch::Changed { .. } | HostKeyMatch::Unknown => HostKeyMatch::Unknown,
         },
-        verdict => verdict,
+        found => found,
     }
 }
 
@@ -78,8 +80,8 @@ fn lookup_name(
     key_type: &str,
     key_base64: &str,
     hashed: &dyn HashedName,
-) -> Verdict {
-    let mut verdict = Verdict::Unknown;
+) -> HostKeyMatch {
+    let mut found = HostKeyMatch::Unknown;
     for (line, entry) in entries(text) {
         let Some(entry) = entry else { continue };
         let same_key = entry.key_base64 == key_base64 && entry.key_type == key_type;
@@ -91,14 +93,14 @@ fn lookup_name(
         if !relevant || !entry.names(name, hashed) {
             continue;
         }
-        match (entry.marker, verdict) {
-            (Marker::Revoked, _) => return Verdict::Revoked,
-            (_, _) if same_key => verdict = Verdict::Match,
-            (_, Verdict::Unknown) => verdict = Verdict::Changed { line },
+        match (entry.marker, found) {
+            (Marker::Revoked, _) => return HostKeyMatch::Revoked,
+            (_, _) if same_key => found = HostKeyMatch::Match,
+            (_, HostKeyMatch::Unknown) => found = HostKeyMatch::Changed { line },
             _ => {}
         }
     }
-    verdict
+    found
 }
 
 /// The types of the keys pinned for a server, each once, in the order of the file; at most
@@ -247,8 +249,7 @@ impl<'a> Entry<'a> {
         let type_ok = entry
             .key_type
             .starts_with(|c: char| c.is_ascii_alphabetic());
-        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-        (type_ok && entry.key_base64.bytes().all(is_base64)).then_some(entry)
+        (type_ok && is_whole_key(entry.key_type, entry.key_base64)).then_some(entry)
     }
 
     fn names(&self, name: &Name, hashed: &dyn HashedName) -> bool {
@@ -263,6 +264,53 @@ impl<'a> Entry<'a> {
         }
         pattern::list_matches(self.names.split(','), name)
     }
+}
+
+/// Whether this is base64 of a public key of this type (RFC 4253, 6.6): the type in it is the
+/// same, and its fields are as many as they should be and end where it ends. What a full disk
+/// cut short is none, wherever the cut is.
+fn is_whole_key(key_type: &str, key_base64: &str) -> bool {
+    let Ok(mut key) = Decoder::<Base64>::new(key_base64.as_bytes()) else {
+        return false;
+    };
+    if field(&mut key, Some(key_type.as_bytes())).is_none() {
+        return false;
+    }
+    let mut fields = 0;
+    while !key.is_finished() {
+        if field(&mut key, None).is_none() {
+            return false;
+        }
+        fields += 1;
+    }
+    match key_type {
+        "ssh-ed25519" => fields == 1,
+        "ssh-dss" => fields == 4,
+        "ssh-rsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => {
+            fields == 2
+        }
+        _ => fields > 0,
+    }
+}
+
+/// Reads over one string (RFC 4251, 5), which is the expected one if there is one.
+fn field(key: &mut Decoder<'_, Base64>, expected: Option<&[u8]>) -> Option<()> {
+    let mut chunk = [0; 64];
+    key.decode(&mut chunk[..4]).ok()?;
+    let [a, b, c, d, ..] = chunk;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+    if length > key.remaining_len() || expected.is_some_and(|text| text.len() != length) {
+        return None;
+    }
+    let mut at = 0;
+    while at < length {
+        let part = key.decode(&mut chunk[..(length - at).min(64)]).ok()?;
+        if expected.is_some_and(|text| &text[at..at + part.len()] != part) {
+            return None;
+        }
+        at += part.len();
+    }
+    Some(())
 }
 
 #[cfg(test)]

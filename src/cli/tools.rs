@@ -3,15 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use reachback_core::config::Config;
 use reachback_core::destination::Destination;
 use reachback_core::keyword::KEYWORDS;
 
 use super::options::DEFAULT_CONFIG_FILE;
-use super::{Command, Options, identity_files, prepared, tunnel_settings};
+use super::{Command, Options, Settings, prepared, tunnel_settings};
 use crate::boot::Boot;
 use crate::exit::Exit;
-use crate::keys;
 
 /// One thing that `reachback check` looks at.
 #[derive(Debug)]
@@ -29,13 +27,16 @@ pub struct Local {
     pub identity_files: Vec<PathBuf>,
     /// The pinned host keys.
     pub known_hosts_file: PathBuf,
+    /// Whether new ones are pinned.
+    pub accept_new: bool,
 }
 
 impl Local {
-    fn of(config: &Config) -> Local {
+    fn of(settings: &Settings) -> Local {
         Local {
-            identity_files: identity_files(config),
-            known_hosts_file: keys::absolute(config.known_hosts_file()),
+            identity_files: settings.identity_files(),
+            known_hosts_file: settings.known_hosts_file(),
+            accept_new: settings.accept_new,
         }
     }
 }
@@ -90,7 +91,7 @@ pub fn check(options: Options, words: &[String]) -> Result<Command, Exit> {
 
 fn tunnel(options: &Options, words: &[String]) -> Checked {
     let found = tunnel_settings(options.clone(), words);
-    let found = found.map(|settings| Some(Local::of(&settings.config)));
+    let found = found.map(|settings| Some(Local::of(&settings)));
     Checked {
         what: crate::logging::escaped(words.join(" ")).to_string(),
         found,

@@ -8,13 +8,13 @@ use mio::Poll;
 
 use super::outside::Net;
 use super::remember::Remembered;
-use crate::hostkey::HostKeys;
+use crate::hostkey::{HostKeys, RunPins};
 use crate::trust::Trust;
 
 /// An outside without known hosts and without memory.
 fn outside(poll: &Poll) -> Net {
     let trust = Trust {
-        known: HostKeys::open("/nonexistent".as_ref()).unwrap(),
+        known: HostKeys::open(&[], true, &RunPins::default()).unwrap(),
         accept_new: false,
     };
     Net::new(poll.registry(), Remembered::open(None), trust).unwrap()

@@ -344,6 +344,7 @@ fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most(
         (Failure::AuthRefused, Class::Slow),
         (Failure::HostKeyChanged, Class::HostKey),
         (Failure::HostKeyUnknown, Class::HostKey),
+        (Failure::Local, Class::Local),
         (Failure::GoneAway, Class::Respect),
     ] {
         let bounds = range(class);

@@ -68,6 +68,10 @@ Configuration, where
 names no other.
 .It Pa ~/.ssh/known_hosts
 Pinned host keys.
+A line whose key is not whole counts for nothing.
+With
+.Fl y
+and no place to write, new keys are pinned in memory until the process ends.
 .It Pa ~/.ssh/id_dropbear , ~/.ssh/id_rsa , ~/.ssh/id_ecdsa , ~/.ssh/id_ed25519
 Private keys, where none is named.
 .It Pa /run/reachback

@@ -1,0 +1,252 @@
+//! known_hosts on a disk that is full, read-only, damaged or not there: the tunnel comes up where
+//! a new key may be accepted, no key is ever lost or forged by it, and what was wrong is over
+//! when its cause is.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use support::client::{Call, Reachback};
+use support::rig::Site;
+use support::targets::{self, Target};
+use support::{bound, free_port, is_root, output, skip, text, user, wait_until};
+
+/// A site with a target.
+struct Place {
+    site: Site,
+    target: Target,
+    port: u16,
+}
+
+fn place() -> Place {
+    Place {
+        site: Site::up(),
+        target: Target::http("page"),
+        port: free_port(),
+    }
+}
+
+impl Place {
+    fn call(&self) -> Call<'_> {
+        self.site.call().forward(self.port, self.target.address)
+    }
+
+    fn start(&self, file: &Path) -> Reachback {
+        let option = format!("UserKnownHostsFile={}", text(file));
+        self.call()
+            .option(&option)
+            .start(user(), self.site.server.port)
+    }
+
+    /// The line of the server's key.
+    fn entry(&self) -> String {
+        let words: Vec<&str> = self.site.server.host_key.public.split(' ').collect();
+        let port = self.site.server.port;
+        format!("[127.0.0.1]:{port} {} {}\n", words[0], words[1])
+    }
+
+    fn works(&self, client: &Reachback, mark: usize) {
+        client.wait_up_after(mark, self.port);
+        assert_eq!(targets::fetch(self.port), "page");
+    }
+
+    /// Asks for a new connection; the log's place before it.
+    fn reconnect(&self, client: &Reachback) -> usize {
+        let mark = client.log().mark();
+        kill(Pid::from_raw(client.process.pid()), Signal::SIGUSR1).unwrap();
+        mark
+    }
+}
+
+/// A directory on a file system of its own, which this test's thread and the processes that it
+/// starts see, and nobody else; it goes with them. None without the right to make one.
+fn own_disk(place: &Place, options: &str) -> Option<PathBuf> {
+    if !is_root() {
+        skip("mounting a file system needs root");
+        return None;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    output("mount", &["--make-rprivate", "/"]);
+    let disk = place.site.scene.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let on = text(&disk);
+    output("mount", &["-t", "tmpfs", "-o", options, "tmpfs", &on]);
+    Some(disk)
+}
+
+#[test]
+fn a_line_that_was_cut_short_is_no_other_key() {
+    let place = place();
+    let file = place.site.scene.path("known_hosts");
+    let entry = place.entry();
+    let cut = &entry[..entry.len() - 20];
+    fs::write(&file, cut).unwrap();
+    let client = place.start(&file);
+    client.wait_for("known hosts *: 1 lines are not in the format");
+    place.works(&client, 0);
+    let healed = format!("{cut}\n{entry}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), healed);
+}
+
+#[test]
+fn on_a_full_disk_the_key_is_kept_in_memory_and_goes_to_the_file_when_there_is_room() {
+    let place = place();
+    let Some(disk) = own_disk(&place, "size=16k") else {
+        return;
+    };
+    // Some bytes are left in the file's page: less than a line.
+    let file = disk.join("known_hosts");
+    let page = format!("#{}\n", "x".repeat(4096 - 22));
+    fs::write(&file, &page).unwrap();
+    let filler = disk.join("filler");
+    let mut full = fs::File::create(&filler).unwrap();
+    while full.write_all(&[0; 4096]).is_ok() {}
+
+    let client = place.start(&file);
+    let line = client.wait_for("host key * accepted and kept in memory*");
+    assert!(line.contains("No space left on device"), "{line}");
+    place.works(&client, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), page, "taken back");
+
+    let mark = place.reconnect(&client);
+    place.works(&client, mark);
+    assert!(
+        !client.log().all()[mark..]
+            .iter()
+            .any(|l| l.contains("kept in memory"))
+    );
+
+    drop(full);
+    fs::remove_file(&filler).unwrap();
+    let mark = place.reconnect(&client);
+    client.wait_after(mark, "host key * accepted and pinned in *known_hosts");
+    place.works(&client, mark);
+    let pinned = format!("{page}{}", place.entry());
+    assert_eq!(fs::read_to_string(&file).unwrap(), pinned);
+}
+
+#[test]
+fn on_a_read_only_disk_and_without_a_directory_the_tunnel_comes_up_with_one_warning() {
+    let place = place();
+    let Some(disk) = own_disk(&place, "ro") else {
+        return;
+    };
+    for (file, reason) in [
+        (disk.join("known_hosts"), "Read-only file system"),
+        (
+            place.site.scene.path("not/there/known_hosts"),
+            "No such file or directory",
+        ),
+    ] {
+        let client = place.start(&file);
+        let line = client.wait_for("host key * accepted and kept in memory*");
+        assert!(line.contains(reason), "{line}");
+        place.works(&client, 0);
+        let mark = place.reconnect(&client);
+        place.works(&client, mark);
+        assert!(
+            !client.log().all()[mark..]
+                .iter()
+                .any(|l| l.contains("kept in memory"))
+        );
+        assert_eq!(client.stop(), 0);
+    }
+}
+
+#[test]
+fn where_new_keys_are_not_accepted_and_none_can_be_there_the_start_fails_at_once() {
+    let place = place();
+    let home = place.site.scene.path("not/there");
+    for background in [&[][..], &["-f"]] {
+        let ended = Call::new(&place.site.scene)
+            .args(background)
+            .args(&["-N"])
+            .identity(&place.site.key)
+            .forward(place.port, place.target.address)
+            .args(&[&place.site.destination()])
+            .env("HOME", &home)
+            .run();
+        assert_eq!(ended.code, 66, "{ended:?}");
+        assert!(
+            ended.stderr[0].contains("StrictHostKeyChecking is yes"),
+            "{ended:?}"
+        );
+        assert!(ended.stderr[0].contains("-y"), "{ended:?}");
+    }
+}
+
+#[test]
+fn check_says_that_new_keys_will_not_be_kept() {
+    let place = place();
+    let file = text(&place.site.scene.path("not/there/known_hosts"));
+    let check = |more: &[&str]| {
+        Call::new(&place.site.scene)
+            .args(&["check"])
+            .identity(&place.site.key)
+            .option(&format!("UserKnownHostsFile={file}"))
+            .forward(place.port, place.target.address)
+            .args(more)
+            .args(&[&place.site.destination()])
+            .run()
+    };
+    let accepting = check(&["-o", "StrictHostKeyChecking=accept-new"]);
+    assert_eq!(accepting.code, 0, "{accepting:?}");
+    assert!(
+        accepting.stderr[0].contains("kept in memory"),
+        "{accepting:?}"
+    );
+    assert!(accepting.stderr[0].contains(&file), "{accepting:?}");
+    let strict = check(&[]);
+    assert_eq!(strict.code, 66, "{strict:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_costs_only_that_while() {
+    let place = place();
+    let file = place.site.scene.path("known_hosts");
+    let client = place.start(&file);
+    place.works(&client, 0);
+    let good = fs::read_to_string(&file).unwrap();
+
+    // Too large, then no file at all.
+    for damage in [0, 1] {
+        match damage {
+            0 => fs::write(&file, "#".repeat(1024 * 1024 + 1)).unwrap(),
+            _ => {
+                fs::remove_file(&file).unwrap();
+                fs::create_dir(&file).unwrap();
+            }
+        }
+        let mark = place.reconnect(&client);
+        client.wait_after(mark, "*cannot read the known hosts: *");
+        wait_until(
+            "it tries again soon",
+            bound(Duration::from_secs(30)),
+            || {
+                let lines = client.log().all();
+                let tries = lines[mark..]
+                    .iter()
+                    .filter(|l| l.contains("cannot read the known hosts"));
+                tries.count() >= 3
+            },
+        );
+        match damage {
+            0 => fs::write(&file, &good).unwrap(),
+            _ => {
+                fs::remove_dir(&file).unwrap();
+                fs::write(&file, &good).unwrap();
+            }
+        }
+        place.works(&client, client.log().mark());
+        assert_eq!(fs::read_to_string(&file).unwrap(), good);
+    }
+    assert_eq!(client.stop(), 0);
+}

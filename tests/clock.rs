@@ -6,29 +6,12 @@
 
 mod support;
 
-use std::path::PathBuf;
-
 use support::client::{Call, Reachback};
+use support::clock::at;
 use support::rig::Site;
 use support::syslog::Syslog;
 use support::targets::{self, Target};
 use support::{free_port, patience, user};
-
-/// The library of Debian's package libfaketime, in whatever directory its architecture has.
-fn library() -> PathBuf {
-    let directories = std::fs::read_dir("/usr/lib").unwrap();
-    directories
-        .map(|entry| entry.unwrap().path().join("faketime/libfaketime.so.1"))
-        .find(|path| path.exists())
-        .expect("libfaketime is not installed: run 'make setup'")
-}
-
-/// `call` with the wall clock at `time` when it starts, and running on from there.
-fn at<'a>(call: Call<'a>, time: &str) -> Call<'a> {
-    call.env("LD_PRELOAD", library())
-        .env("FAKETIME", format!("@{time}"))
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-}
 
 /// A tunnel whose process started at `time`, up, with a connection through it.
 fn tunnel_at(site: &Site, time: &str) -> (Reachback, Target, u16) {

@@ -63,6 +63,7 @@ pub mod known_hosts;
 pub mod lifetime;
 pub mod liveness;
 pub mod pattern;
+pub mod repeats;
 pub mod time;
 pub mod tokens;
 pub mod verify;

@@ -10,6 +10,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod clock;
 pub mod controller;
 pub mod crash;
 pub mod keys;

@@ -57,7 +57,8 @@ pub struct Held {
     pub first: Vec<u8>,
     /// It will send no more.
     pub ended: bool,
-    index: u8,
+    /// Number of its forward.
+    pub index: u8,
     port: u16,
     until: Option<Instant>,
 }

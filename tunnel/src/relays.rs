@@ -2,9 +2,12 @@
 
 mod relay;
 
+use std::io;
+
 use log::info;
 use reachback_core::dial::AddressFamily;
-use reachback_core::forward::Target;
+use reachback_core::forward::{ForwardSpec, Target};
+use reachback_core::repeats::Repeats;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
@@ -18,6 +21,21 @@ pub const RELAYS: usize = 2 * CHANNELS;
 /// Tokens of one relay: its socket and two for the resolver.
 pub const TOKENS_PER_RELAY: usize = 3;
 
+/// Kinds of refused connections that are counted at once: two for each of 16 forwards.
+const REFUSALS: usize = 32;
+
+/// Why a connection from the server was refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Why {
+    /// [`RELAYS`].
+    Crowded,
+    /// The target could not be reached.
+    Target(io::ErrorKind),
+}
+
+/// Refused connections by forward, for the log: others make as many as they like.
+pub type Refused = Repeats<(u8, Why), REFUSALS>;
+
 /// The table of relays of one connection.
 pub struct Relays<O: Outside> {
     table: Vec<Option<Relay<O>>>,
@@ -25,6 +43,7 @@ pub struct Relays<O: Outside> {
     /// Where the next turn begins, so that no channel is always the last.
     turn: usize,
     family: AddressFamily,
+    refused: Refused,
 }
 
 impl<O: Outside> Relays<O> {
@@ -36,6 +55,7 @@ impl<O: Outside> Relays<O> {
             first_token,
             turn: 0,
             family,
+            refused: Repeats::new(),
         }
     }
 
@@ -44,11 +64,11 @@ impl<O: Outside> Relays<O> {
         self.table.iter().all(Option::is_none)
     }
 
-    /// Begins to serve a channel: the answer to the peer follows when the target is known to
-    /// be there.
+    /// Begins to serve a channel of a forward: the answer to the peer follows when the target is
+    /// known to be there.
     pub fn open(
         &mut self,
-        channel: ChannelId,
+        (channel, forward): (ChannelId, u8),
         target: &Target,
         client: &mut Client,
         outside: &mut O,
@@ -61,7 +81,9 @@ impl<O: Outside> Relays<O> {
                 self.table.len() - 1
             }
             None => {
-                info!("connection refused: {RELAYS} connections are being served already");
+                if self.refused.note((forward, Why::Crowded), now) {
+                    info!("connection refused: {RELAYS} connections are being served already");
+                }
                 return client.refuse_channel(
                     channel,
                     Refusal::ResourceShortage,
@@ -69,12 +91,31 @@ impl<O: Outside> Relays<O> {
                 );
             }
         };
-        let mut relay = Relay::new(channel, target, now);
+        let mut relay = Relay::new((channel, forward), target, now);
         match relay.start(self.tokens(index), self.family, outside, now) {
             Ok(()) => self.table[index] = Some(relay),
-            Err(error) => relay.refuse(&error, client)?,
+            Err(error) => relay.refuse(&error, client, &mut self.refused, now)?,
         }
         Ok(())
+    }
+
+    /// Says how many connections were refused like one before, if that is due.
+    pub fn say_refused(&mut self, forwards: &[ForwardSpec], now: Instant) {
+        while let Some(((forward, why), count)) = self.refused.poll_count(now) {
+            let Some(spec) = forwards.get(usize::from(forward)) else {
+                continue;
+            };
+            let (target, plural) = (&spec.target, if count == 1 { "" } else { "s" });
+            match why {
+                Why::Crowded => info!(
+                    "{count} more connection{plural} to {target} refused: \
+                     {RELAYS} connections are being served already"
+                ),
+                Why::Target(kind) => {
+                    info!("{count} more connection{plural} to {target} refused: {kind}")
+                }
+            }
+        }
     }
 
     fn tokens(&self, index: usize) -> [Token; TOKENS_PER_RELAY] {
@@ -92,13 +133,11 @@ impl<O: Outside> Relays<O> {
         }
     }
 
-    /// The earliest deadline of a relay.
+    /// The earliest deadline of a relay, or of a count for the log.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.table
-            .iter()
-            .flatten()
-            .filter_map(Relay::poll_timeout)
-            .min()
+        let relays = self.table.iter().flatten();
+        let deadlines = relays.filter_map(Relay::poll_timeout);
+        deadlines.chain(self.refused.poll_timeout()).min()
     }
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
@@ -149,7 +188,7 @@ impl<O: Outside> Relays<O> {
             let Some(relay) = self.table[index].as_mut() else {
                 continue;
             };
-            let goes_on = relay.drive(token, client, outside, now)?;
+            let goes_on = relay.drive(token, client, outside, &mut self.refused, now)?;
             sent += relay.take_sent();
             if !goes_on {
                 self.table[index] = None;

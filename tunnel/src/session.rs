@@ -181,6 +181,7 @@ impl<O: Outside> Session<O> {
         let moved = self.relays.drive(&mut self.client, turn.outside, now);
         let sent = moved.map_err(|error| self.ended(error))?;
         turn.stats.turned(self.relays.count(), sent);
+        self.relays.say_refused(&turn.plan.forwards, now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();

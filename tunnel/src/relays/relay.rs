@@ -11,6 +11,7 @@ use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
+use crate::relays::{Refused, Why};
 
 mod reach;
 
@@ -41,6 +42,8 @@ pub struct Relay<O: Outside> {
     /// `None` once both sides of the channel closed.
     channel: Option<ChannelId>,
     stage: Stage<O>,
+    /// Number of the forward that it came through.
+    forward: u8,
     target: Target,
     readable: bool,
     writable: bool,
@@ -58,10 +61,11 @@ pub struct Relay<O: Outside> {
 
 impl<O: Outside> Relay<O> {
     /// A relay that has not begun yet.
-    pub fn new(channel: ChannelId, target: &Target, now: Instant) -> Relay<O> {
+    pub fn new((channel, forward): (ChannelId, u8), target: &Target, now: Instant) -> Relay<O> {
         Relay {
             channel: Some(channel),
             stage: Stage::TargetGone,
+            forward,
             target: target.clone(),
             readable: false,
             writable: false,
@@ -129,6 +133,7 @@ impl<O: Outside> Relay<O> {
         token: Token,
         client: &mut Client,
         outside: &mut O,
+        refused: &mut Refused,
         now: Instant,
     ) -> Result<bool, Error> {
         if self.channel.is_none() && !matches!(self.stage, Stage::Open(_)) {
@@ -145,10 +150,12 @@ impl<O: Outside> Relay<O> {
                 };
                 match outcome {
                     Ok(()) => Ok(true),
-                    Err(error) => self.refuse(&error, client).map(|()| false),
+                    Err(error) => self.refuse(&error, client, refused, now).map(|()| false),
                 }
             }
-            Stage::Connecting { .. } => self.drive_connecting(late, token, client, outside),
+            Stage::Connecting { .. } => {
+                self.drive_connecting(late, token, client, outside, refused, now)
+            }
             Stage::Open(_) if late => {
                 debug!(
                     "{} did not take the last {} bytes",
@@ -278,13 +285,21 @@ impl<O: Outside> Relay<O> {
         }
     }
 
-    /// Tells log and peer that the target cannot be reached.
-    pub fn refuse(&mut self, error: &io::Error, client: &mut Client) -> Result<(), Error> {
-        info!(
-            "cannot connect to {}: {}; the connection from the server is refused",
-            self.target,
-            reason(error)
-        );
+    /// Tells the peer that the target cannot be reached, and the log unless it was told so lately.
+    pub fn refuse(
+        &mut self,
+        error: &io::Error,
+        client: &mut Client,
+        refused: &mut Refused,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if refused.note((self.forward, Why::Target(error.kind())), now) {
+            info!(
+                "cannot connect to {}: {}; the connection from the server is refused",
+                self.target,
+                reason(error)
+            );
+        }
         match self.channel.take() {
             Some(channel) => {
                 client.refuse_channel(channel, Refusal::ConnectFailed, "target unreachable")

@@ -33,8 +33,9 @@ impl<O: Outside> Session<O> {
             turn.stats.opened();
             turn.stats.received(held.first.len());
             let channel = held.channel;
+            let who = (channel, held.index);
             self.relays
-                .open(channel, &held.target, &mut self.client, turn.outside, now)?;
+                .open(who, &held.target, &mut self.client, turn.outside, now)?;
             let taken = self.relays.data(channel, &held.first);
             self.client.channel_taken(channel, taken)?;
             if held.ended {

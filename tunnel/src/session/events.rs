@@ -128,7 +128,7 @@ impl<O: Outside> Session<O> {
                 {
                     stats.opened();
                     self.relays
-                        .open(channel, &spec.target, &mut self.client, outside, now)?;
+                        .open(who, &spec.target, &mut self.client, outside, now)?;
                 }
             }
             Event::ChannelData { channel, data } => {

@@ -10,7 +10,7 @@ use reachback_ssh::{Client, Error};
 
 use super::{Relay, Stage};
 use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
-use crate::relays::TOKENS_PER_RELAY;
+use crate::relays::{Refused, TOKENS_PER_RELAY};
 
 impl<O: Outside> Relay<O> {
     /// Begins to reach the target.
@@ -93,6 +93,8 @@ impl<O: Outside> Relay<O> {
         token: Token,
         client: &mut Client,
         outside: &mut O,
+        refused: &mut Refused,
+        now: Instant,
     ) -> Result<bool, Error> {
         let Stage::Connecting { socket, rest } = &mut self.stage else {
             return Ok(true);
@@ -131,7 +133,7 @@ impl<O: Outside> Relay<O> {
                     self.connect(rest, token, outside).map_err(|_| error)
                 } {
                     Ok(()) => Ok(true),
-                    Err(error) => self.refuse(&error, client).map(|()| false),
+                    Err(error) => self.refuse(&error, client, refused, now).map(|()| false),
                 }
             }
         }

@@ -1,17 +1,31 @@
-//! The state of each forward on one connection.
+//! The forwards of one tunnel: one record for each, from its first mention to its last.
 
 use core::time::Duration;
 
 use heapless::Vec;
 
 use crate::backoff::{FORWARD_RETRY, Row};
-use crate::forward::MAX_FORWARDS;
+use crate::forward::{ForwardSpec, Listen, MAX_FORWARDS};
 use crate::time::Instant;
+use crate::verify::Checkup;
 
-/// The state of one forward.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+/// Names one forward of a tunnel.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ForwardId(pub(crate) u8);
+
+impl ForwardId {
+    /// The same as a number, for a layer that keeps it and gives it back
+    /// ([`Forwards::by_number`]); below [`MAX_FORWARDS`].
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The state of one forward on this connection.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub enum ForwardState {
     /// Not asked for.
+    #[default]
     Idle,
     /// Asked for; the reply is due until then.
     Requested {
@@ -38,323 +52,413 @@ pub enum ForwardState {
     },
 }
 
-/// The forwards of one tunnel, by index. Indexes out of range are ignored everywhere.
+/// Who wants a forward.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The configuration, the command line included.
+    Configuration,
+    /// Somebody who called. Such an order stands against the configuration: reading that again
+    /// neither takes back what a caller added nor opens again what a caller took away.
+    Caller,
+}
+
+/// Everything about one forward.
 ///
 /// Whether a forward is wanted and what the server knows of it are two things: requests and
 /// cancellations cross on the wire, and the reply to the one that went out decides what is sent
-/// next. A forward that is unwanted and idle leaves its index free.
-#[derive(Clone, Debug, Default)]
-pub struct Forwards {
-    states: Vec<ForwardState, MAX_FORWARDS>,
-    refusals: [Row; MAX_FORWARDS],
-    /// One bit per forward.
-    wanted: u16,
-    /// One bit per forward: being taken back because it led elsewhere.
-    misled: u16,
+/// next.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Listener and target.
+    pub spec: ForwardSpec,
+    /// The configuration names it.
+    configured: bool,
+    /// A caller added it.
+    added: bool,
+    /// The configuration names it, and a caller took it away.
+    withdrawn: bool,
+    state: ForwardState,
+    refusals: Row,
+    /// It is being taken back because it led elsewhere.
+    misled: bool,
+    /// That it waits was told since all were last confirmed.
+    wait_told: bool,
+    todo: Todo,
+    /// What `VerifyForward` knows and does.
+    pub(crate) checkup: Checkup,
 }
 
+/// What the caller of the watchdog still has to do about a forward.
+#[derive(Copy, Clone, Debug, Default)]
+struct Todo {
+    request: bool,
+    cancel: bool,
+    waits: Option<Instant>,
+}
+
+impl Forward {
+    fn new(spec: ForwardSpec) -> Self {
+        Self {
+            spec,
+            configured: false,
+            added: false,
+            withdrawn: false,
+            state: ForwardState::Idle,
+            refusals: Row::NEW,
+            misled: false,
+            wait_told: false,
+            todo: Todo::default(),
+            checkup: Checkup::default(),
+        }
+    }
+
+    /// Whether the server is to listen for it.
+    pub fn is_wanted(&self) -> bool {
+        self.added || (self.configured && !self.withdrawn)
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// What a caller ordered about it, if that stands: it was added (true) or taken away.
+    pub fn order(&self) -> Option<bool> {
+        match (self.added, self.withdrawn) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
+    /// What the server said to it.
+    pub fn state(&self) -> ForwardState {
+        self.state
+    }
+
+    /// The TCP port on which the server listens for it; 0 if it does not, or on a Unix socket.
+    pub fn port(&self) -> u16 {
+        match (&self.spec.listen, self.state) {
+            (Listen::Unix(_), _) => 0,
+            (_, ForwardState::Confirmed { port } | ForwardState::Cancelling { port, .. }) => port,
+            _ => 0,
+        }
+    }
+
+    fn is_confirmed(&self) -> bool {
+        matches!(self.state, ForwardState::Confirmed { .. })
+    }
+
+    fn is_free(&self) -> bool {
+        self.state == ForwardState::Idle && !self.configured && !self.added
+    }
+
+    fn postpone(&mut self, now: Instant, rng: u32) {
+        let retry_at = now + self.refusals.next(&FORWARD_RETRY, now, rng);
+        self.state = ForwardState::Refused { retry_at };
+        self.todo.request = false;
+        self.todo.waits = Some(retry_at);
+    }
+}
+
+/// What is to be done about a forward.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ForwardAction {
+    Request,
+    Cancel,
+    /// It waits until then; `first` if that was not told since all were last confirmed.
+    Waits {
+        until: Instant,
+        first: bool,
+    },
+}
+
+/// The forwards of one tunnel: at most [`MAX_FORWARDS`], those that a caller took away included.
+#[derive(Clone, Debug, Default)]
+pub struct Forwards(Vec<Forward, MAX_FORWARDS>);
+
 impl Forwards {
-    /// `count` forwards, none asked for; at most [`MAX_FORWARDS`].
-    pub fn new(count: usize) -> Self {
+    /// Those that the configuration names; what is beyond [`MAX_FORWARDS`] is left out.
+    pub fn new(configured: &[ForwardSpec]) -> Self {
         let mut forwards = Self::default();
-        for index in 0..count.min(MAX_FORWARDS) {
-            forwards.want(index);
+        for spec in configured {
+            forwards.want(spec, Origin::Configuration);
         }
         forwards
     }
 
     /// A new connection: nothing has been asked for.
     pub fn reset(&mut self) {
-        self.states.fill(ForwardState::Idle);
-        self.refusals = [Row::NEW; MAX_FORWARDS];
-        self.misled = 0;
-    }
-
-    /// The forward is wanted from now on. True if it is to be asked for now: it may be on its
-    /// way in or out already. The index after the last one adds a forward.
-    pub fn want(&mut self, index: usize) -> bool {
-        if index == self.states.len() {
-            let _ = self.states.push(ForwardState::Idle);
+        for forward in &mut self.0 {
+            forward.state = ForwardState::Idle;
+            forward.refusals = Row::NEW;
+            forward.misled = false;
+            forward.wait_told = false;
+            forward.todo = Todo::default();
+            forward.checkup = Checkup::default();
         }
-        let Some(state) = self.states.get(index) else {
-            return false;
-        };
-        self.wanted |= 1 << index;
-        *state == ForwardState::Idle
     }
 
-    /// The forward is not wanted any more. True if the server listens and so has to be told.
-    /// While its reply is outstanding nothing can be taken back yet.
-    pub fn unwant(&mut self, index: usize) -> bool {
-        let Some(state) = self.states.get_mut(index) else {
-            return false;
+    /// Every record, those that are not wanted included.
+    pub fn iter(&self) -> impl Iterator<Item = (ForwardId, &Forward)> {
+        (0..).map(ForwardId).zip(&self.0)
+    }
+
+    /// Those that are wanted.
+    pub fn wanted(&self) -> impl Iterator<Item = (ForwardId, &Forward)> {
+        self.iter().filter(|(_, forward)| forward.is_wanted())
+    }
+
+    /// The record of a forward.
+    pub fn get(&self, id: ForwardId) -> Option<&Forward> {
+        self.0.get(usize::from(id.0))
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ForwardId) -> Option<&mut Forward> {
+        self.0.get_mut(usize::from(id.0))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ForwardId, &mut Forward)> {
+        (0..).map(ForwardId).zip(&mut self.0)
+    }
+
+    /// The forward whose [`ForwardId::number`] this is.
+    pub fn by_number(&self, number: u8) -> Option<ForwardId> {
+        let id = ForwardId(number);
+        self.get(id).map(|_| id)
+    }
+
+    /// The forward with this listener and target.
+    pub fn find(&self, spec: &ForwardSpec) -> Option<ForwardId> {
+        let found = self.iter().find(|(_, forward)| forward.spec == *spec);
+        found.map(|(id, _)| id)
+    }
+
+    /// Somebody wants a forward. Gives its identifier; none when every record is in use.
+    pub fn want(&mut self, spec: &ForwardSpec, origin: Origin) -> Option<ForwardId> {
+        let id = match self.find(spec) {
+            Some(id) => id,
+            None => self.enter(spec)?,
         };
-        self.wanted &= !(1 << index);
-        self.refusals[index] = Row::NEW;
-        if let ForwardState::Refused { .. } = state {
-            *state = ForwardState::Idle;
+        let forward = self.get_mut(id)?;
+        match origin {
+            Origin::Configuration => forward.configured = true,
+            Origin::Caller => (forward.added, forward.withdrawn) = (true, false),
         }
-        matches!(state, ForwardState::Confirmed { .. })
+        Some(id)
     }
 
-    /// Whether the forward is wanted.
-    pub fn is_wanted(&self, index: usize) -> bool {
-        index < self.states.len() && self.wanted & (1 << index) != 0
-    }
-
-    /// How many are wanted.
-    pub fn wanted(&self) -> usize {
-        self.wanted.count_ones() as usize
-    }
-
-    /// An index that no forward uses, if there is one.
-    pub fn vacant(&self) -> Option<usize> {
-        let unused = |&index: &usize| {
-            !self.is_wanted(index)
-                && self
-                    .states
-                    .get(index)
-                    .is_none_or(|s| *s == ForwardState::Idle)
+    fn enter(&mut self, spec: &ForwardSpec) -> Option<ForwardId> {
+        let forward = Forward::new(spec.clone());
+        let free = self.0.iter().position(Forward::is_free);
+        let index = match free {
+            Some(index) => {
+                self.0[index] = forward;
+                index
+            }
+            None => {
+                self.0.push(forward).ok()?;
+                self.0.len() - 1
+            }
         };
-        (0..MAX_FORWARDS.min(self.states.len() + 1)).find(unused)
+        Some(ForwardId(index as u8))
+    }
+
+    /// Somebody does not want a forward any more. What a caller takes away stays away, even if
+    /// the configuration names it; what a caller added stays, even if the configuration does not.
+    pub fn unwant(&mut self, id: ForwardId, origin: Origin) {
+        let Some(forward) = self.get_mut(id) else {
+            return;
+        };
+        match origin {
+            Origin::Configuration => (forward.configured, forward.withdrawn) = (false, false),
+            Origin::Caller => (forward.added, forward.withdrawn) = (false, forward.configured),
+        }
+        if forward.is_wanted() {
+            return;
+        }
+        forward.refusals = Row::NEW;
+        forward.todo.waits = None;
+        if let ForwardState::Refused { .. } = forward.state {
+            forward.state = ForwardState::Idle;
+        }
+    }
+
+    /// Asks for a forward, whose reply is due within `timeout`.
+    pub fn request(&mut self, id: ForwardId, now: Instant, timeout: Duration) {
+        if let Some(forward) = self.get_mut(id) {
+            forward.state = ForwardState::Requested {
+                until: now + timeout,
+            };
+            forward.todo.request = true;
+            forward.todo.waits = None;
+        }
+    }
+
+    /// Asks for all that are wanted.
+    pub fn request_wanted(&mut self, now: Instant, timeout: Duration) {
+        for number in 0..self.0.len() as u8 {
+            let id = ForwardId(number);
+            if self.get(id).is_some_and(Forward::is_wanted) {
+                self.request(id, now, timeout);
+            }
+        }
     }
 
     /// Takes a confirmed forward back; the reply is due within `timeout`.
-    pub fn cancel(&mut self, index: usize, now: Instant, timeout: Duration) {
-        if let Some(&ForwardState::Confirmed { port }) = self.states.get(index) {
+    pub fn cancel(&mut self, id: ForwardId, now: Instant, timeout: Duration) {
+        if let Some(forward) = self.get_mut(id)
+            && let ForwardState::Confirmed { port } = forward.state
+        {
             let until = now + timeout;
-            self.set(index, ForwardState::Cancelling { port, until });
+            forward.state = ForwardState::Cancelling { port, until };
+            forward.todo.cancel = true;
         }
     }
 
     /// A confirmed forward that is wanted leads elsewhere: to be cancelled, and then asked for
     /// again as if it had been refused ([`Forwards::take_misled`]). False if there is none.
-    pub fn mislead(&mut self, index: usize) -> bool {
-        let confirmed = matches!(self.states.get(index), Some(ForwardState::Confirmed { .. }));
-        let due = confirmed && self.is_wanted(index);
-        if due {
-            self.misled |= 1 << index;
-        }
+    pub fn mislead(&mut self, id: ForwardId) -> bool {
+        let Some(forward) = self.get_mut(id) else {
+            return false;
+        };
+        let due = forward.is_confirmed() && forward.is_wanted();
+        forward.misled |= due;
         due
     }
 
-    /// The cancellation of [`Forwards::mislead`] was answered. Gives the time of the next
-    /// request if that is what it was, and if the server listens no more.
-    pub fn take_misled(&mut self, index: usize, now: Instant, rng: u32) -> Option<Instant> {
-        if index >= self.states.len() || self.misled & (1 << index) == 0 {
-            return None;
+    /// The cancellation of [`Forwards::mislead`] was answered. True if that is what it was, and
+    /// the server listens no more: the forward then waits to be asked for again.
+    pub fn take_misled(&mut self, id: ForwardId, now: Instant, rng: u32) -> bool {
+        let Some(forward) = self.get_mut(id) else {
+            return false;
+        };
+        let misled = core::mem::take(&mut forward.misled);
+        let waits = misled && forward.state == ForwardState::Idle && forward.is_wanted();
+        if waits {
+            forward.postpone(now, rng);
         }
-        self.misled &= !(1 << index);
-        if self.states[index] != ForwardState::Idle || !self.is_wanted(index) {
-            return None;
-        }
-        Some(self.postpone(index, now, rng))
+        waits
     }
 
     /// The reply to a cancellation: `done` if the server listens no more. False if none was
     /// asked for.
-    pub fn handle_cancelled(&mut self, index: usize, done: bool) -> bool {
-        let Some(&ForwardState::Cancelling { port, .. }) = self.states.get(index) else {
+    pub fn handle_cancelled(&mut self, id: ForwardId, done: bool) -> bool {
+        let Some(forward) = self.get_mut(id) else {
             return false;
         };
-        let state = if done {
-            ForwardState::Idle
-        } else {
-            ForwardState::Confirmed { port }
+        let ForwardState::Cancelling { port, .. } = forward.state else {
+            return false;
         };
-        self.set(index, state);
+        forward.state = match done {
+            true => ForwardState::Idle,
+            false => ForwardState::Confirmed { port },
+        };
         true
     }
 
-    /// The states, by index.
-    pub fn states(&self) -> &[ForwardState] {
-        &self.states
-    }
-
-    /// Asks for a forward, whose reply is due within `timeout`.
-    pub fn request(&mut self, index: usize, now: Instant, timeout: Duration) {
-        self.set(
-            index,
-            ForwardState::Requested {
-                until: now + timeout,
-            },
-        );
-    }
-
     /// The server confirmed. False if it was not asked.
-    pub fn handle_confirmed(&mut self, index: usize, port: u16) -> bool {
-        self.is_requested(index) && {
-            self.set(index, ForwardState::Confirmed { port });
-            true
+    pub fn handle_confirmed(&mut self, id: ForwardId, port: u16) -> bool {
+        match self.requested(id) {
+            Some(forward) => {
+                forward.state = ForwardState::Confirmed { port };
+                true
+            }
+            None => false,
         }
     }
 
-    /// The server refused. Gives the time of the next request, or none if it was not asked.
-    pub fn handle_refused(&mut self, index: usize, now: Instant, rng: u32) -> Option<Instant> {
-        if !self.is_requested(index) {
-            return None;
+    /// The server refused. True if the forward now waits to be asked for again.
+    pub fn handle_refused(&mut self, id: ForwardId, now: Instant, rng: u32) -> bool {
+        let Some(forward) = self.requested(id) else {
+            return false;
+        };
+        if !forward.is_wanted() {
+            forward.state = ForwardState::Idle;
+            return false;
         }
-        if !self.is_wanted(index) {
-            self.set(index, ForwardState::Idle);
-            return None;
-        }
-        Some(self.postpone(index, now, rng))
+        forward.postpone(now, rng);
+        true
     }
 
-    fn postpone(&mut self, index: usize, now: Instant, rng: u32) -> Instant {
-        let retry_at = now + self.refusals[index].next(&FORWARD_RETRY, now, rng);
-        self.set(index, ForwardState::Refused { retry_at });
-        retry_at
+    fn requested(&mut self, id: ForwardId) -> Option<&mut Forward> {
+        let is = |forward: &&mut Forward| matches!(forward.state, ForwardState::Requested { .. });
+        self.get_mut(id).filter(is)
     }
 
     /// The next refused forward whose time has come.
-    pub fn poll_retry(&self, now: Instant) -> Option<usize> {
-        self.states
-            .iter()
-            .position(|s| matches!(s, ForwardState::Refused { retry_at } if *retry_at <= now))
+    pub fn poll_retry(&self, now: Instant) -> Option<ForwardId> {
+        let due = |state| matches!(state, ForwardState::Refused { retry_at } if retry_at <= now);
+        let mut all = self.iter();
+        all.find(|(_, f)| due(f.state)).map(|(id, _)| id)
     }
 
     /// When the first outstanding reply is overdue, if one is outstanding.
     pub fn reply_due(&self) -> Option<Instant> {
-        let due = |s: &ForwardState| match s {
+        let due = |forward: &Forward| match forward.state {
             ForwardState::Requested { until } | ForwardState::Cancelling { until, .. } => {
-                Some(*until)
+                Some(until)
             }
             _ => None,
         };
-        self.states.iter().filter_map(due).min()
+        self.0.iter().filter_map(due).min()
     }
 
     /// When the first refused forward is to be asked for again, if there is one.
     pub fn retry_due(&self) -> Option<Instant> {
-        let due = |s: &ForwardState| match s {
-            ForwardState::Refused { retry_at } => Some(*retry_at),
+        let due = |forward: &Forward| match forward.state {
+            ForwardState::Refused { retry_at } => Some(retry_at),
             _ => None,
         };
-        self.states.iter().filter_map(due).min()
+        self.0.iter().filter_map(due).min()
     }
 
     /// How many of those wanted the server has confirmed.
     pub fn confirmed(&self) -> usize {
-        let is = |(index, s): &(usize, &ForwardState)| {
-            self.is_wanted(*index) && matches!(s, ForwardState::Confirmed { .. })
-        };
-        self.states.iter().enumerate().filter(is).count()
+        self.wanted().filter(|(_, f)| f.is_confirmed()).count()
     }
 
     /// Whether the server has confirmed all that are wanted.
     pub fn all_confirmed(&self) -> bool {
-        self.confirmed() == self.wanted()
+        self.wanted().all(|(_, forward)| forward.is_confirmed())
     }
 
-    fn is_requested(&self, index: usize) -> bool {
-        matches!(self.states.get(index), Some(ForwardState::Requested { .. }))
+    /// All were confirmed: a forward that waits after this is told of anew.
+    pub(crate) fn forget_told(&mut self) {
+        for forward in &mut self.0 {
+            forward.wait_told = false;
+        }
     }
 
-    fn set(&mut self, index: usize, state: ForwardState) {
-        if let Some(slot) = self.states.get_mut(index) {
-            *slot = state;
+    /// The next thing to do about one of them: first all requests, then the cancellations.
+    pub(crate) fn next_action(&mut self) -> Option<(ForwardId, ForwardAction)> {
+        use core::mem::take;
+        for (id, forward) in self.iter_mut() {
+            if take(&mut forward.todo.request) {
+                return Some((id, ForwardAction::Request));
+            }
+        }
+        for (id, forward) in self.iter_mut() {
+            if take(&mut forward.todo.cancel) {
+                return Some((id, ForwardAction::Cancel));
+            }
+        }
+        for (id, forward) in self.iter_mut() {
+            if let Some(until) = forward.todo.waits.take() {
+                let first = !core::mem::replace(&mut forward.wait_told, true);
+                return Some((id, ForwardAction::Waits { until, first }));
+            }
+        }
+        None
+    }
+
+    /// What was to be done belongs to a connection that is over, or ends.
+    pub(crate) fn clear_actions(&mut self) {
+        for forward in &mut self.0 {
+            forward.todo = Todo::default();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    const REPLY: Duration = Duration::from_secs(30);
-
-    #[test]
-    fn a_refused_forward_is_asked_for_again_and_waits_no_longer_than_it_has_been_refused() {
-        let mut forwards = Forwards::new(1);
-        let mut now = Instant(0);
-        let mut waits = std::vec::Vec::new();
-        for _ in 0..8 {
-            forwards.request(0, now, REPLY);
-            let retry_at = forwards.handle_refused(0, now, u32::MAX).unwrap();
-            waits.push(retry_at.since(now).as_secs());
-            assert_eq!(forwards.poll_retry(Instant(retry_at.0 - 1)), None);
-            assert_eq!(forwards.poll_retry(retry_at), Some(0));
-            now = retry_at;
-        }
-        assert_eq!(waits, [2, 2, 4, 8, 16, 32, 60, 60]);
-    }
-
-    #[test]
-    fn replies_nobody_asked_for_change_nothing() {
-        let mut forwards = Forwards::new(2);
-        assert!(!forwards.handle_confirmed(0, 1111));
-        assert_eq!(forwards.handle_refused(7, Instant(0), 0), None);
-        forwards.request(0, Instant(0), REPLY);
-        assert!(forwards.handle_confirmed(0, 1111));
-        assert_eq!(forwards.handle_refused(0, Instant(1), 0), None);
-        assert_eq!(forwards.confirmed(), 1);
-        assert!(!forwards.all_confirmed());
-        forwards.reset();
-        assert_eq!(forwards.states(), [ForwardState::Idle; 2]);
-    }
-
-    #[test]
-    fn a_forward_that_is_unwanted_before_its_reply_is_taken_back_after_it() {
-        let mut forwards = Forwards::new(1);
-        forwards.request(0, Instant(0), REPLY);
-        assert!(!forwards.unwant(0), "nothing to take back yet");
-        assert_eq!(forwards.vacant(), Some(1), "its index is still in use");
-        assert!(forwards.handle_confirmed(0, 1111));
-        assert!(!forwards.is_wanted(0));
-        forwards.cancel(0, Instant(1), REPLY);
-        assert_eq!(forwards.reply_due(), Some(Instant(30_001)));
-        assert!(forwards.handle_cancelled(0, true));
-        assert_eq!((forwards.vacant(), forwards.wanted()), (Some(0), 0));
-    }
-
-    #[test]
-    fn a_forward_wanted_again_while_it_is_taken_back_waits_for_the_reply() {
-        for (done, state) in [
-            (true, ForwardState::Idle),
-            (false, ForwardState::Confirmed { port: 1111 }),
-        ] {
-            let mut forwards = Forwards::new(1);
-            forwards.request(0, Instant(0), REPLY);
-            forwards.handle_confirmed(0, 1111);
-            assert!(forwards.unwant(0));
-            forwards.cancel(0, Instant(0), REPLY);
-            assert!(!forwards.want(0), "not while the cancellation is out");
-            assert!(forwards.handle_cancelled(0, done));
-            assert_eq!(forwards.states(), [state]);
-        }
-    }
-
-    #[test]
-    fn an_unwanted_forward_is_not_asked_for_again_when_refused() {
-        let mut forwards = Forwards::new(2);
-        for index in 0..2 {
-            forwards.request(index, Instant(0), REPLY);
-        }
-        forwards.unwant(0);
-        assert_eq!(forwards.handle_refused(0, Instant(0), 0), None);
-        forwards.handle_refused(1, Instant(0), 0).unwrap();
-        forwards.unwant(1);
-        assert_eq!(forwards.retry_due(), None);
-        assert!(forwards.all_confirmed(), "none is wanted");
-    }
-
-    #[test]
-    fn the_table_takes_as_many_as_a_tunnel_may_have() {
-        let mut forwards = Forwards::new(MAX_FORWARDS);
-        assert_eq!(forwards.vacant(), None);
-        assert!(!forwards.want(MAX_FORWARDS));
-        assert_eq!(forwards.wanted(), MAX_FORWARDS);
-    }
-
-    #[test]
-    fn the_earliest_deadline_counts() {
-        let mut forwards = Forwards::new(3);
-        forwards.request(0, Instant(500), REPLY);
-        forwards.request(1, Instant(0), REPLY);
-        assert_eq!(forwards.reply_due(), Some(Instant(30_000)));
-        assert_eq!(forwards.retry_due(), None);
-    }
-}
+mod tests;

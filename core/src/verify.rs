@@ -12,11 +12,12 @@
 
 use core::time::Duration;
 
-use crate::forward::MAX_FORWARDS;
+use crate::forward::Listen;
+use crate::forwards::{Forward, ForwardId, Forwards};
 use crate::time::Instant;
 
 mod types;
-pub use types::{Action, Proof, Refused, Verdict, has_spare, places};
+pub use types::{Action, Finding, Proof, Refused, has_spare, places};
 
 /// From one check of a forward to the next, on average.
 pub const INTERVAL: Duration = Duration::from_secs(600);
@@ -32,13 +33,21 @@ const CONNECT_FAILED: u32 = 2;
 /// `SSH_OPEN_RESOURCE_SHORTAGE`.
 const RESOURCE_SHORTAGE: u32 = 4;
 
+/// What a forward's record keeps for its checks.
 #[derive(Copy, Clone, Debug, Default)]
-struct Slot {
+pub(crate) struct Checkup {
     due: Option<Instant>,
-    places: u8,
-    /// The second place is a spare one.
-    spare: bool,
     proof: Proof,
+    /// That it leads here was said since it was confirmed; and whether on loopback only.
+    told: Option<bool>,
+}
+
+/// How many [`places`] a forward has, and whether the second is a spare one.
+fn places_of(forward: &Forward) -> (u8, bool) {
+    match &forward.spec.listen {
+        Listen::Tcp { bind, .. } => (places(bind).len() as u8, has_spare(bind)),
+        Listen::Unix(_) => (0, false),
+    }
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -55,7 +64,7 @@ enum Stage {
 
 #[derive(Copy, Clone, Debug)]
 struct Check {
-    index: u8,
+    id: ForwardId,
     place: u8,
     /// One of the places led here.
     found: bool,
@@ -69,11 +78,10 @@ pub struct Verify {
     off: bool,
     /// A check came through: the server permits them.
     permitted: bool,
-    slots: [Slot; MAX_FORWARDS],
     check: Option<Check>,
     close: bool,
     ask: bool,
-    verdict: Option<(u8, Verdict)>,
+    finding: Option<(ForwardId, Finding)>,
     open: Option<Action>,
     rng: u64,
 }
@@ -85,11 +93,10 @@ impl Verify {
             enabled: false,
             off: false,
             permitted: false,
-            slots: [Slot::default(); MAX_FORWARDS],
             check: None,
             close: false,
             ask: false,
-            verdict: None,
+            finding: None,
             open: None,
             rng: seed,
         }
@@ -97,50 +104,45 @@ impl Verify {
 
     /// `VerifyForward`. Turned on, every confirmed forward is checked at once; turned off, a
     /// check under way is given up.
-    pub fn set_enabled(&mut self, enabled: bool, now: Instant) {
+    pub fn set_enabled(&mut self, enabled: bool, forwards: &mut Forwards, now: Instant) {
         if self.enabled == enabled {
             return;
         }
         self.enabled = enabled;
         if enabled {
-            for slot in &mut self.slots {
-                slot.due = slot.due.map(|_| now);
+            for (_, forward) in forwards.iter_mut() {
+                forward.checkup.due = forward.checkup.due.map(|_| now);
             }
-            self.handle_timeout(now);
-        } else {
-            let index = self.check.map(|check| usize::from(check.index));
-            self.give_up();
-            if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
-                slot.due = Some(now);
-            }
+            self.handle_timeout(forwards, now);
+        } else if let Some(id) = self.give_up(forwards) {
+            set_due(forwards, id, now);
         }
     }
 
-    /// The server listens for a forward that is to be found at so many places (at least 1), or
-    /// at the last of them if it is not at the first.
-    pub fn handle_confirmed(&mut self, index: u8, places: u8, spare: bool, now: Instant) {
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            *slot = Slot {
-                due: Some(now),
-                places: places.max(1),
-                spare,
-                proof: Proof::Unknown,
+    /// The server listens for a forward. A Unix socket is not checked.
+    pub fn handle_confirmed(&mut self, id: ForwardId, forwards: &mut Forwards, now: Instant) {
+        if let Some(forward) = forwards.get_mut(id) {
+            let (places, _) = places_of(forward);
+            forward.checkup = Checkup {
+                due: (places > 0).then_some(now),
+                ..Checkup::default()
             };
-            self.handle_timeout(now);
+            self.handle_timeout(forwards, now);
         }
     }
 
     /// The forward is being taken back: there is nothing to check until it is confirmed again.
-    pub fn handle_cancelled(&mut self, index: u8, now: Instant) {
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            slot.due = None;
-            if let Proof::Here { .. } | Proof::Loopback { .. } = slot.proof {
-                slot.proof = Proof::Unknown;
+    pub fn handle_cancelled(&mut self, id: ForwardId, forwards: &mut Forwards, now: Instant) {
+        if let Some(forward) = forwards.get_mut(id) {
+            let checkup = &mut forward.checkup;
+            checkup.due = None;
+            if let Proof::Here { .. } | Proof::Loopback { .. } = checkup.proof {
+                checkup.proof = Proof::Unknown;
             }
         }
-        if self.check.is_some_and(|check| check.index == index) {
-            self.give_up();
-            self.handle_timeout(now);
+        if self.check.is_some_and(|check| check.id == id) {
+            self.give_up(forwards);
+            self.handle_timeout(forwards, now);
         }
     }
 
@@ -152,9 +154,9 @@ impl Verify {
                 // Late after all, but it may still arrive.
                 Stage::Doubt { opened: false } => check.stage = Stage::Arriving(now + DEADLINE),
                 Stage::Control(_) => {
-                    let index = check.index;
+                    let id = check.id;
                     self.close = true;
-                    self.turn_off(index, Refused::Hollow);
+                    self.turn_off(id, Refused::Hollow);
                 }
                 _ => {}
             }
@@ -162,67 +164,67 @@ impl Verify {
     }
 
     /// The server did not make the connection, for this reason.
-    pub fn handle_refused(&mut self, reason: u32, now: Instant) {
+    pub fn handle_refused(&mut self, reason: u32, forwards: &mut Forwards, now: Instant) {
         let Some(check) = self.check else {
             return;
         };
         match reason {
             _ if matches!(check.stage, Stage::Control(_)) => {
-                self.conclude_elsewhere(check, now);
+                self.conclude_elsewhere(check, forwards, now);
             }
-            CONNECT_FAILED => self.next_place(check, now),
-            RESOURCE_SHORTAGE => self.handle_crowded(now),
-            _ => self.turn_off(check.index, Refused::Reason(reason)),
+            CONNECT_FAILED => self.next_place(check, forwards, now),
+            RESOURCE_SHORTAGE => self.handle_crowded(forwards, now),
+            _ => self.turn_off(check.id, Refused::Reason(reason)),
         }
     }
 
     /// The connection arrived where it should.
-    pub fn handle_found(&mut self, now: Instant) {
+    pub fn handle_found(&mut self, forwards: &mut Forwards, now: Instant) {
         if let Some(mut check) = self.check {
             self.permitted = true;
             check.found = true;
             self.close = true;
-            self.next_place(check, now);
+            self.next_place(check, forwards, now);
         }
     }
 
     /// Somebody else answered on the check's connection, or it arrived on another forward.
-    pub fn handle_stranger(&mut self, now: Instant) {
+    pub fn handle_stranger(&mut self, forwards: &mut Forwards, now: Instant) {
         if let Some(check) = self.check {
-            self.conclude_elsewhere(check, now);
+            self.conclude_elsewhere(check, forwards, now);
             self.close = true;
         }
     }
 
     /// The server answered an [`Action::Ask`].
-    pub fn handle_alive(&mut self, now: Instant) {
+    pub fn handle_alive(&mut self, forwards: &mut Forwards, now: Instant) {
         match self.check {
             Some(Check {
                 stage: Stage::Doubt { opened: true },
-                index,
+                id,
                 place,
                 found,
             }) if !self.permitted => {
                 self.close = true;
                 self.check = Some(Check {
-                    index,
+                    id,
                     place,
                     found,
                     stage: Stage::Control(now + DEADLINE),
                 });
-                self.open = Some(Action::OpenNothing { index, place });
+                self.open = Some(Action::OpenNothing { id, place });
             }
             Some(Check {
                 stage: Stage::Doubt { opened: true },
                 ..
-            }) => self.handle_stranger(now),
+            }) => self.handle_stranger(forwards, now),
             Some(Check {
                 stage: Stage::Doubt { opened: false },
-                index,
+                id,
                 ..
             }) => {
                 self.close = true;
-                self.turn_off(index, Refused::Unanswered);
+                self.turn_off(id, Refused::Unanswered);
             }
             _ => {}
         }
@@ -230,20 +232,20 @@ impl Verify {
 
     /// There is no room for the check's connections: nothing follows from it, and it is tried
     /// again later.
-    pub fn handle_crowded(&mut self, now: Instant) {
-        let index = self.check.map(|check| usize::from(check.index));
-        self.give_up();
+    pub fn handle_crowded(&mut self, forwards: &mut Forwards, now: Instant) {
+        let given_up = self.give_up(forwards);
         let later = now + POSTPONED;
-        for (at, slot) in self.slots.iter_mut().enumerate() {
-            if index == Some(at) {
-                slot.due = Some(later);
+        for (id, forward) in forwards.iter_mut() {
+            let due = &mut forward.checkup.due;
+            if given_up == Some(id) {
+                *due = Some(later);
             }
-            slot.due = slot.due.map(|due| due.max(later));
+            *due = due.map(|due| due.max(later));
         }
     }
 
     /// Does what is due at `now`. Calling it early or twice does no harm.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, forwards: &mut Forwards, now: Instant) {
         if let Some(check) = &mut self.check {
             let opened = match check.stage {
                 Stage::Opening(until) | Stage::Control(until) if until <= now => false,
@@ -254,19 +256,20 @@ impl Verify {
             self.ask = true;
             return;
         }
-        // The last verdict may change what there is to check.
-        if !self.enabled || self.off || self.verdict.is_some() {
+        // The last finding may change what there is to check.
+        if !self.enabled || self.off || self.finding.is_some() {
             return;
         }
-        let due = |slot: &Slot| slot.due.is_some_and(|due| due <= now);
-        if let Some(index) = self.slots.iter().position(due) {
-            self.slots[index].due = None;
-            self.begin(index as u8, 0, false, now);
+        let due = |forward: &Forward| forward.checkup.due.is_some_and(|due| due <= now);
+        let next = forwards.iter_mut().find(|(_, forward)| due(forward));
+        if let Some((id, forward)) = next {
+            forward.checkup.due = None;
+            self.begin(id, 0, false, now);
         }
     }
 
     /// When to call [`Verify::handle_timeout`] at the latest.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self, forwards: &Forwards) -> Option<Instant> {
         match self.check {
             Some(check) => match check.stage {
                 Stage::Opening(until) | Stage::Arriving(until) | Stage::Control(until) => {
@@ -276,18 +279,22 @@ impl Verify {
                 Stage::Doubt { .. } => None,
             },
             None if !self.enabled || self.off => None,
-            None => self.slots.iter().filter_map(|slot| slot.due).min(),
+            None => {
+                let due = forwards.iter().filter_map(|(_, f)| f.checkup.due);
+                due.min()
+            }
         }
     }
 
     /// The next thing to do. Call until `None`.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self, forwards: &mut Forwards) -> Option<Action> {
         use core::mem::take;
         if take(&mut self.close) {
             return Some(Action::Close);
         }
-        if let Some((index, verdict)) = self.verdict.take() {
-            return Some(Action::Verdict { index, verdict });
+        if let Some((id, finding)) = self.finding.take() {
+            let news = is_news(forwards, id, finding);
+            return Some(Action::Found { id, finding, news });
         }
         if take(&mut self.ask) {
             return Some(Action::Ask);
@@ -301,86 +308,87 @@ impl Verify {
     }
 
     /// What is known of a forward.
-    pub fn proof(&self, index: usize) -> Proof {
-        match self.slots.get(index) {
-            Some(slot) if self.enabled && slot.places > 0 => match (slot.proof, self.off) {
-                (Proof::Unknown, true) => Proof::NotPermitted,
-                (proof, _) => proof,
-            },
+    pub fn proof(&self, forward: &Forward) -> Proof {
+        let checked = self.enabled && places_of(forward).0 > 0 && forward.port() > 0;
+        match forward.checkup.proof {
+            Proof::Unknown if checked && self.off => Proof::NotPermitted,
+            proof if self.enabled => proof,
             _ => Proof::Unknown,
         }
     }
 
-    fn begin(&mut self, index: u8, place: u8, found: bool, now: Instant) {
+    fn begin(&mut self, id: ForwardId, place: u8, found: bool, now: Instant) {
         self.check = Some(Check {
-            index,
+            id,
             place,
             found,
             stage: Stage::Opening(now + DEADLINE),
         });
-        self.open = Some(Action::Open { index, place });
+        self.open = Some(Action::Open { id, place });
     }
 
     /// This place is done with, and nothing speaks against the forward so far.
-    fn next_place(&mut self, check: Check, now: Instant) {
+    fn next_place(&mut self, check: Check, forwards: &mut Forwards, now: Instant) {
         let Check {
-            index,
-            place,
-            found,
-            ..
+            id, place, found, ..
         } = check;
-        let Slot { places, spare, .. } = self.slots[usize::from(index)];
+        let (places, spare) = forwards.get(id).map_or((0, false), places_of);
         if place + 1 < places && !(spare && found) {
-            self.begin(index, place + 1, found, now);
+            self.begin(id, place + 1, found, now);
         } else if found && spare && place > 0 {
-            self.conclude(index, Verdict::Loopback, now);
+            self.conclude(id, Finding::Loopback, forwards, now);
         } else if found {
-            self.conclude(index, Verdict::Here, now);
+            self.conclude(id, Finding::Here, forwards, now);
         } else if self.permitted {
-            self.conclude(index, Verdict::Gone, now);
+            self.conclude(id, Finding::Gone, forwards, now);
         } else {
-            self.turn_off(index, Refused::Reason(CONNECT_FAILED));
+            self.turn_off(id, Refused::Reason(CONNECT_FAILED));
         }
     }
 
     /// Who answers at a spare place may be anybody: nothing is at the forward's own.
-    fn conclude_elsewhere(&mut self, check: Check, now: Instant) {
-        let Check { index, place, .. } = check;
-        let verdict = match self.slots[usize::from(index)].spare && place > 0 {
-            true => Verdict::Gone,
-            false => Verdict::Elsewhere { place },
+    fn conclude_elsewhere(&mut self, check: Check, forwards: &mut Forwards, now: Instant) {
+        let Check { id, place, .. } = check;
+        let (_, spare) = forwards.get(id).map_or((0, false), places_of);
+        let finding = match spare && place > 0 {
+            true => Finding::Gone,
+            false => Finding::Elsewhere { place },
         };
-        self.conclude(index, verdict, now);
+        self.conclude(id, finding, forwards, now);
     }
 
-    fn conclude(&mut self, index: u8, verdict: Verdict, now: Instant) {
+    fn conclude(&mut self, id: ForwardId, finding: Finding, forwards: &mut Forwards, now: Instant) {
         let next = now + self.interval();
-        let slot = &mut self.slots[usize::from(index)];
-        slot.due = Some(next);
-        slot.proof = match verdict {
-            Verdict::Here => Proof::Here { at: now },
-            Verdict::Loopback => Proof::Loopback { at: now },
-            _ => Proof::Elsewhere { at: now },
-        };
+        if let Some(forward) = forwards.get_mut(id) {
+            forward.checkup.due = Some(next);
+            forward.checkup.proof = match finding {
+                Finding::Here => Proof::Here { at: now },
+                Finding::Loopback => Proof::Loopback { at: now },
+                _ => Proof::Elsewhere { at: now },
+            };
+        }
         self.check = None;
         self.ask = false;
-        self.verdict = Some((index, verdict));
+        self.finding = Some((id, finding));
     }
 
-    fn turn_off(&mut self, index: u8, why: Refused) {
+    fn turn_off(&mut self, id: ForwardId, why: Refused) {
         self.off = true;
         self.check = None;
         self.ask = false;
-        self.verdict = Some((index, Verdict::Off(why)));
+        self.finding = Some((id, Finding::Off(why)));
     }
 
-    fn give_up(&mut self) {
-        if let Some(check) = self.check.take() {
-            // What was not opened yet needs no closing.
-            self.close |= self.open.take().is_none();
-            self.ask = false;
-            self.slots[usize::from(check.index)].due = None;
+    /// Gives the forward whose check was under way.
+    fn give_up(&mut self, forwards: &mut Forwards) -> Option<ForwardId> {
+        let check = self.check.take()?;
+        // What was not opened yet needs no closing.
+        self.close |= self.open.take().is_none();
+        self.ask = false;
+        if let Some(forward) = forwards.get_mut(check.id) {
+            forward.checkup.due = None;
         }
+        Some(check.id)
     }
 
     /// [`INTERVAL`] and jitter; SplitMix64 as in the watchdog.
@@ -392,6 +400,26 @@ impl Verify {
         let span_ms = 2 * JITTER.as_millis() as u64 + 1;
         INTERVAL - JITTER + Duration::from_millis((z >> 31) % span_ms)
     }
+}
+
+fn set_due(forwards: &mut Forwards, id: ForwardId, due: Instant) {
+    if let Some(forward) = forwards.get_mut(id) {
+        forward.checkup.due = Some(due);
+    }
+}
+
+/// True for what leads here once per confirmation, and when it changes whether it does so on the
+/// loopback address only; always true for the rest.
+fn is_news(forwards: &mut Forwards, id: ForwardId, finding: Finding) -> bool {
+    let loopback = match finding {
+        Finding::Here => false,
+        Finding::Loopback => true,
+        _ => return true,
+    };
+    let Some(forward) = forwards.get_mut(id) else {
+        return false;
+    };
+    forward.checkup.told.replace(loopback) != Some(loopback)
 }
 
 #[cfg(test)]

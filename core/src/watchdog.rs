@@ -13,7 +13,8 @@ use core::time::Duration;
 
 use crate::destinations::Destinations;
 use crate::failure::{Failure, Stage};
-use crate::forwards::{ForwardState, Forwards};
+use crate::forward::ForwardSpec;
+use crate::forwards::Forwards;
 use crate::liveness::{Due, Liveness};
 use crate::time::Instant;
 
@@ -78,9 +79,9 @@ enum Phase {
 }
 
 impl Watchdog {
-    /// A watchdog for `forwards` forwards (at most [`crate::forward::MAX_FORWARDS`]) that begins
-    /// its first attempt at once. `seed` decides the jitter.
-    pub fn new(policy: Policy, forwards: usize, seed: u64, now: Instant) -> Self {
+    /// A watchdog for the forwards of a configuration (at most [`crate::forward::MAX_FORWARDS`])
+    /// that begins its first attempt at once. `seed` decides the jitter.
+    pub fn new(policy: Policy, forwards: &[ForwardSpec], seed: u64, now: Instant) -> Self {
         let policy = policy.bounded();
         let liveness = Liveness::new(policy.alive_interval, policy.alive_count_max);
         let mut watchdog = Self {
@@ -128,20 +129,16 @@ impl Watchdog {
             Happening::Identified => self.advance(now, Stage::KeyExchange),
             Happening::KeysExchanged => self.advance(now, Stage::Authentication),
             Happening::Authenticated => self.handle_authenticated(now),
-            Happening::ForwardConfirmed { index, port } => {
-                if self.is_up() && self.forwards.handle_confirmed(index.into(), port) {
-                    self.take_back_unwanted(now, index.into());
+            Happening::ForwardConfirmed { id, port } => {
+                if self.is_up() && self.forwards.handle_confirmed(id, port) {
+                    self.take_back_unwanted(now, id);
                     self.announce();
                 }
             }
-            Happening::ForwardCancelled { index, done } => {
-                self.handle_cancelled(now, index.into(), done)
-            }
-            Happening::ForwardWanted { index } => self.handle_wanted(now, index.into()),
-            Happening::ForwardUnwanted { index } => self.handle_unwanted(now, index.into()),
-            Happening::ForwardElsewhere { index } => self.handle_elsewhere(now, index.into()),
+            Happening::ForwardCancelled { id, done } => self.handle_cancelled(now, id, done),
+            Happening::ForwardElsewhere { id } => self.handle_elsewhere(now, id),
             Happening::FirstAnswers => self.handle_first_answers(now),
-            Happening::ForwardRefused { index } => self.handle_refused(now, index),
+            Happening::ForwardRefused { id } => self.handle_refused(now, id),
             Happening::Inbound => {
                 if self.is_up() {
                     self.liveness.handle_inbound(now);
@@ -169,7 +166,7 @@ impl Watchdog {
 
     /// The next thing to do. Call until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.agenda.next()
+        self.agenda.next(&mut self.forwards)
     }
 
     /// When to call [`Watchdog::handle_timeout`] at the latest, and which timer that is. None
@@ -207,7 +204,7 @@ impl Watchdog {
             Phase::Up { since } => State::Up {
                 since,
                 confirmed: self.forwards.confirmed() as u8,
-                forwards: self.forwards.wanted() as u8,
+                forwards: self.forwards.wanted().count() as u8,
             },
             Phase::Waiting { until, why, .. } => State::Waiting { until, why },
             Phase::Stopping { .. } => State::Stopping,
@@ -215,19 +212,14 @@ impl Watchdog {
         }
     }
 
-    /// The state of each forward, by index.
-    pub fn forwards(&self) -> &[ForwardState] {
-        self.forwards.states()
+    /// The forwards.
+    pub fn forwards(&self) -> &Forwards {
+        &self.forwards
     }
 
-    /// Whether a forward is wanted; those that are not are on their way out, or gone.
-    pub fn is_wanted(&self, index: usize) -> bool {
-        self.forwards.is_wanted(index)
-    }
-
-    /// An index for one more forward, if there is room.
-    pub fn vacant(&self) -> Option<usize> {
-        self.forwards.vacant()
+    /// The forwards, for their checks ([`crate::verify`]).
+    pub fn forwards_mut(&mut self) -> &mut Forwards {
+        &mut self.forwards
     }
 
     /// Index of the destination of this attempt or connection, or else of the next one: 0 is the
@@ -285,11 +277,8 @@ impl Watchdog {
         self.liveness.start(now);
         self.home_at = self.destinations.home_due(now + self.policy.homeward);
         self.announced = false;
-        for index in 0..self.forwards.states().len() {
-            if self.forwards.is_wanted(index) {
-                self.request(now, index);
-            }
-        }
+        let timeout = self.policy.forward_timeout;
+        self.forwards.request_wanted(now, timeout);
         self.announce();
     }
 
@@ -310,8 +299,8 @@ impl Watchdog {
             self.abandon(now, Failure::Timeout(Stage::Forward));
             return;
         }
-        while let Some(index) = self.forwards.poll_retry(now) {
-            self.request(now, index);
+        while let Some(id) = self.forwards.poll_retry(now) {
+            self.request(now, id);
         }
         if self.home_at.is_some_and(|due| due <= now) {
             self.home_at = Some(now + self.policy.homeward);
@@ -409,6 +398,7 @@ impl Watchdog {
                 self.phase = Phase::Stopping {
                     deadline: now + DRAIN,
                 };
+                self.forwards.clear_actions();
                 self.agenda.disconnect();
             }
             Phase::Waiting { .. } => {
@@ -421,6 +411,7 @@ impl Watchdog {
 
     fn exit(&mut self) {
         self.phase = Phase::Stopped;
+        self.forwards.clear_actions();
         self.agenda.exit();
     }
 

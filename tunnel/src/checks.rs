@@ -1,25 +1,27 @@
-//! Connections that check a forward from the server's side: made, recognised and kept from the
-//! target. When, and what follows, is decided in [`reachback_core::verify`].
+//! Connections that check a forward from the server's side: made here, recognised when they
+//! arrive. When, and what follows, is decided in [`reachback_core::verify`].
 //!
 //! A check asks the server to connect to its own listener (`direct-tcpip`) and sends a token that
 //! nobody else knows through that connection; what arrives with the token as its first bytes is
 //! the check. The originator's address is no proof: a server connects from a port of its choice,
 //! and everybody on it shares its loopback address. So until the check is found, every connection
-//! to that port is held: accepted, its target untouched. Who is not the check is served
+//! to that port is a relay that is held: accepted, its target untouched. Who is not the check is
+//! served
 //! - as soon as its first bytes are not the token's,
 //! - as soon as the check is found,
 //! - or [`HOLD`] after the check was given up. The check itself does not stay silent that long:
 //!   its end was closed by then, so that token or end of file were on their way already.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use reachback_core::forward::{ForwardSpec, Listen, MAX_FORWARDS, Target};
+use reachback_core::forward::{Listen, MAX_FORWARDS};
+use reachback_core::forwards::{ForwardId, Forwards};
 use reachback_core::time::Instant;
-use reachback_core::verify::{Proof, Verify, has_spare, places};
+use reachback_core::verify::{Action, Finding, Proof, Verify, places};
+use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Rng};
 
-mod send;
+use crate::stats::Stats;
 
 /// How long a silent connection is held once the check is given up.
 const HOLD: Duration = Duration::from_secs(5);
@@ -32,7 +34,7 @@ const TOKEN: usize = 50;
 
 /// A check that is out, or may still arrive.
 struct Watch {
-    index: u8,
+    id: ForwardId,
     port: u16,
     token: [u8; TOKEN],
     /// How much of the token is sent.
@@ -47,47 +49,50 @@ struct Watch {
     until: Option<Instant>,
 }
 
-/// A connection that may be the check.
-pub struct Held {
-    /// Its channel, accepted.
-    pub channel: ChannelId,
-    /// What its forward led to when it came.
-    pub target: Target,
+/// A connection that is held because it may be a check.
+pub struct Held<'a> {
+    /// The forward that it came to.
+    pub id: ForwardId,
+    /// The port that it came to.
+    pub port: u16,
     /// What it has sent.
-    pub first: Vec<u8>,
+    pub first: &'a [u8],
     /// It will send no more.
     pub ended: bool,
-    /// Number of its forward.
-    pub index: u8,
-    port: u16,
-    until: Option<Instant>,
+    /// Until when it is held in any case; none while the check's outcome is awaited.
+    pub until: &'a mut Option<Instant>,
 }
 
-/// What became of a channel's data.
+/// What is to become of a connection that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Not of a check, nor held.
-    No,
-    /// Kept with the connection that is held.
-    Kept,
-    /// Dropped; to be granted anew.
-    Dropped,
+pub enum Judgement {
+    /// It is held on.
+    Hold,
+    /// It is somebody's, and is served.
+    Serve,
+    /// It is a check, or looks like one that was closed before its token went out: it is closed.
+    Close,
+}
+
+/// What the checks of one connection found.
+pub struct Found {
+    /// Which forward.
+    pub id: ForwardId,
+    /// What was found.
+    pub finding: Finding,
+    /// The log does not know it yet.
+    pub news: bool,
 }
 
 /// The checks of one connection.
 pub struct Checks {
     policy: Verify,
     random: Box<dyn Rng>,
-    ports: [u16; MAX_FORWARDS],
+    /// At most one a forward and place is out; those given up are forgotten after [`LINGER`].
     watches: Vec<Watch>,
-    held: Vec<Held>,
-    released: VecDeque<Held>,
     to_close: Vec<ChannelId>,
     /// The server's words when it refused.
     refusal: String,
-    /// One bit per forward: the log knows that it leads here; and whether on loopback only.
-    told: u16,
-    loopback: u16,
 }
 
 impl Checks {
@@ -99,25 +104,15 @@ impl Checks {
         Checks {
             policy: Verify::new(u64::from_ne_bytes(seed)),
             random,
-            ports: [0; MAX_FORWARDS],
             watches: Vec::new(),
-            held: Vec::new(),
-            released: VecDeque::new(),
             to_close: Vec::new(),
             refusal: String::new(),
-            told: 0,
-            loopback: 0,
         }
     }
 
     /// What is known of a forward.
-    pub fn proof(&self, index: usize) -> Proof {
-        self.policy.proof(index)
-    }
-
-    /// The port on which the server listens for a forward.
-    pub fn port(&self, index: u8) -> u16 {
-        self.ports.get(usize::from(index)).copied().unwrap_or(0)
+    pub fn proof(&self, forward: &reachback_core::forwards::Forward) -> Proof {
+        self.policy.proof(forward)
     }
 
     /// The server's words when it refused a check.
@@ -125,49 +120,25 @@ impl Checks {
         &self.refusal
     }
 
-    /// True while connections are held, which may be people's.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// True once per confirmation, and when that changes: the log is to know that the forward
-    /// leads here, maybe on the server's loopback address only.
-    pub fn is_news(&mut self, index: u8, loopback: bool) -> bool {
-        let bit = 1 << index;
-        let news = self.told & bit == 0 || (self.loopback & bit != 0) != loopback;
-        self.told |= bit;
-        self.loopback = self.loopback & !bit | if loopback { bit } else { 0 };
-        news
-    }
-
     /// The earliest deadline.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let held = self.held.iter().filter_map(|held| held.until);
+    pub fn poll_timeout(&self, forwards: &Forwards) -> Option<Instant> {
         let watches = self.watches.iter().filter_map(|watch| watch.until);
-        held.chain(watches).chain(self.policy.poll_timeout()).min()
+        watches.chain(self.policy.poll_timeout(forwards)).min()
     }
 
     /// The server listens for a forward.
-    pub fn confirmed(&mut self, index: u8, port: u16, spec: &ForwardSpec, now: Instant) {
-        if let (Listen::Tcp { bind, .. }, Some(slot)) =
-            (&spec.listen, self.ports.get_mut(usize::from(index)))
-        {
-            *slot = port;
-            self.told &= !(1 << index);
-            let count = places(bind).len() as u8;
-            self.policy
-                .handle_confirmed(index, count, has_spare(bind), now);
-        }
+    pub fn confirmed(&mut self, id: ForwardId, forwards: &mut Forwards, now: Instant) {
+        self.policy.handle_confirmed(id, forwards, now);
     }
 
     /// A forward is being taken back.
-    pub fn cancelled(&mut self, index: u8, now: Instant) {
-        self.policy.handle_cancelled(index, now);
+    pub fn cancelled(&mut self, id: ForwardId, forwards: &mut Forwards, now: Instant) {
+        self.policy.handle_cancelled(id, forwards, now);
     }
 
     /// The server answered a keepalive.
-    pub fn alive(&mut self, now: Instant) {
-        self.policy.handle_alive(now);
+    pub fn alive(&mut self, forwards: &mut Forwards, now: Instant) {
+        self.policy.handle_alive(forwards, now);
     }
 
     /// The server made the connection of a check.
@@ -181,123 +152,166 @@ impl Checks {
     }
 
     /// The server did not make the connection of a check, for this reason.
-    pub fn refused(&mut self, channel: ChannelId, reason: u32, text: String, now: Instant) {
+    pub fn refused(
+        &mut self,
+        channel: ChannelId,
+        (reason, text): (u32, String),
+        forwards: &mut Forwards,
+        now: Instant,
+    ) {
         let Some(at) = self.watches.iter().position(|w| w.direct == Some(channel)) else {
             return;
         };
-        let current = self.watches.swap_remove(at).current;
-        if current {
+        if self.watches.swap_remove(at).current {
             self.refusal = text;
-            self.policy.handle_refused(reason, now);
+            self.policy.handle_refused(reason, forwards, now);
         }
-        self.release_settled(now);
     }
 
-    /// Somebody came to a forward. True if that may be a check: then it is accepted and held.
+    /// Data came on a channel that is no relay's. Nothing is ever sent into the other end here, so
+    /// this is somebody else's.
+    pub fn data(&mut self, channel: ChannelId, forwards: &mut Forwards, now: Instant) {
+        if self.of(channel).is_some_and(|watch| watch.current) {
+            self.policy.handle_stranger(forwards, now);
+        }
+    }
+
+    /// A channel that is no relay's is closed both ways.
+    pub fn peer_closed(&mut self, channel: ChannelId, now: Instant) {
+        if let Some(watch) = self.of(channel) {
+            watch.direct = None;
+            watch.until = Some(now + LINGER);
+        }
+    }
+
+    /// Whether a connection to this port may be a check, and is to be held. A Unix socket has no
+    /// port (0), and is not checked.
+    pub fn expects(&self, port: u16) -> bool {
+        port != 0 && self.watches.iter().any(|watch| watch.port == port)
+    }
+
+    /// What is to become of a connection that is held.
+    pub fn judge(&mut self, held: Held<'_>, forwards: &mut Forwards, now: Instant) -> Judgement {
+        let first = held.first;
+        let alike = |watch: &Watch| {
+            watch.port == held.port
+                && (watch.token.starts_with(first) || first.starts_with(&watch.token))
+        };
+        let Some(at) = self.watches.iter().position(alike) else {
+            return Judgement::Serve;
+        };
+        if first.starts_with(&self.watches[at].token) {
+            self.found(at, held.id, forwards, now);
+            return Judgement::Close;
+        }
+        let awaited = |watch: &Watch| watch.port == held.port && watch.current;
+        if self.watches.iter().any(awaited) {
+            return Judgement::Hold;
+        }
+        match *held.until.get_or_insert(now + HOLD) <= now {
+            false => Judgement::Hold,
+            true if held.ended => Judgement::Close,
+            true => Judgement::Serve,
+        }
+    }
+
+    /// A connection that came to `id` is the check at `at`.
+    fn found(&mut self, at: usize, id: ForwardId, forwards: &mut Forwards, now: Instant) {
+        let watch = self.watches.swap_remove(at);
+        self.to_close.extend(watch.direct);
+        match (watch.current, watch.id == id) {
+            (true, true) => self.policy.handle_found(forwards, now),
+            (true, false) => self.policy.handle_stranger(forwards, now),
+            (false, _) => {}
+        }
+    }
+
+    /// Does what is due; `serving` is the number of channels that are in use. Gives what was
+    /// found, and is then to be called again.
     ///
     /// # Errors
     /// Those of the client; the connection is over.
-    pub fn arrived(
+    pub fn drive(
         &mut self,
-        (channel, index): (ChannelId, u8),
-        target: &Target,
+        (enabled, serving): (bool, usize),
         client: &mut Client,
+        forwards: &mut Forwards,
+        stats: &mut Stats,
         now: Instant,
-    ) -> Result<bool, Error> {
-        let port = self.port(index);
-        let mut watches = self.watches.iter().filter(|w| w.port == port).peekable();
-        // A Unix socket has no port, and is not checked.
-        if port == 0 || watches.peek().is_none() {
-            return Ok(false);
+    ) -> Result<Option<Found>, Error> {
+        self.policy.set_enabled(enabled, forwards, now);
+        if self.policy.is_checking() && serving + SPARE >= CHANNELS {
+            self.policy.handle_crowded(forwards, now);
         }
-        let until = (!watches.any(|watch| watch.current)).then(|| now + HOLD);
-        client.accept_channel(channel)?;
-        self.held.push(Held {
-            channel,
-            target: target.clone(),
-            first: Vec::new(),
-            ended: false,
-            index,
+        self.policy.handle_timeout(forwards, now);
+        self.watches
+            .retain(|watch| watch.until.is_none_or(|until| until > now));
+        loop {
+            for channel in self.to_close.drain(..) {
+                client.channel_close(channel)?;
+            }
+            match self.policy.poll_action(forwards) {
+                None => break,
+                Some(Action::Close) => self.give_up(now),
+                Some(Action::Ask) => {
+                    stats.asked(now);
+                    client.keepalive()?;
+                }
+                Some(Action::Found { id, finding, news }) => {
+                    return Ok(Some(Found { id, finding, news }));
+                }
+                Some(Action::Open { id, place }) => {
+                    let port = forwards.get(id).map_or(0, |forward| forward.port());
+                    self.open((id, place, port), client, forwards, now)?;
+                }
+                Some(Action::OpenNothing { id, place }) => {
+                    self.open((id, place, 0), client, forwards, now)?;
+                }
+            }
+        }
+        self.send_token(client)?;
+        Ok(None)
+    }
+
+    fn open(
+        &mut self,
+        (id, place, port): (ForwardId, u8, u16),
+        client: &mut Client,
+        forwards: &mut Forwards,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let host = forwards
+            .get(id)
+            .and_then(|forward| match &forward.spec.listen {
+                Listen::Tcp { bind, .. } => places(bind).get(usize::from(place)).copied(),
+                Listen::Unix(_) => None,
+            });
+        let mut secret = [0; 16];
+        let direct = match (host, self.random.fill(&mut secret)) {
+            (Some(host), Ok(())) if self.watches.len() < 2 * MAX_FORWARDS => {
+                client.open_direct(host, port)?
+            }
+            _ => None,
+        };
+        let Some(direct) = direct else {
+            self.policy.handle_crowded(forwards, now);
+            return Ok(());
+        };
+        let mut token = [0; TOKEN];
+        let words = format!("reachback-check {:032x}\r\n", u128::from_ne_bytes(secret));
+        token.copy_from_slice(words.as_bytes());
+        self.watches.push(Watch {
+            id,
             port,
-            until,
+            token,
+            // Nothing is to arrive from port 0.
+            sent: if port == 0 { TOKEN } else { 0 },
+            direct: Some(direct),
+            opened: false,
+            current: true,
+            until: None,
         });
-        Ok(true)
-    }
-
-    /// Data came on a channel.
-    pub fn data(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Taken {
-        if let Some(watch) = self.of(channel) {
-            // Nothing is ever sent into the other end here, so this is somebody else's.
-            if watch.current {
-                self.policy.handle_stranger(now);
-            }
-            return Taken::Dropped;
-        }
-        let Some(at) = self.held.iter().position(|h| h.channel == channel) else {
-            return Taken::No;
-        };
-        let held = &mut self.held[at];
-        held.first.extend_from_slice(data);
-        let (first, port) = (&held.first, held.port);
-        let mut watches = self.watches.iter().filter(|watch| watch.port == port);
-        let alike =
-            |watch: &&Watch| watch.token.starts_with(first) || first.starts_with(&watch.token);
-        match watches.find(alike) {
-            None => self.release(at),
-            Some(watch) if first.starts_with(&watch.token) => {
-                let token = watch.token;
-                self.found(at, token, now);
-            }
-            Some(_) => {}
-        }
-        Taken::Kept
-    }
-
-    /// The held connection is a check's.
-    fn found(&mut self, at: usize, token: [u8; TOKEN], now: Instant) {
-        let held = self.held.swap_remove(at);
-        self.to_close.push(held.channel);
-        let Some(at) = self.watches.iter().position(|w| w.token == token) else {
-            return;
-        };
-        let watch = self.watches.swap_remove(at);
-        self.to_close.extend(watch.direct);
-        if watch.current {
-            if watch.index == held.index {
-                self.policy.handle_found(now);
-            } else {
-                self.policy.handle_stranger(now);
-            }
-        }
-        self.release_settled(now);
-    }
-
-    /// A channel's peer will send no more. True if the channel is a check's, or held.
-    pub fn peer_eof(&mut self, channel: ChannelId) -> bool {
-        if let Some(held) = self.held.iter_mut().find(|h| h.channel == channel) {
-            held.ended = true;
-            return true;
-        }
-        self.of(channel).is_some()
-    }
-
-    /// A channel is closed both ways. True if it was a check's, or held.
-    pub fn peer_closed(&mut self, channel: ChannelId, now: Instant) -> bool {
-        if let Some(at) = self.held.iter().position(|h| h.channel == channel) {
-            self.held.swap_remove(at);
-            return true;
-        }
-        let Some(watch) = self.of(channel) else {
-            return false;
-        };
-        watch.direct = None;
-        watch.until = Some(now + LINGER);
-        true
-    }
-
-    /// A connection that is nobody's check and now to be served.
-    pub fn poll_released(&mut self) -> Option<Held> {
-        self.released.pop_front()
+        Ok(())
     }
 
     /// Nothing is concluded from the current check any more; it may still arrive.
@@ -309,46 +323,23 @@ impl Checks {
                 watch.until = Some(now + LINGER);
             }
         }
-        self.release_settled(now);
     }
 
-    /// Watches have changed: who cannot be a check is released, the others get their time.
-    fn release_settled(&mut self, now: Instant) {
-        for at in (0..self.held.len()).rev() {
-            let held = &mut self.held[at];
-            let mut of_port = self.watches.iter().filter(|w| w.port == held.port);
-            match of_port.next() {
-                None => self.release(at),
-                Some(watch) if watch.current || of_port.any(|watch| watch.current) => {}
-                Some(_) => held.until = held.until.or(Some(now + HOLD)),
-            }
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let over = |until: Option<Instant>| until.is_some_and(|at| at <= now);
-        for at in (0..self.held.len()).rev() {
-            let held = &self.held[at];
-            if !over(held.until) {
+    fn send_token(&mut self, client: &mut Client) -> Result<(), Error> {
+        for watch in &mut self.watches {
+            let (Some(direct), true) = (watch.direct, watch.opened && watch.sent < TOKEN) else {
                 continue;
-            }
-            if held.ended {
-                // What a check looks like that was closed before its token went out.
-                self.to_close.push(held.channel);
-                self.held.swap_remove(at);
-            } else {
-                self.release(at);
+            };
+            while watch.sent < TOKEN
+                && let Some(space) = client.channel_space(direct)?
+            {
+                let n = space.len().min(TOKEN - watch.sent);
+                space[..n].copy_from_slice(&watch.token[watch.sent..watch.sent + n]);
+                client.channel_filled(direct, n)?;
+                watch.sent += n;
             }
         }
-        let before = self.watches.len();
-        self.watches.retain(|watch| !over(watch.until));
-        if self.watches.len() != before {
-            self.release_settled(now);
-        }
-    }
-
-    fn release(&mut self, at: usize) {
-        self.released.push_back(self.held.swap_remove(at));
+        Ok(())
     }
 
     fn of(&mut self, channel: ChannelId) -> Option<&mut Watch> {

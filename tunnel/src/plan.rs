@@ -17,7 +17,7 @@ use crate::outside::Source;
 pub struct Plan {
     /// The first server and its fallbacks; at least one.
     pub servers: Vec<Server>,
-    /// What the configuration names, in the order of the identifiers.
+    /// What the configuration names. The tunnel takes them into its records.
     pub forwards: Vec<ForwardSpec>,
     /// Identities, in the order to try.
     pub keys: Rc<[UserKey]>,

@@ -6,12 +6,14 @@ use std::io;
 
 use log::info;
 use reachback_core::dial::AddressFamily;
-use reachback_core::forward::{ForwardSpec, Target};
+use reachback_core::forward::Target;
+use reachback_core::forwards::{ForwardId, Forwards};
 use reachback_core::repeats::Repeats;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
+use crate::checks::{Held, Judgement};
 use crate::outside::{Outside, Ready, Token};
 use relay::Relay;
 
@@ -34,7 +36,7 @@ pub enum Why {
 }
 
 /// Refused connections by forward, for the log: others make as many as they like.
-pub type Refused = Repeats<(u8, Why), REFUSALS>;
+pub type Refused = Repeats<(ForwardId, Why), REFUSALS>;
 
 /// The table of relays of one connection.
 pub struct Relays<O: Outside> {
@@ -59,39 +61,25 @@ impl<O: Outside> Relays<O> {
         }
     }
 
-    /// True when no connection is being served.
+    /// True when there is no connection, served or held.
     pub fn is_empty(&self) -> bool {
         self.table.iter().all(Option::is_none)
     }
 
-    /// Begins to serve a channel of a forward: the answer to the peer follows when the target is
-    /// known to be there.
+    /// Begins to serve a channel of a forward: the answer to the peer follows when the target is known to
+    /// be there.
     pub fn open(
         &mut self,
-        (channel, forward): (ChannelId, u8),
+        (channel, id): (ChannelId, ForwardId),
         target: &Target,
         client: &mut Client,
         outside: &mut O,
         now: Instant,
     ) -> Result<(), Error> {
-        let index = match self.table.iter().position(Option::is_none) {
-            Some(index) => index,
-            None if self.table.len() < RELAYS => {
-                self.table.push(None);
-                self.table.len() - 1
-            }
-            None => {
-                if self.refused.note((forward, Why::Crowded), now) {
-                    info!("connection refused: {RELAYS} connections are being served already");
-                }
-                return client.refuse_channel(
-                    channel,
-                    Refusal::ResourceShortage,
-                    "too many connections",
-                );
-            }
+        let Some(index) = self.place((channel, id), client, now)? else {
+            return Ok(());
         };
-        let mut relay = Relay::new((channel, forward), target, now);
+        let mut relay = Relay::new((channel, id), target);
         match relay.start(self.tokens(index), self.family, outside, now) {
             Ok(()) => self.table[index] = Some(relay),
             Err(error) => relay.refuse(&error, client, &mut self.refused, now)?,
@@ -99,13 +87,87 @@ impl<O: Outside> Relays<O> {
         Ok(())
     }
 
-    /// Says how many connections were refused like one before, if that is due.
-    pub fn say_refused(&mut self, forwards: &[ForwardSpec], now: Instant) {
-        while let Some(((forward, why), count)) = self.refused.poll_count(now) {
-            let Some(spec) = forwards.get(usize::from(forward)) else {
+    /// Accepts a channel that may be a check, and keeps its target out of it until
+    /// [`Relays::judge_held`].
+    pub fn hold(
+        &mut self,
+        (channel, id): (ChannelId, ForwardId),
+        port: u16,
+        target: &Target,
+        client: &mut Client,
+        now: Instant,
+    ) -> Result<(), Error> {
+        match self.place((channel, id), client, now)? {
+            Some(index) => {
+                client.accept_channel(channel)?;
+                self.table[index] = Some(Relay::held((channel, id), port, target));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Asks what is to become of each channel that is held. Gives, for each that is served from now
+    /// on, how many bytes it has sent.
+    pub fn judge_held(
+        &mut self,
+        client: &mut Client,
+        mut judge: impl FnMut(Held<'_>) -> Judgement,
+        outside: &mut O,
+        now: Instant,
+    ) -> Result<Vec<usize>, Error> {
+        let mut served = Vec::new();
+        for index in 0..self.table.len() {
+            let tokens = self.tokens(index);
+            let Some(relay) = &mut self.table[index] else {
                 continue;
             };
-            let (target, plural) = (&spec.target, if count == 1 { "" } else { "s" });
+            let Some(held) = relay.as_held() else {
+                continue;
+            };
+            match judge(held) {
+                Judgement::Hold => {}
+                Judgement::Close => relay.leave(client)?,
+                Judgement::Serve => {
+                    served.push(relay.waiting());
+                    if let Err(error) = relay.start(tokens, self.family, outside, now) {
+                        relay.refuse(&error, client, &mut self.refused, now)?;
+                    }
+                }
+            }
+        }
+        Ok(served)
+    }
+
+    /// A free place in the table; if there is none, the channel is refused.
+    fn place(
+        &mut self,
+        (channel, id): (ChannelId, ForwardId),
+        client: &mut Client,
+        now: Instant,
+    ) -> Result<Option<usize>, Error> {
+        if let Some(index) = self.table.iter().position(Option::is_none) {
+            return Ok(Some(index));
+        }
+        if self.table.len() < RELAYS {
+            self.table.push(None);
+            return Ok(Some(self.table.len() - 1));
+        }
+        if self.refused.note((id, Why::Crowded), now) {
+            info!("connection refused: {RELAYS} connections are being served already");
+        }
+        let shortage = Refusal::ResourceShortage;
+        client.refuse_channel(channel, shortage, "too many connections")?;
+        Ok(None)
+    }
+
+    /// Says how many connections were refused like one before, if that is due.
+    pub fn say_refused(&mut self, forwards: &Forwards, now: Instant) {
+        while let Some(((id, why), count)) = self.refused.poll_count(now) {
+            let Some(forward) = forwards.get(id) else {
+                continue;
+            };
+            let (target, plural) = (&forward.spec.target, if count == 1 { "" } else { "s" });
             match why {
                 Why::Crowded => info!(
                     "{count} more connection{plural} to {target} refused: \
@@ -141,10 +203,9 @@ impl<O: Outside> Relays<O> {
     }
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
-    /// Gives the bytes that the target took.
-    pub fn data(&mut self, channel: ChannelId, data: &[u8]) -> usize {
-        self.of(channel)
-            .map_or(data.len(), |relay| relay.data(data))
+    /// Gives the bytes that the target took; none if no relay serves the channel.
+    pub fn data(&mut self, channel: ChannelId, data: &[u8]) -> Option<usize> {
+        self.of(channel).map(|relay| relay.data(data))
     }
 
     /// The peer will send no more.
@@ -155,10 +216,10 @@ impl<O: Outside> Relays<O> {
     }
 
     /// The channel is closed both ways; the target still gets what it has not taken yet.
-    pub fn peer_closed(&mut self, channel: ChannelId, now: Instant) {
-        if let Some(relay) = self.of(channel) {
-            relay.peer_closed(now);
-        }
+    /// False if no relay serves the channel.
+    pub fn peer_closed(&mut self, channel: ChannelId, now: Instant) -> bool {
+        let relay = self.of(channel);
+        relay.map(|relay| relay.peer_closed(now)).is_some()
     }
 
     fn of(&mut self, channel: ChannelId) -> Option<&mut Relay<O>> {
@@ -168,8 +229,14 @@ impl<O: Outside> Relays<O> {
             .find(|relay| relay.serves(channel))
     }
 
-    /// How many connections are being served.
+    /// How many connections are being served; those that are held are not.
     pub fn count(&self) -> usize {
+        let relays = self.table.iter().flatten();
+        relays.filter(|relay| !relay.is_held()).count()
+    }
+
+    /// How many channels are in use.
+    pub fn channels(&self) -> usize {
         self.table.iter().flatten().count()
     }
 

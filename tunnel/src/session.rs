@@ -6,11 +6,12 @@ use std::time::Duration;
 use reachback_core::dial::AddressFamily;
 use reachback_core::escape::escaped;
 use reachback_core::failure::Failure;
-use reachback_core::forward::{ForwardSpec, Listen};
+use reachback_core::forward::{Listen, MAX_FORWARDS};
+use reachback_core::forwards::{Forward, ForwardId, Forwards};
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
-use reachback_ssh::{Client, Error, ForwardId, Phase};
+use reachback_ssh::{Client, Error, Phase};
 
 use crate::checks::Checks;
 use crate::ended::{Ended, reason};
@@ -95,51 +96,54 @@ impl<O: Outside> Session<O> {
         &self.stream
     }
 
-    /// The earliest deadline of the client and the relays.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    /// The earliest deadline of the client, the relays and the checks.
+    pub fn poll_timeout(&self, forwards: &Forwards) -> Option<Instant> {
         let client = self.client.poll_timeout().map(Instant);
         let all = client.into_iter().chain(self.relays.poll_timeout());
-        all.chain(self.checks.poll_timeout()).min()
+        all.chain(self.checks.poll_timeout(forwards)).min()
     }
 
     /// True when no connection is being served.
     pub fn is_idle(&self) -> bool {
-        self.relays.is_empty() && !self.checks.is_holding()
+        self.relays.is_empty()
     }
 
     /// What `VerifyForward` knows of a forward.
-    pub fn proof(&self, index: usize) -> Proof {
-        self.checks.proof(index)
+    pub fn proof(&self, forward: &Forward) -> Proof {
+        self.checks.proof(forward)
     }
 
     /// Asks the server to listen.
-    pub fn request_forward(&mut self, index: u8, forwards: &[ForwardSpec]) -> Result<(), Ended> {
-        match forwards.get(usize::from(index)) {
-            Some(spec) => {
-                let id = ForwardId(index);
-                let requested = match &spec.listen {
-                    Listen::Tcp { bind, port } => {
-                        self.client.request_forward(id, bind.wire(), *port)
-                    }
-                    Listen::Unix(path) => self.client.request_socket_forward(id, path),
-                };
-                requested.map_err(|error| self.ended(error))
-            }
-            None => Ok(()),
-        }
+    pub fn request_forward(&mut self, id: ForwardId, forwards: &Forwards) -> Result<(), Ended> {
+        let Some(forward) = forwards.get(id) else {
+            return Ok(());
+        };
+        let number = wire_id(id);
+        let requested = match &forward.spec.listen {
+            Listen::Tcp { bind, port } => self.client.request_forward(number, bind.wire(), *port),
+            Listen::Unix(path) => self.client.request_socket_forward(number, path),
+        };
+        requested.map_err(|error| self.ended(error))
     }
 
     /// Takes a listener back; those connected through it stay so.
-    pub fn cancel_forward(&mut self, index: u8, now: Instant) -> Result<(), Ended> {
-        self.checks.cancelled(index, now);
-        let cancelled = self.client.cancel_forward(ForwardId(index));
+    pub fn cancel_forward(
+        &mut self,
+        id: ForwardId,
+        forwards: &mut Forwards,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        self.checks.cancelled(id, forwards, now);
+        let cancelled = self.client.cancel_forward(wire_id(id));
         cancelled.map_err(|error| self.ended(error))
     }
 
     /// Takes every listener back.
-    pub fn cancel_forwards(&mut self, count: u8, now: Instant) -> Result<(), Ended> {
-        for index in 0..count {
-            self.cancel_forward(index, now)?;
+    pub fn cancel_forwards(&mut self, forwards: &mut Forwards, now: Instant) -> Result<(), Ended> {
+        for number in 0..MAX_FORWARDS as u8 {
+            if let Some(id) = forwards.by_number(number) {
+                self.cancel_forward(id, forwards, now)?;
+            }
         }
         Ok(())
     }
@@ -181,7 +185,7 @@ impl<O: Outside> Session<O> {
         let moved = self.relays.drive(&mut self.client, turn.outside, now);
         let sent = moved.map_err(|error| self.ended(error))?;
         turn.stats.turned(self.relays.count(), sent);
-        self.relays.say_refused(&turn.plan.forwards, now);
+        self.relays.say_refused(turn.watchdog.forwards(), now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();
@@ -268,4 +272,9 @@ impl<O: Outside> Session<O> {
         };
         Ended::new(failure, escaped(error).to_string())
     }
+}
+
+/// What the SSH client calls a forward.
+fn wire_id(id: ForwardId) -> reachback_ssh::ForwardId {
+    reachback_ssh::ForwardId(id.number())
 }

@@ -184,12 +184,12 @@ impl Stats {
             idle_ends: lifetime.idle_ends(),
             ..Snapshot::default()
         });
-        for (index, spec) in tunnel.wanted() {
+        for (_, forward) in tunnel.watchdog().forwards().wanted() {
             // No more of them than the snapshot has room for.
             let _ = snapshot.forwards.push(ForwardStatus {
-                spec: spec.clone(),
-                state: tunnel.forward_state(index),
-                proof: tunnel.proof(index),
+                spec: forward.spec.clone(),
+                state: forward.state(),
+                proof: tunnel.proof(forward),
             });
         }
         snapshot.events.extend(self.history.events().cloned());

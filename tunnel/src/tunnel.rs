@@ -4,8 +4,6 @@ use std::net::IpAddr;
 
 use log::debug;
 use reachback_core::failure::Failure;
-use reachback_core::forward::ForwardSpec;
-use reachback_core::forwards::ForwardState;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
@@ -26,7 +24,6 @@ mod perform;
 mod reload;
 mod say;
 use failback::Failback;
-use orders::Orders;
 pub use orders::Progress;
 pub(crate) use say::place;
 
@@ -66,11 +63,10 @@ pub struct Tunnel<O: Outside> {
     reason: String,
     /// It had logged in.
     had_connection: bool,
-    /// What the log already knows of each forward that waits, so that it is told once.
-    waiting_told: u32,
     stats: Stats,
     lifetime: Lifetime,
-    orders: Orders,
+    /// Since they were last asked for ([`Tunnel::changed_orders`]).
+    orders_changed: bool,
     ending: bool,
     finished: bool,
 }
@@ -78,8 +74,15 @@ pub struct Tunnel<O: Outside> {
 impl<O: Outside> Tunnel<O> {
     /// A tunnel that begins its first attempt at its first turn. `seed` decides the jitter. Its
     /// tokens begin at `first_token`.
-    pub fn new(plan: Plan, seed: u64, first_token: usize, outside: &O, now: Instant) -> Tunnel<O> {
-        let mut watchdog = Watchdog::new(plan.policy, plan.forwards.len(), seed, now);
+    pub fn new(
+        mut plan: Plan,
+        seed: u64,
+        first_token: usize,
+        outside: &O,
+        now: Instant,
+    ) -> Tunnel<O> {
+        let forwards = std::mem::take(&mut plan.forwards);
+        let mut watchdog = Watchdog::new(plan.policy, &forwards, seed, now);
         watchdog.set_fallbacks(plan.servers.len() - 1);
         Tunnel {
             server: plan.servers[0].clone(),
@@ -92,10 +95,9 @@ impl<O: Outside> Tunnel<O> {
             first_token,
             reason: String::new(),
             had_connection: false,
-            waiting_told: 0,
             stats: Stats::new(now, outside.wall_s()),
             lifetime: Lifetime::new(plan.max_lifetime, plan.idle_timeout, now),
-            orders: Orders::new(&plan.forwards),
+            orders_changed: false,
             plan,
             ending: false,
             finished: false,
@@ -164,7 +166,7 @@ impl<O: Outside> Tunnel<O> {
             Connection::Down => None,
             Connection::Resolving(lookup) => lookup.poll_timeout(),
             Connection::Dialling(dial) => dial.poll_timeout(),
-            Connection::Up(session) => session.poll_timeout(),
+            Connection::Up(session) => session.poll_timeout(self.watchdog.forwards()),
         };
         let watchdog = self.watchdog.poll_timeout().map(|(at, _)| at);
         let failback = self.failback.as_ref().map(Failback::poll_timeout);
@@ -255,14 +257,7 @@ impl<O: Outside> Tunnel<O> {
         &self.lifetime
     }
 
-    /// The forwards that are wanted, with their numbers.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = (usize, &ForwardSpec)> {
-        let all = self.plan.forwards.iter().enumerate();
-        all.filter(|(index, _)| self.watchdog.is_wanted(*index))
-    }
-
-    pub(crate) fn forward_state(&self, index: usize) -> ForwardState {
-        let state = self.watchdog.forwards().get(index);
-        state.copied().unwrap_or(ForwardState::Idle)
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
     }
 }

@@ -1,25 +1,116 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::forward::Bind;
+use crate::forward::{Bind, ForwardSpec};
 use proptest::prelude::*;
+use std::format;
 use std::vec::Vec;
 
 const T0: Instant = Instant(1_000_000);
 const PROHIBITED: u32 = 1;
 
-struct Bench {
+/// Checks and the forwards that they are about; forwards are numbered.
+struct Checks {
     verify: Verify,
+    forwards: Forwards,
+}
+
+impl Checks {
+    /// Not enabled.
+    fn new(seed: u64) -> Checks {
+        let specs: Vec<ForwardSpec> = (0..6)
+            .map(|number| ForwardSpec::parse(&format!("{}:localhost:22", 1111 + number)).unwrap())
+            .collect();
+        Checks {
+            verify: Verify::new(seed),
+            forwards: Forwards::new(&specs),
+        }
+    }
+
+    fn set_enabled(&mut self, enabled: bool, now: Instant) {
+        self.verify.set_enabled(enabled, &mut self.forwards, now);
+    }
+
+    /// The server listens for a forward that is to be found at one or two places.
+    fn handle_confirmed(&mut self, number: u8, places: u8, spare: bool, now: Instant) {
+        let bind = match (places, spare) {
+            (1, _) => "127.0.0.1",
+            (_, true) => "192.0.2.1",
+            (_, false) => "localhost",
+        };
+        let id = ForwardId(number);
+        let text = format!("{bind}:{}:localhost:22", 1111 + u16::from(number));
+        if let Some(forward) = self.forwards.get_mut(id) {
+            forward.spec = ForwardSpec::parse(&text).unwrap();
+        }
+        self.forwards.request(id, now, DEADLINE);
+        self.forwards.handle_confirmed(id, 1111);
+        self.verify.handle_confirmed(id, &mut self.forwards, now);
+    }
+
+    fn handle_cancelled(&mut self, number: u8, now: Instant) {
+        let id = ForwardId(number);
+        self.verify.handle_cancelled(id, &mut self.forwards, now);
+    }
+
+    fn handle_opened(&mut self, now: Instant) {
+        self.verify.handle_opened(now);
+    }
+
+    fn handle_refused(&mut self, reason: u32, now: Instant) {
+        self.verify.handle_refused(reason, &mut self.forwards, now);
+    }
+
+    fn handle_found(&mut self, now: Instant) {
+        self.verify.handle_found(&mut self.forwards, now);
+    }
+
+    fn handle_stranger(&mut self, now: Instant) {
+        self.verify.handle_stranger(&mut self.forwards, now);
+    }
+
+    fn handle_alive(&mut self, now: Instant) {
+        self.verify.handle_alive(&mut self.forwards, now);
+    }
+
+    fn handle_crowded(&mut self, now: Instant) {
+        self.verify.handle_crowded(&mut self.forwards, now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.verify.handle_timeout(&mut self.forwards, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.verify.poll_timeout(&self.forwards)
+    }
+
+    /// What is news has a test of its own.
+    fn poll_action(&mut self) -> Option<Action> {
+        Some(match self.verify.poll_action(&mut self.forwards)? {
+            Action::Found { id, finding, .. } => says(id.number(), finding),
+            action => action,
+        })
+    }
+
+    fn proof(&self, number: u8) -> Proof {
+        self.verify
+            .proof(self.forwards.get(ForwardId(number)).unwrap())
+    }
+}
+
+struct Bench {
+    verify: Checks,
     now: Instant,
 }
 
 impl Bench {
     /// Enabled, with forwards that are to be found at so many places each.
     fn new(places: &[u8]) -> Bench {
-        let mut verify = Verify::new(7);
+        let mut verify = Checks::new(7);
         verify.set_enabled(true, T0);
-        for (index, places) in places.iter().enumerate() {
-            verify.handle_confirmed(index as u8, *places, false, T0);
+        for (number, places) in places.iter().enumerate() {
+            verify.handle_confirmed(number as u8, *places, false, T0);
         }
         Bench { verify, now: T0 }
     }
@@ -34,24 +125,29 @@ impl Bench {
         self.actions()
     }
 
-    fn on(&mut self, what: impl FnOnce(&mut Verify, Instant)) -> Vec<Action> {
+    fn on(&mut self, what: impl FnOnce(&mut Checks, Instant)) -> Vec<Action> {
         what(&mut self.verify, self.now);
         self.verify.handle_timeout(self.now);
         self.actions()
     }
 
     fn here(&mut self) -> Vec<Action> {
-        self.on(Verify::handle_opened);
-        self.on(Verify::handle_found)
+        self.on(Checks::handle_opened);
+        self.on(Checks::handle_found)
     }
 }
 
-fn open(index: u8, place: u8) -> Action {
-    Action::Open { index, place }
+fn open(number: u8, place: u8) -> Action {
+    let id = ForwardId(number);
+    Action::Open { id, place }
 }
 
-fn says(index: u8, verdict: Verdict) -> Action {
-    Action::Verdict { index, verdict }
+fn says(number: u8, finding: Finding) -> Action {
+    Action::Found {
+        id: ForwardId(number),
+        finding,
+        news: true,
+    }
 }
 
 #[test]
@@ -80,25 +176,25 @@ fn with_spare() -> Bench {
 #[test]
 fn a_spare_place_counts_only_if_nothing_answers_at_the_first() {
     let mut bench = with_spare();
-    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
 
     let mut bench = with_spare();
     assert_eq!(bench.on(|v, now| v.handle_refused(2, now)), [open(0, 1)]);
-    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Loopback)]);
+    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Loopback)]);
 
     let mut bench = with_spare();
     bench.on(|v, now| v.handle_refused(2, now));
     let gone = bench.on(|v, now| v.handle_refused(2, now));
-    assert_eq!(gone, [says(0, Verdict::Gone)]);
+    assert_eq!(gone, [says(0, Finding::Gone)]);
 }
 
 #[test]
 fn somebody_else_at_a_spare_place_is_not_in_the_way() {
     let mut bench = with_spare();
     bench.on(|v, now| v.handle_refused(2, now));
-    bench.on(Verify::handle_opened);
-    let gone = bench.on(Verify::handle_stranger);
-    assert_eq!(gone, [Action::Close, says(0, Verdict::Gone)]);
+    bench.on(Checks::handle_opened);
+    let gone = bench.on(Checks::handle_stranger);
+    assert_eq!(gone, [Action::Close, says(0, Finding::Gone)]);
 }
 
 #[test]
@@ -107,7 +203,7 @@ fn a_forward_is_checked_once_confirmed_and_then_every_8_to_12_minutes() {
     assert_eq!(bench.actions(), [open(0, 0)]);
     for _ in 0..20 {
         assert_eq!(bench.here(), [Action::Close, open(0, 1)]);
-        assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+        assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
         let at = bench.now;
         assert_eq!(bench.verify.proof(0), Proof::Here { at });
         let wait = bench.verify.poll_timeout().unwrap().since(bench.now);
@@ -118,7 +214,7 @@ fn a_forward_is_checked_once_confirmed_and_then_every_8_to_12_minutes() {
 
 #[test]
 fn without_the_keyword_nothing_is_opened() {
-    let mut verify = Verify::new(1);
+    let mut verify = Checks::new(1);
     verify.handle_confirmed(0, 2, false, T0);
     verify.handle_timeout(T0 + INTERVAL);
     assert_eq!((verify.poll_action(), verify.poll_timeout()), (None, None));
@@ -139,13 +235,39 @@ fn turned_on_again_it_checks_at_once_what_was_checked_before() {
 }
 
 #[test]
+fn that_a_forward_leads_here_is_news_once_and_when_it_changes() {
+    let mut bench = Bench::new(&[1]);
+    let mut news = Vec::new();
+    let findings = [
+        Finding::Here,
+        Finding::Here,
+        Finding::Loopback,
+        Finding::Loopback,
+        Finding::Gone,
+        Finding::Gone,
+        Finding::Here,
+    ];
+    for finding in findings {
+        let Checks { verify, forwards } = &mut bench.verify;
+        verify.close = false;
+        verify.open = None;
+        verify.conclude(ForwardId(0), finding, forwards, T0);
+        match verify.poll_action(forwards) {
+            Some(Action::Found { news: is, .. }) => news.push(is),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(news, [true, false, true, false, true, true, true]);
+}
+
+#[test]
 fn one_check_is_under_way_at_a_time() {
     let mut bench = Bench::new(&[1, 1, 1]);
     for index in 0..3 {
         assert_eq!(bench.actions(), [open(index, 0)]);
         bench.verify.handle_opened(bench.now);
         bench.verify.handle_found(bench.now);
-        assert_eq!(bench.actions(), [Action::Close, says(index, Verdict::Here)]);
+        assert_eq!(bench.actions(), [Action::Close, says(index, Finding::Here)]);
         bench.verify.handle_timeout(bench.now);
     }
     assert_eq!(bench.actions(), []);
@@ -155,14 +277,14 @@ fn one_check_is_under_way_at_a_time() {
 fn what_does_not_arrive_leads_elsewhere_once_the_link_has_proved_alive() {
     let mut bench = Bench::new(&[1]);
     bench.actions();
-    bench.on(Verify::handle_opened);
-    assert_eq!(bench.on(Verify::handle_alive), [], "an older answer");
+    bench.on(Checks::handle_opened);
+    assert_eq!(bench.on(Checks::handle_alive), [], "an older answer");
     assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
     assert_eq!(bench.pass(INTERVAL), [], "a dead link says nothing");
-    let (index, place) = (0, 0);
-    let control = Action::OpenNothing { index, place };
-    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, control]);
-    let elsewhere = says(0, Verdict::Elsewhere { place: 0 });
+    let (id, place) = (ForwardId(0), 0);
+    let control = Action::OpenNothing { id, place };
+    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, control]);
+    let elsewhere = says(0, Finding::Elsewhere { place: 0 });
     let failed = bench.on(|v, now| v.handle_refused(CONNECT_FAILED, now));
     assert_eq!(failed, [elsewhere]);
     let at = bench.now;
@@ -173,11 +295,11 @@ fn what_does_not_arrive_leads_elsewhere_once_the_link_has_proved_alive() {
 fn a_server_that_connects_to_nothing_as_well_is_not_believed() {
     let mut bench = Bench::new(&[1, 1]);
     bench.actions();
-    bench.on(Verify::handle_opened);
+    bench.on(Checks::handle_opened);
     bench.pass(DEADLINE);
-    bench.on(Verify::handle_alive);
-    let off = says(0, Verdict::Off(Refused::Hollow));
-    assert_eq!(bench.on(Verify::handle_opened), [Action::Close, off]);
+    bench.on(Checks::handle_alive);
+    let off = says(0, Finding::Off(Refused::Hollow));
+    assert_eq!(bench.on(Checks::handle_opened), [Action::Close, off]);
     assert_eq!(bench.pass(10 * INTERVAL), []);
     assert_eq!(bench.verify.proof(0), Proof::NotPermitted);
 }
@@ -187,21 +309,21 @@ fn a_server_that_let_a_check_through_need_not_prove_that_it_connects() {
     let mut bench = Bench::new(&[2]);
     bench.actions();
     bench.here();
-    bench.on(Verify::handle_opened);
+    bench.on(Checks::handle_opened);
     bench.pass(DEADLINE);
-    let elsewhere = says(0, Verdict::Elsewhere { place: 1 });
-    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, elsewhere]);
+    let elsewhere = says(0, Finding::Elsewhere { place: 1 });
+    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, elsewhere]);
 }
 
 #[test]
 fn what_arrives_late_but_before_the_answer_leads_here() {
     let mut bench = Bench::new(&[1]);
     bench.actions();
-    bench.on(Verify::handle_opened);
+    bench.on(Checks::handle_opened);
     bench.pass(DEADLINE);
-    let here = says(0, Verdict::Here);
-    assert_eq!(bench.on(Verify::handle_found), [Action::Close, here]);
-    assert_eq!(bench.on(Verify::handle_alive), []);
+    let here = says(0, Finding::Here);
+    assert_eq!(bench.on(Checks::handle_found), [Action::Close, here]);
+    assert_eq!(bench.on(Checks::handle_alive), []);
 }
 
 #[test]
@@ -209,10 +331,10 @@ fn a_stranger_that_speaks_is_known_at_once_and_one_place_is_enough() {
     let mut bench = Bench::new(&[2]);
     bench.actions();
     bench.here();
-    bench.on(Verify::handle_opened);
-    let elsewhere = says(0, Verdict::Elsewhere { place: 1 });
+    bench.on(Checks::handle_opened);
+    let elsewhere = says(0, Finding::Elsewhere { place: 1 });
     assert_eq!(
-        bench.on(Verify::handle_stranger),
+        bench.on(Checks::handle_stranger),
         [Action::Close, elsewhere]
     );
 }
@@ -222,7 +344,7 @@ fn a_server_that_prohibits_checks_is_asked_once_for_a_connection() {
     for reason in [PROHIBITED, 3, 0, 99, u32::MAX] {
         let mut bench = Bench::new(&[2, 2]);
         bench.actions();
-        let off = says(0, Verdict::Off(Refused::Reason(reason)));
+        let off = says(0, Finding::Off(Refused::Reason(reason)));
         assert_eq!(bench.on(|v, now| v.handle_refused(reason, now)), [off]);
         assert_eq!(bench.pass(10 * INTERVAL), []);
         assert_eq!(bench.verify.poll_timeout(), None);
@@ -235,39 +357,39 @@ fn a_server_that_does_not_answer_is_not_asked_again() {
     let mut bench = Bench::new(&[1]);
     bench.actions();
     assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
-    let off = says(0, Verdict::Off(Refused::Unanswered));
-    assert_eq!(bench.on(Verify::handle_alive), [Action::Close, off]);
+    let off = says(0, Finding::Off(Refused::Unanswered));
+    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, off]);
     assert_eq!(bench.pass(10 * INTERVAL), []);
 }
 
 #[test]
 fn connect_failed_means_prohibited_until_a_check_came_through_and_gone_after_it() {
-    let failed = |v: &mut Verify, now| v.handle_refused(CONNECT_FAILED, now);
+    let failed = |v: &mut Checks, now| v.handle_refused(CONNECT_FAILED, now);
     let mut bench = Bench::new(&[2]);
     bench.actions();
     // OpenSSH says so where AllowTcpForwarding leaves direct-tcpip out.
     assert_eq!(bench.on(failed), [open(0, 1)]);
-    let off = says(0, Verdict::Off(Refused::Reason(CONNECT_FAILED)));
+    let off = says(0, Finding::Off(Refused::Reason(CONNECT_FAILED)));
     assert_eq!(bench.on(failed), [off]);
 
     let mut bench = Bench::new(&[2]);
     bench.actions();
     assert_eq!(bench.on(failed), [open(0, 1)], "no IPv4 there");
-    assert_eq!(bench.here(), [Action::Close, says(0, Verdict::Here)]);
+    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
     let wait = bench.verify.poll_timeout().unwrap().since(bench.now);
     bench.pass(wait);
     bench.on(failed);
-    assert_eq!(bench.on(failed), [says(0, Verdict::Gone)]);
+    assert_eq!(bench.on(failed), [says(0, Finding::Gone)]);
 }
 
 #[test]
 fn a_full_table_postpones_and_says_nothing_about_the_forward() {
-    for full in [Verify::handle_crowded, |v: &mut Verify, now| {
+    for full in [Checks::handle_crowded, |v: &mut Checks, now| {
         v.handle_refused(RESOURCE_SHORTAGE, now)
     }] {
         let mut bench = Bench::new(&[1, 1]);
         bench.actions();
-        bench.on(Verify::handle_opened);
+        bench.on(Checks::handle_opened);
         assert_eq!(bench.on(full), [Action::Close]);
         assert_eq!(bench.verify.proof(0), Proof::Unknown);
         assert_eq!(bench.pass(POSTPONED), [open(0, 0)]);
@@ -278,7 +400,7 @@ fn a_full_table_postpones_and_says_nothing_about_the_forward() {
 fn a_forward_that_is_taken_back_is_not_checked_any_more() {
     let mut bench = Bench::new(&[1, 1]);
     bench.actions();
-    bench.on(Verify::handle_opened);
+    bench.on(Checks::handle_opened);
     let actions = bench.on(|v, now| v.handle_cancelled(0, now));
     assert_eq!(actions, [Action::Close, open(1, 0)]);
     bench.here();
@@ -291,7 +413,7 @@ proptest! {
     fn no_order_of_events_stalls_it_or_opens_two_at_once(
         events in prop::collection::vec((0u8..10, 0u32..6, 0u64..15_000), 0..200)
     ) {
-        let mut verify = Verify::new(3);
+        let mut verify = Checks::new(3);
         let mut now = T0;
         let mut out = false;
         for (what, number, ms) in events {

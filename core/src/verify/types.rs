@@ -3,6 +3,7 @@
 use heapless::Vec;
 
 use crate::forward::Bind;
+use crate::forwards::ForwardId;
 use crate::time::Instant;
 
 /// Where the listener of a forward is to be found, as seen from the server. Both loopback
@@ -28,7 +29,7 @@ pub fn has_spare(bind: &Bind) -> bool {
 
 /// What a check says about a forward.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Finding {
     /// Its listener leads here.
     Here,
     /// It does, but only on the server's loopback address.
@@ -62,25 +63,27 @@ pub enum Action {
     Close,
     /// Ask the server for a sign of life; its answer is [`Verify::handle_alive`](super::Verify::handle_alive).
     Ask,
-    /// For log and status; an [`Verdict::Elsewhere`] or [`Verdict::Gone`] forward is to be taken
+    /// For log and status; an [`Finding::Elsewhere`] or [`Finding::Gone`] forward is to be taken
     /// back.
-    Verdict {
+    Found {
         /// Which forward.
-        index: u8,
-        /// What became of it.
-        verdict: Verdict,
+        id: ForwardId,
+        /// What was found.
+        finding: Finding,
+        /// The log does not know it yet.
+        news: bool,
     },
     /// Open a connection to this place of the forward.
     Open {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
         /// Index into [`places`].
         place: u8,
     },
     /// Open a connection to port 0 of this place of the forward, which must fail.
     OpenNothing {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
         /// Index into [`places`].
         place: u8,
     },

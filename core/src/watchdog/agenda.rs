@@ -1,11 +1,12 @@
-//! What there is to do, at most once each.
+//! What there is to do, at most once each; what is to be done about a forward stands in its
+//! record ([`Forwards::next_action`]).
 //!
 //! One place per action instead of a queue: it cannot overflow, however late the caller comes,
 //! and what a later event made pointless is taken back. Actions come out in the order of the
 //! fields.
 
 use crate::failure::Failure;
-use crate::forward::MAX_FORWARDS;
+use crate::forwards::{ForwardAction, Forwards};
 use crate::time::Instant;
 
 use super::Action;
@@ -15,11 +16,6 @@ pub(super) struct Agenda {
     abandon: Option<Failure>,
     wait: Option<(Instant, Failure)>,
     resolve: bool,
-    /// One bit per forward.
-    requests: u16,
-    /// One bit per forward.
-    cancels: u16,
-    forward_waits: [Option<Instant>; MAX_FORWARDS],
     tunnel_up: bool,
     probe: bool,
     try_first: bool,
@@ -50,24 +46,6 @@ impl Agenda {
         self.resolve = true;
     }
 
-    pub(super) fn request_forward(&mut self, index: usize) {
-        self.requests |= 1 << index;
-        self.forward_waits[index] = None;
-    }
-
-    pub(super) fn forward_waits(&mut self, index: usize, until: Instant) {
-        self.requests &= !(1 << index);
-        self.forward_waits[index] = Some(until);
-    }
-
-    pub(super) fn cancel_forward(&mut self, index: usize) {
-        self.cancels |= 1 << index;
-    }
-
-    pub(super) fn forward_unwanted(&mut self, index: usize) {
-        self.forward_waits[index] = None;
-    }
-
     pub(super) fn try_first(&mut self) {
         self.try_first = true;
     }
@@ -92,7 +70,7 @@ impl Agenda {
         self.exit = true;
     }
 
-    pub(super) fn next(&mut self) -> Option<Action> {
+    pub(super) fn next(&mut self, forwards: &mut Forwards) -> Option<Action> {
         use core::mem::take;
         if let Some(why) = self.abandon.take() {
             return Some(Action::Abandon(why));
@@ -103,20 +81,12 @@ impl Agenda {
         if take(&mut self.resolve) {
             return Some(Action::Resolve);
         }
-        if self.requests != 0 {
-            let index = self.requests.trailing_zeros() as u8;
-            self.requests &= self.requests - 1;
-            return Some(Action::RequestForward { index });
-        }
-        if self.cancels != 0 {
-            let index = self.cancels.trailing_zeros() as u8;
-            self.cancels &= self.cancels - 1;
-            return Some(Action::CancelForward { index });
-        }
-        for (slot, index) in self.forward_waits.iter_mut().zip(0u8..) {
-            if let Some(until) = slot.take() {
-                return Some(Action::ForwardWaits { index, until });
-            }
+        if let Some((id, action)) = forwards.next_action() {
+            return Some(match action {
+                ForwardAction::Request => Action::RequestForward { id },
+                ForwardAction::Cancel => Action::CancelForward { id },
+                ForwardAction::Waits { until, first } => Action::ForwardWaits { id, until, first },
+            });
         }
         if take(&mut self.tunnel_up) {
             return Some(Action::TunnelUp);

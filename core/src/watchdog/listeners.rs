@@ -1,65 +1,75 @@
 //! What becomes of the forwards while the tunnel is up.
 
 use super::{ExitReason, Watchdog};
-use crate::forwards::ForwardState;
+use crate::forward::ForwardSpec;
+use crate::forwards::{Forward, ForwardId, ForwardState, Origin};
 use crate::time::Instant;
 
 impl Watchdog {
-    pub(super) fn request(&mut self, now: Instant, index: usize) {
-        self.forwards
-            .request(index, now, self.policy.forward_timeout);
-        self.agenda.request_forward(index);
-    }
-
-    pub(super) fn handle_wanted(&mut self, now: Instant, index: usize) {
-        let ask = self.forwards.want(index);
-        if !self.is_up() {
-            return;
+    /// Somebody wants a forward. True if it was not wanted before; none when every record is in
+    /// use ([`crate::forward::MAX_FORWARDS`]).
+    pub fn want(&mut self, now: Instant, spec: &ForwardSpec, origin: Origin) -> Option<bool> {
+        let before = self.forwards.find(spec);
+        let wanted = before.is_some_and(|id| self.is_wanted(id));
+        let id = self.forwards.want(spec, origin)?;
+        if wanted {
+            return Some(false);
         }
-        self.announced = false;
-        if ask {
-            self.request(now, index);
-        }
-        self.announce();
-    }
-
-    pub(super) fn handle_unwanted(&mut self, now: Instant, index: usize) {
-        if !self.forwards.is_wanted(index) {
-            return;
-        }
-        self.forwards.unwant(index);
-        self.agenda.forward_unwanted(index);
         if self.is_up() {
-            self.take_back_unwanted(now, index);
+            self.announced = false;
+            if self.forward_state(id) == ForwardState::Idle {
+                self.request(now, id);
+            }
             self.announce();
         }
+        Some(true)
+    }
+
+    /// Somebody does not want a forward any more. True if it was wanted and is not now.
+    pub fn unwant(&mut self, now: Instant, id: ForwardId, origin: Origin) -> bool {
+        let wanted = self.is_wanted(id);
+        self.forwards.unwant(id, origin);
+        if !wanted || self.is_wanted(id) {
+            return false;
+        }
+        if self.is_up() {
+            self.take_back_unwanted(now, id);
+            self.announce();
+        }
+        true
+    }
+
+    fn is_wanted(&self, id: ForwardId) -> bool {
+        self.forwards.get(id).is_some_and(Forward::is_wanted)
+    }
+
+    fn forward_state(&self, id: ForwardId) -> ForwardState {
+        let forward = self.forwards.get(id);
+        forward.map_or(ForwardState::Idle, Forward::state)
+    }
+
+    pub(super) fn request(&mut self, now: Instant, id: ForwardId) {
+        self.forwards.request(id, now, self.policy.forward_timeout);
     }
 
     /// Cancels a forward that the server confirmed and nobody wants.
-    pub(super) fn take_back_unwanted(&mut self, now: Instant, index: usize) {
-        let confirmed = matches!(
-            self.forwards.states().get(index),
-            Some(ForwardState::Confirmed { .. })
-        );
-        if confirmed && !self.forwards.is_wanted(index) {
-            self.forwards
-                .cancel(index, now, self.policy.forward_timeout);
-            self.agenda.cancel_forward(index);
+    pub(super) fn take_back_unwanted(&mut self, now: Instant, id: ForwardId) {
+        if !self.is_wanted(id) {
+            self.forwards.cancel(id, now, self.policy.forward_timeout);
         }
     }
 
-    pub(super) fn handle_cancelled(&mut self, now: Instant, index: usize, done: bool) {
-        if !self.is_up() || !self.forwards.handle_cancelled(index, done) {
+    pub(super) fn handle_cancelled(&mut self, now: Instant, id: ForwardId, done: bool) {
+        if !self.is_up() || !self.forwards.handle_cancelled(id, done) {
             return;
         }
         let rng = self.random();
-        if let Some(until) = self.forwards.take_misled(index, now, rng) {
-            self.agenda.forward_waits(index, until);
+        if self.forwards.take_misled(id, now, rng) {
             return;
         }
-        match (self.forwards.is_wanted(index), done) {
+        match (self.is_wanted(id), done) {
             // Wanted again meanwhile.
-            (true, true) => self.request(now, index),
+            (true, true) => self.request(now, id),
             (true, false) => self.announce(),
             (false, true) => {}
             // The listener can only be got rid of with its connection.
@@ -68,31 +78,25 @@ impl Watchdog {
     }
 
     /// What a refusal is to a request, this is to a confirmation.
-    pub(super) fn handle_elsewhere(&mut self, now: Instant, index: usize) {
-        if !self.is_up() || !self.forwards.mislead(index) {
+    pub(super) fn handle_elsewhere(&mut self, now: Instant, id: ForwardId) {
+        if !self.is_up() || !self.forwards.mislead(id) {
             return;
         }
         if self.policy.exit_on_forward_failure {
             self.stop(now, ExitReason::ForwardRefused);
             return;
         }
-        self.forwards
-            .cancel(index, now, self.policy.forward_timeout);
-        self.agenda.cancel_forward(index);
+        self.forwards.cancel(id, now, self.policy.forward_timeout);
     }
 
-    pub(super) fn handle_refused(&mut self, now: Instant, index: u8) {
+    pub(super) fn handle_refused(&mut self, now: Instant, id: ForwardId) {
         if !self.is_up() {
             return;
         }
         let rng = self.random();
-        let Some(until) = self.forwards.handle_refused(index.into(), now, rng) else {
-            return;
-        };
-        if self.policy.exit_on_forward_failure {
+        let waits = self.forwards.handle_refused(id, now, rng);
+        if waits && self.policy.exit_on_forward_failure {
             self.stop(now, ExitReason::ForwardRefused);
-        } else {
-            self.agenda.forward_waits(index.into(), until);
         }
     }
 
@@ -100,6 +104,7 @@ impl Watchdog {
     pub(super) fn announce(&mut self) {
         if self.forwards.all_confirmed() && !self.announced {
             self.announced = true;
+            self.forwards.forget_told();
             self.agenda.tunnel_up();
         }
     }

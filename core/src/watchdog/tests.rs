@@ -4,11 +4,21 @@ use super::*;
 use crate::backoff::range;
 use crate::failure::Class;
 use crate::forward::MAX_FORWARDS;
+use crate::forwards::{ForwardId, ForwardState, Origin};
 use std::vec::Vec;
 
 mod fallbacks;
 mod properties;
 mod reload;
+
+/// The forward with this number.
+fn spec(number: usize) -> ForwardSpec {
+    ForwardSpec::parse(&std::format!("{}:localhost:22", 1111 + number)).unwrap()
+}
+
+fn specs(count: usize) -> Vec<ForwardSpec> {
+    (0..count).map(spec).collect()
+}
 
 /// A watchdog on virtual time.
 struct Bench {
@@ -22,7 +32,7 @@ impl Bench {
     fn with(policy: Policy, forwards: usize) -> Self {
         let now = Instant(1_000_000);
         Self {
-            dog: Watchdog::new(policy, forwards, 42, now),
+            dog: Watchdog::new(policy, &specs(forwards), 42, now),
             now,
         }
     }
@@ -77,10 +87,16 @@ impl Bench {
     fn up(mut self) -> Self {
         self.actions();
         self.reach(Stage::Forward);
-        for index in 0..self.dog.forwards().len() as u8 {
-            self.on(Happening::ForwardConfirmed { index, port: 1111 });
+        for id in 0..self.states().len() as u8 {
+            let id = ForwardId(id);
+            self.on(Happening::ForwardConfirmed { id, port: 1111 });
         }
         self
+    }
+
+    fn states(&self) -> Vec<ForwardState> {
+        let forwards = self.dog.forwards().iter();
+        forwards.map(|(_, forward)| forward.state()).collect()
     }
 
     fn waiting(&self) -> (Duration, Failure) {
@@ -166,11 +182,14 @@ fn forwards_are_asked_for_together_and_the_tunnel_is_up_when_all_are_confirmed()
     bench.actions();
     bench.reach(Stage::Authentication);
     let asked = bench.on(Happening::Authenticated);
-    let request = |index| Action::RequestForward { index };
+    let request = |id| Action::RequestForward { id: ForwardId(id) };
     assert_eq!(asked, [request(0), request(1)]);
-    let confirm = |index| Happening::ForwardConfirmed { index, port: 7 };
+    let confirm = |id| Happening::ForwardConfirmed {
+        id: ForwardId(id),
+        port: 7,
+    };
     assert_eq!(bench.on(confirm(1)), []);
-    assert_eq!(bench.dog.forwards()[1], ForwardState::Confirmed { port: 7 });
+    assert_eq!(bench.states()[1], ForwardState::Confirmed { port: 7 });
     assert_eq!(bench.on(confirm(0)), [Action::TunnelUp]);
     assert_eq!(bench.on(confirm(0)), [], "once per connection");
 }
@@ -188,10 +207,20 @@ fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay
     let mut bench = Bench::new();
     bench.actions();
     bench.reach(Stage::Forward);
-    bench.on(Happening::ForwardConfirmed { index: 0, port: 1 });
+    bench.on(Happening::ForwardConfirmed {
+        id: ForwardId(0),
+        port: 1,
+    });
     for _ in 0..5 {
-        let actions = bench.on(Happening::ForwardRefused { index: 1 });
-        let [Action::ForwardWaits { index: 1, until }] = actions[..] else {
+        let actions = bench.on(Happening::ForwardRefused { id: ForwardId(1) });
+        let [
+            Action::ForwardWaits {
+                id: ForwardId(1),
+                until,
+                ..
+            },
+        ] = actions[..]
+        else {
             panic!("{actions:?}");
         };
         let wait = until.since(bench.now);
@@ -200,14 +229,17 @@ fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay
             bench.on(Happening::Inbound);
             let (timer, actions) = bench.next_timer();
             if timer == Timer::ForwardRetry {
-                assert_eq!(actions, [Action::RequestForward { index: 1 }]);
+                assert_eq!(actions, [Action::RequestForward { id: ForwardId(1) }]);
                 break;
             }
             assert_eq!(actions, [Action::Probe]);
         }
-        assert_eq!(bench.dog.forwards()[0], ForwardState::Confirmed { port: 1 });
+        assert_eq!(bench.states()[0], ForwardState::Confirmed { port: 1 });
     }
-    let last = bench.on(Happening::ForwardConfirmed { index: 1, port: 2 });
+    let last = bench.on(Happening::ForwardConfirmed {
+        id: ForwardId(1),
+        port: 2,
+    });
     assert_eq!(last, [Action::TunnelUp]);
 }
 
@@ -220,7 +252,7 @@ fn exit_on_forward_failure_ends_everything() {
     let mut bench = Bench::with(policy, 2);
     bench.actions();
     bench.reach(Stage::Forward);
-    let actions = bench.on(Happening::ForwardRefused { index: 0 });
+    let actions = bench.on(Happening::ForwardRefused { id: ForwardId(0) });
     assert_eq!(actions, [Action::Disconnect]);
     assert_eq!(bench.on(Happening::Failed(Failure::Lost)), [Action::Exit]);
     assert_eq!(bench.dog.exit_reason(), ExitReason::ForwardRefused);
@@ -276,13 +308,13 @@ fn a_lost_connection_is_made_again_with_all_its_forwards() {
             ..
         }]
     ));
-    assert_eq!(bench.dog.forwards(), [ForwardState::Idle; 2]);
+    assert_eq!(bench.states(), [ForwardState::Idle; 2]);
     assert_eq!(
         bench.next_timer(),
         (Timer::Wait, std::vec![Action::Resolve])
     );
     bench.reach(Stage::Authentication);
-    let request = |index| Action::RequestForward { index };
+    let request = |id| Action::RequestForward { id: ForwardId(id) };
     assert_eq!(bench.on(Happening::Authenticated), [request(0), request(1)]);
 }
 
@@ -301,8 +333,14 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
     bench.reach(Stage::Forward);
     for _ in 0..60 {
         bench.on(Happening::Inbound);
-        bench.on(Happening::ForwardConfirmed { index: 0, port: 1 });
-        bench.on(Happening::ForwardConfirmed { index: 1, port: 1 });
+        bench.on(Happening::ForwardConfirmed {
+            id: ForwardId(0),
+            port: 1,
+        });
+        bench.on(Happening::ForwardConfirmed {
+            id: ForwardId(1),
+            port: 1,
+        });
         bench.pass(S);
     }
     bench.on(Happening::Failed(Failure::Lost));
@@ -316,7 +354,7 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
 fn a_server_that_is_not_there_is_tried_for_ever_and_seldom() {
     for seed in 0..20 {
         let mut now = Instant(0);
-        let mut dog = Watchdog::new(Policy::default(), 2, seed, now);
+        let mut dog = Watchdog::new(Policy::default(), &specs(2), seed, now);
         let (mut attempts, hour) = (0, Instant(3600 * S));
         while now < hour {
             while let Some(action) = dog.poll_action() {
@@ -465,8 +503,11 @@ fn what_does_not_fit_the_state_is_ignored() {
     let mut bench = Bench::new();
     bench.actions();
     for early in [
-        Happening::ForwardConfirmed { index: 0, port: 1 },
-        Happening::ForwardRefused { index: 0 },
+        Happening::ForwardConfirmed {
+            id: ForwardId(0),
+            port: 1,
+        },
+        Happening::ForwardRefused { id: ForwardId(0) },
         Happening::Inbound,
         Happening::LinkUp,
     ] {

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::config::Config;
 use crate::destinations::HOMEWARD;
 use crate::failure::{Failure, Stage};
+use crate::forwards::ForwardId;
 use crate::time::Instant;
 
 /// The times and numbers that a watchdog keeps to. Timeouts below 1 ms count as 1 ms.
@@ -98,37 +99,26 @@ pub enum Happening {
     /// The server listens for a forward.
     ForwardConfirmed {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
         /// The port it listens on.
         port: u16,
     },
     /// The server refused a forward.
     ForwardRefused {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
     },
     /// The server answered a cancellation.
     ForwardCancelled {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
         /// False if it goes on listening.
         done: bool,
-    },
-    /// The configuration names this forward now: an index that is not in use, or one that was
-    /// unwanted ([`crate::forwards::Forwards::vacant`]).
-    ForwardWanted {
-        /// Which forward.
-        index: u8,
-    },
-    /// The configuration names this forward no more.
-    ForwardUnwanted {
-        /// Which forward.
-        index: u8,
     },
     /// The server's listener for a forward does not lead here ([`crate::verify`]).
     ForwardElsewhere {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
     },
     /// The first destination showed itself as an SSH server, and no connection is being served.
     FirstAnswers,
@@ -155,12 +145,12 @@ pub enum Action {
     /// Send the request for a forward.
     RequestForward {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
     },
     /// Send the cancellation of a forward.
     CancelForward {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
     },
     /// Ask the server for a sign of life.
     Probe,
@@ -180,9 +170,11 @@ pub enum Action {
     /// A forward was refused, or led elsewhere and was taken back, and will be asked for again. For log and status.
     ForwardWaits {
         /// Which forward.
-        index: u8,
+        id: ForwardId,
         /// When it is asked for again.
         until: Instant,
+        /// It was not told of since all were last confirmed.
+        first: bool,
     },
     /// End gracefully: cancel forwards, let channels drain, send `SSH_MSG_DISCONNECT`, close;
     /// then hand in [`Happening::Failed`]. [`Action::Exit`] follows within [`super::DRAIN`]

@@ -3,6 +3,7 @@
 //! here with [`Net`]; the order of calls is the same and has to stay the same.
 
 use reachback_core::failure::Failure;
+use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{Action, Happening, Policy, State, Watchdog};
 use reachback_ssh::limits::{CHANNEL_WINDOW, CHANNELS, OUTBOUND_BUFFER};
@@ -84,6 +85,12 @@ pub struct Controller {
     finished: bool,
 }
 
+fn specs(count: usize) -> Vec<ForwardSpec> {
+    let text = |index| format!("{}:localhost:22", port_of(index));
+    let all = (0..count as u8).map(|index| ForwardSpec::parse(&text(index)));
+    all.flatten().collect()
+}
+
 /// Server port of a forward.
 pub fn port_of(index: u8) -> u16 {
     1111 + u16::from(index)
@@ -99,7 +106,7 @@ impl Controller {
         now_ms: u64,
     ) -> Controller {
         Controller {
-            watchdog: Watchdog::new(policy, forwards, seed, Instant(now_ms)),
+            watchdog: Watchdog::new(policy, &specs(forwards), seed, Instant(now_ms)),
             deeds: Vec::new(),
             pinned: crate::server::host_key_blob(1),
             targets_take: true,
@@ -262,12 +269,12 @@ impl Controller {
                 self.link = Link::Resolving { at_ms, good };
             }
             Action::Abandon(_) => self.close(net),
-            Action::RequestForward { index } => {
+            Action::RequestForward { id } => {
                 if let Link::Up(session) = &mut self.link {
                     let asked = session.client.request_forward(
-                        ForwardId(index),
+                        ForwardId(id.number()),
                         "localhost",
-                        port_of(index),
+                        port_of(id.number()),
                     );
                     asked.map_err(|error| session.ended(&error))?;
                 }
@@ -287,7 +294,10 @@ impl Controller {
                 },
             ),
             Action::TunnelUp => self.note(now_ms, Deed::TunnelUp),
-            Action::ForwardWaits { index, .. } => self.note(now_ms, Deed::ForwardWaits { index }),
+            Action::ForwardWaits { id, .. } => {
+                let index = id.number();
+                self.note(now_ms, Deed::ForwardWaits { index });
+            }
             Action::Disconnect | Action::Exit => {
                 self.close(net);
                 self.finished = true;

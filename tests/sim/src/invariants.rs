@@ -181,7 +181,8 @@ impl Invariants {
                 self.broken(now_ms, format!("up, and nothing heard since {heard} ms"));
             }
         }
-        for state in controller.watchdog.forwards() {
+        for (_, forward) in controller.watchdog.forwards().iter() {
+            let state = &forward.state();
             match *state {
                 ForwardState::Requested { until } if until.0 < now_ms => {
                     self.broken(now_ms, "a forward's reply is overdue");

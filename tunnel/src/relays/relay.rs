@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use log::{debug, info};
 use reachback_core::forward::Target;
+use reachback_core::forwards::ForwardId;
 use reachback_core::time::Instant;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
+use crate::checks::Held;
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
 use crate::relays::{Refused, Why};
@@ -24,6 +26,9 @@ const PACKETS_PER_TURN: usize = 2;
 
 /// How far a relay has come.
 enum Stage<O: Outside> {
+    /// It may be a check (`VerifyForward`) of a forward on this port: accepted, its target
+    /// untouched.
+    Held { port: u16 },
     /// The target's name is being looked up.
     Resolving(Box<O::Resolution>),
     /// Waiting for the target to accept; `rest` are addresses not yet tried.
@@ -42,8 +47,8 @@ pub struct Relay<O: Outside> {
     /// `None` once both sides of the channel closed.
     channel: Option<ChannelId>,
     stage: Stage<O>,
-    /// Number of the forward that it came through.
-    forward: u8,
+    /// The forward that it came through.
+    id: ForwardId,
     target: Target,
     readable: bool,
     writable: bool,
@@ -61,11 +66,11 @@ pub struct Relay<O: Outside> {
 
 impl<O: Outside> Relay<O> {
     /// A relay that has not begun yet.
-    pub fn new((channel, forward): (ChannelId, u8), target: &Target, now: Instant) -> Relay<O> {
+    pub fn new((channel, id): (ChannelId, ForwardId), target: &Target) -> Relay<O> {
         Relay {
             channel: Some(channel),
             stage: Stage::TargetGone,
-            forward,
+            id,
             target: target.clone(),
             readable: false,
             writable: false,
@@ -74,9 +79,50 @@ impl<O: Outside> Relay<O> {
             target_ended: false,
             write_shut: false,
             write_dead: false,
-            deadline: Some(now + CONNECT_DEADLINE),
+            deadline: None,
             sent: 0,
         }
+    }
+
+    /// A relay whose channel was accepted and may be a check of a forward on this port.
+    pub fn held(from: (ChannelId, ForwardId), port: u16, target: &Target) -> Relay<O> {
+        Relay {
+            stage: Stage::Held { port },
+            ..Relay::new(from, target)
+        }
+    }
+
+    /// What is known of a channel that is held.
+    pub fn as_held(&mut self) -> Option<Held<'_>> {
+        let Stage::Held { port } = self.stage else {
+            return None;
+        };
+        Some(Held {
+            id: self.id,
+            port,
+            first: self.unsent.make_contiguous(),
+            ended: self.peer_ended,
+            until: &mut self.deadline,
+        })
+    }
+
+    /// Whether the channel is held.
+    pub fn is_held(&self) -> bool {
+        matches!(self.stage, Stage::Held { .. })
+    }
+
+    /// How many bytes wait for the target.
+    pub fn waiting(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Closes the channel and serves it no more; the place is free once the peer has closed too.
+    pub fn leave(&mut self, client: &mut Client) -> Result<(), Error> {
+        self.stage = Stage::TargetGone;
+        self.unsent = VecDeque::new();
+        self.deadline = None;
+        self.channel
+            .map_or(Ok(()), |channel| client.channel_close(channel))
     }
 
     /// Whether this relay serves the channel.
@@ -165,6 +211,7 @@ impl<O: Outside> Relay<O> {
                 Ok(false)
             }
             Stage::Open(_) => self.drive_open(client),
+            Stage::Held { .. } => Ok(true),
             Stage::TargetGone => {
                 if let Some(channel) = self.channel {
                     client.channel_close(channel)?;
@@ -293,7 +340,7 @@ impl<O: Outside> Relay<O> {
         refused: &mut Refused,
         now: Instant,
     ) -> Result<(), Error> {
-        if refused.note((self.forward, Why::Target(error.kind())), now) {
+        if refused.note((self.id, Why::Target(error.kind())), now) {
             info!(
                 "cannot connect to {}: {}; the connection from the server is refused",
                 self.target,

@@ -3,10 +3,9 @@
 use log::{debug, info};
 use reachback_core::history::Kind;
 use reachback_core::watchdog::Happening;
-use reachback_ssh::{Error, Event, ForwardId};
+use reachback_ssh::{Error, Event};
 
 use super::{Session, Turn};
-use crate::checks::Taken;
 use crate::ended::Ended;
 use crate::outside::Outside;
 use crate::tunnel::place;
@@ -71,85 +70,90 @@ impl<O: Outside> Session<O> {
                 watchdog.handle(now, Happening::Authenticated);
             }
             Event::ForwardConfirmed {
-                forward: ForwardId(index),
+                forward: number,
                 port,
             } => {
-                if let Some(spec) = plan.forwards.get(usize::from(index)) {
+                let Some(id) = watchdog.forwards().by_number(number.0) else {
+                    return Ok(true);
+                };
+                if let Some(forward) = watchdog.forwards().get(id) {
+                    let spec = &forward.spec;
                     let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
                     info!("forward confirmed: {shown}{}", place(plan, server));
                     stats.note(Kind::ForwardConfirmed, shown, now, outside.wall_s());
-                    self.checks.confirmed(index, port, spec, now);
                 }
                 stats.answered(now);
-                watchdog.handle(now, Happening::ForwardConfirmed { index, port });
+                watchdog.handle(now, Happening::ForwardConfirmed { id, port });
+                self.checks.confirmed(id, watchdog.forwards_mut(), now);
             }
-            Event::ForwardRefused {
-                forward: ForwardId(index),
-            } => {
+            Event::ForwardRefused { forward: number } => {
                 stats.answered(now);
-                watchdog.handle(now, Happening::ForwardRefused { index });
+                if let Some(id) = watchdog.forwards().by_number(number.0) {
+                    watchdog.handle(now, Happening::ForwardRefused { id });
+                }
             }
             Event::ForwardCancelled {
-                forward: ForwardId(index),
+                forward: number,
                 done,
             } => {
-                if let Some(spec) = plan.forwards.get(usize::from(index)) {
+                stats.answered(now);
+                let Some(id) = watchdog.forwards().by_number(number.0) else {
+                    return Ok(true);
+                };
+                if let Some(forward) = watchdog.forwards().get(id) {
                     let outcome = if done {
                         "cancelled"
                     } else {
                         "kept by the server"
                     };
-                    info!("forward {outcome}: {spec}{}", place(plan, server));
+                    info!("forward {outcome}: {}{}", forward.spec, place(plan, server));
                 }
-                stats.answered(now);
-                watchdog.handle(now, Happening::ForwardCancelled { index, done });
+                watchdog.handle(now, Happening::ForwardCancelled { id, done });
             }
             Event::KeepaliveAnswered => {
                 stats.answered(now);
-                self.checks.alive(now);
+                self.checks.alive(watchdog.forwards_mut(), now);
             }
             Event::ChannelOpened {
                 channel,
-                forward,
+                forward: number,
                 originator,
                 originator_port,
             } => {
-                let Some(spec) = plan.forwards.get(usize::from(forward.0)) else {
+                let forwards = watchdog.forwards();
+                let id = forwards.by_number(number.0);
+                let Some((id, forward)) = id.and_then(|id| Some((id, forwards.get(id)?))) else {
                     return Ok(true);
                 };
-                debug!(
-                    "connection from {originator} port {originator_port} to {}",
-                    spec.target
-                );
-                let who = (channel, forward.0);
-                if !self
-                    .checks
-                    .arrived(who, &spec.target, &mut self.client, now)?
-                {
+                let target = &forward.spec.target;
+                debug!("connection from {originator} port {originator_port} to {target}");
+                let port = forward.port();
+                if self.checks.expects(port) {
+                    self.relays
+                        .hold((channel, id), port, target, &mut self.client, now)?;
+                } else {
                     stats.opened();
                     self.relays
-                        .open(who, &spec.target, &mut self.client, outside, now)?;
+                        .open((channel, id), target, &mut self.client, *outside, now)?;
                 }
             }
             Event::ChannelData { channel, data } => {
-                let taken = match self.checks.data(channel, data, now) {
-                    Taken::No => {
+                let taken = match self.relays.data(channel, data) {
+                    Some(taken) => {
                         stats.received(data.len());
-                        self.relays.data(channel, data)
+                        taken
                     }
-                    Taken::Kept => 0,
-                    Taken::Dropped => data.len(),
+                    None => {
+                        self.checks.data(channel, watchdog.forwards_mut(), now);
+                        data.len()
+                    }
                 };
                 self.client.channel_taken(channel, taken)?;
             }
-            Event::ChannelEof { channel } => {
-                if !self.checks.peer_eof(channel) {
-                    self.relays.peer_eof(channel);
-                }
-            }
+            Event::ChannelEof { channel } => self.relays.peer_eof(channel),
             Event::ChannelClosed { channel } => {
-                if !self.checks.peer_closed(channel, now) {
-                    self.relays.peer_closed(channel, now);
+                if !self.relays.peer_closed(channel, now) {
+                    self.checks.peer_closed(channel, now);
                 }
             }
             Event::DirectOpened { channel } => self.checks.opened(channel, now),
@@ -157,7 +161,10 @@ impl<O: Outside> Session<O> {
                 channel,
                 reason,
                 text,
-            } => self.checks.refused(channel, reason, text, now),
+            } => {
+                let forwards = watchdog.forwards_mut();
+                self.checks.refused(channel, (reason, text), forwards, now);
+            }
         }
         self.check_forwards(turn)?;
         Ok(true)

@@ -1,9 +1,11 @@
 //! What the control socket asks of a tunnel, and the limits after which it ends by itself.
 
+use std::fmt::Write;
+
 use log::info;
 use reachback_core::control::{Refusal, Request, Verdict};
 use reachback_core::forward::ForwardSpec;
-use reachback_core::forwards::ForwardState;
+use reachback_core::forwards::{Forward, ForwardId, ForwardState, Origin};
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
@@ -28,67 +30,10 @@ pub enum Progress {
     },
 }
 
-/// What callers ordered about forwards. It stands against the configuration: reading that again
-/// neither takes back what a caller handed over nor opens again what a caller closed.
-#[derive(Debug, Default)]
-pub(super) struct Orders {
-    /// What the configuration names.
-    configured: Vec<ForwardSpec>,
-    handed: Vec<ForwardSpec>,
-    /// Of those configured.
-    withdrawn: Vec<ForwardSpec>,
-    changed: bool,
-}
-
-impl Orders {
-    pub(super) fn new(configured: &[ForwardSpec]) -> Orders {
-        Orders {
-            configured: configured.to_vec(),
-            ..Orders::default()
-        }
-    }
-
-    /// Turns the forwards of a configuration into those that are wanted.
-    pub(super) fn apply(&mut self, forwards: &mut Vec<ForwardSpec>) {
-        self.configured.clone_from(forwards);
-        self.withdrawn.retain(|spec| forwards.contains(spec));
-        forwards.retain(|spec| !self.withdrawn.contains(spec));
-        for spec in &self.handed {
-            if !forwards.contains(spec) {
-                forwards.push(spec.clone());
-            }
-        }
-    }
-
-    fn handed(&mut self, spec: &ForwardSpec) {
-        self.withdrawn.retain(|withdrawn| withdrawn != spec);
-        if !self.handed.contains(spec) {
-            self.handed.push(spec.clone());
-        }
-        self.changed = true;
-    }
-
-    fn withdrawn(&mut self, spec: &ForwardSpec) {
-        self.handed.retain(|handed| handed != spec);
-        if self.configured.contains(spec) && !self.withdrawn.contains(spec) {
-            self.withdrawn.push(spec.clone());
-        }
-        self.changed = true;
-    }
-
-    /// As requests of the control protocol, a line each.
-    fn lines(&self) -> String {
-        let handed = self.handed.iter().cloned().map(Request::Forward);
-        let withdrawn = self.withdrawn.iter().cloned().map(Request::Cancel);
-        let lines = handed.chain(withdrawn);
-        lines.map(|request| format!("{request}\n")).collect()
-    }
-}
-
 impl<O: Outside> Tunnel<O> {
     /// Adds a forward for a caller.
     pub fn add_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
-        let verdict = match self.want(spec, outside, now) {
+        let verdict = match self.want(spec, Origin::Caller, outside, now) {
             None => {
                 let full = "the tunnel carries as many forwards as it can";
                 return Verdict::refused(Refusal::Full, full);
@@ -99,30 +44,27 @@ impl<O: Outside> Tunnel<O> {
                 Verdict::done("added")
             }
         };
-        self.orders.handed(spec);
+        self.orders_changed = true;
         self.lifetime.handle_call(now);
         verdict
     }
 
     /// Takes a forward away for a caller.
     pub fn remove_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
-        let Some(index) = self.wanted_index(spec) else {
+        let Some(id) = self.wanted_id(spec) else {
             return Verdict::refused(Refusal::Absent, format!("there is no forward {spec}"));
         };
-        self.orders.withdrawn(spec);
         info!("forward {spec} is taken away, as asked");
         self.note(Kind::ForwardRemoved, spec, outside, now);
-        let index = index as u8;
-        self.watchdog
-            .handle(now, Happening::ForwardUnwanted { index });
+        self.watchdog.unwant(now, id, Origin::Caller);
+        self.orders_changed = true;
         Verdict::done("taken away")
     }
 
     /// The forwards that are wanted.
     pub fn forwards(&self) -> Vec<ForwardSpec> {
-        let forwards = self.plan.forwards.iter().enumerate();
-        let wanted = forwards.filter(|(index, _)| self.watchdog.is_wanted(*index));
-        wanted.map(|(_, spec)| spec.clone()).collect()
+        let wanted = self.watchdog.forwards().wanted();
+        wanted.map(|(_, forward)| forward.spec.clone()).collect()
     }
 
     /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.
@@ -148,20 +90,20 @@ impl<O: Outside> Tunnel<O> {
             // Those who wait are told when it has ended.
             State::Stopping | State::Stopped => return not_yet("ending".to_owned(), true),
         }
-        let gone = specs.iter().find(|spec| self.wanted_index(spec).is_none());
+        let gone = specs.iter().find(|spec| self.wanted_id(spec).is_none());
         if let Some(spec) = gone {
             return not_yet(format!("forward {spec} was taken away"), false);
         }
-        for (index, spec) in self.plan.forwards.iter().enumerate() {
-            let asked_about = specs.is_empty() || specs.contains(spec);
-            if !asked_about || !self.watchdog.is_wanted(index) {
+        for (_, forward) in self.watchdog.forwards().wanted() {
+            let spec = &forward.spec;
+            if !specs.is_empty() && !specs.contains(spec) {
                 continue;
             }
-            match self.watchdog.forwards().get(index) {
-                Some(ForwardState::Confirmed { .. }) => {}
-                Some(ForwardState::Refused { retry_at }) => {
+            match forward.state() {
+                ForwardState::Confirmed { .. } => {}
+                ForwardState::Refused { retry_at } => {
                     let why = format!("the server refuses forward {spec}");
-                    return not_yet(why, *retry_at <= limit);
+                    return not_yet(why, retry_at <= limit);
                 }
                 _ => return not_yet(format!("no reply for forward {spec}"), true),
             }
@@ -176,9 +118,9 @@ impl<O: Outside> Tunnel<O> {
     }
 
     /// What `VerifyForward` knows of a forward.
-    pub(crate) fn proof(&self, index: usize) -> Proof {
+    pub(crate) fn proof(&self, forward: &Forward) -> Proof {
         match &self.connection {
-            Connection::Up(session) => session.proof(index),
+            Connection::Up(session) => session.proof(forward),
             _ => Proof::Unknown,
         }
     }
@@ -198,35 +140,45 @@ impl<O: Outside> Tunnel<O> {
 }
 
 impl<O: Outside> Tunnel<O> {
-    /// Wants a forward. True if it was not wanted before; none when there is no number left.
-    pub(super) fn want(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Option<bool> {
-        if self.wanted_index(spec).is_some() {
-            return Some(false);
+    /// Wants a forward. True if it was not wanted before; none when every record is in use.
+    pub(super) fn want(
+        &mut self,
+        spec: &ForwardSpec,
+        origin: Origin,
+        outside: &O,
+        now: Instant,
+    ) -> Option<bool> {
+        let added = self.watchdog.want(now, spec, origin)?;
+        if added {
+            self.note(Kind::ForwardAdded, spec, outside, now);
         }
-        let known = self.plan.forwards.iter().position(|own| own == spec);
-        let index = known.or_else(|| self.watchdog.vacant())?;
-        match self.plan.forwards.get_mut(index) {
-            Some(slot) => *slot = spec.clone(),
-            None => self.plan.forwards.push(spec.clone()),
-        }
-        self.note(Kind::ForwardAdded, spec, outside, now);
-        let index = index as u8;
-        self.watchdog
-            .handle(now, Happening::ForwardWanted { index });
-        Some(true)
+        Some(added)
     }
 
-    fn wanted_index(&self, spec: &ForwardSpec) -> Option<usize> {
-        let forwards = self.plan.forwards.iter().enumerate();
-        forwards
-            .filter(|(index, own)| *own == spec && self.watchdog.is_wanted(*index))
-            .map(|(index, _)| index)
-            .next()
+    fn wanted_id(&self, spec: &ForwardSpec) -> Option<ForwardId> {
+        let forwards = self.watchdog.forwards();
+        let id = forwards.find(spec)?;
+        forwards.get(id).filter(|forward| forward.is_wanted())?;
+        Some(id)
     }
 
     /// The callers' orders that stand, when they have changed since this was last asked.
     pub fn changed_orders(&mut self) -> Option<String> {
-        std::mem::take(&mut self.orders.changed).then(|| self.orders.lines())
+        if !std::mem::take(&mut self.orders_changed) {
+            return None;
+        }
+        let mut lines = String::new();
+        for (_, forward) in self.watchdog.forwards().iter() {
+            let spec = forward.spec.clone();
+            let order = match forward.order() {
+                Some(true) => Request::Forward(spec),
+                Some(false) => Request::Cancel(spec),
+                None => continue,
+            };
+            // A String takes everything.
+            let _ = writeln!(lines, "{order}");
+        }
+        Some(lines)
     }
 
     /// Goes on after a restart of the process: follows what [`Tunnel::changed_orders`] gave before,

@@ -27,16 +27,16 @@ impl<O: Outside> Tunnel<O> {
         match action {
             Action::Resolve => self.begin_attempt(outside, now)?,
             Action::TryFirst => self.try_first(outside, now),
-            Action::CancelForward { index } => {
+            Action::CancelForward { id } => {
                 if let Connection::Up(session) = &mut self.connection {
                     self.stats.asked(now);
-                    session.cancel_forward(index, now)?;
+                    session.cancel_forward(id, self.watchdog.forwards_mut(), now)?;
                 }
             }
-            Action::RequestForward { index } => {
+            Action::RequestForward { id } => {
                 if let Connection::Up(session) = &mut self.connection {
                     self.stats.asked(now);
-                    session.request_forward(index, &self.plan.forwards)?;
+                    session.request_forward(id, self.watchdog.forwards())?;
                 }
             }
             Action::Probe => {
@@ -53,23 +53,22 @@ impl<O: Outside> Tunnel<O> {
             }
             Action::Wait { until, why } => self.say_wait(until.since(now), why),
             Action::TunnelUp => {
-                self.waiting_told = 0;
                 let server = self.server.to_string();
                 info!("tunnel up: {server}");
                 self.note(Kind::Up, server, outside, now);
             }
-            Action::ForwardWaits { index, until } => {
-                if let Some(spec) = self.plan.forwards.get(usize::from(index)) {
-                    let wall_s = outside.wall_s();
+            Action::ForwardWaits { id, until, first } => {
+                if let Some(forward) = self.watchdog.forwards().get(id) {
+                    let (spec, wall_s) = (&forward.spec, outside.wall_s());
                     self.stats.note(Kind::ForwardRefused, spec, now, wall_s);
+                    self.say_forward_waits(forward, until.since(now), first);
                 }
-                self.say_forward_waits(index, until.since(now))
             }
             Action::Disconnect => {
                 self.ending = true;
                 match &mut self.connection {
                     Connection::Up(session) => {
-                        session.cancel_forwards(self.plan.forwards.len() as u8, now)?
+                        session.cancel_forwards(self.watchdog.forwards_mut(), now)?
                     }
                     _ => self.finish(now),
                 }

@@ -2,6 +2,7 @@
 
 use log::info;
 use reachback_core::forward::ForwardSpec;
+use reachback_core::forwards::{ForwardId, Origin};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::Happening;
@@ -17,10 +18,7 @@ impl<O: Outside> Tunnel<O> {
     pub fn reload(&mut self, mut plan: Plan, outside: &O, now: Instant) {
         let changed = self.changed_for_good(&plan);
         let policy_changed = self.plan.policy != plan.policy;
-        // The forwards that there are keep their numbers.
-        let mut wanted =
-            std::mem::replace(&mut plan.forwards, std::mem::take(&mut self.plan.forwards));
-        self.orders.apply(&mut wanted);
+        let configured = std::mem::take(&mut plan.forwards);
         self.lifetime.set(plan.max_lifetime, plan.idle_timeout);
         if self.plan.servers != plan.servers {
             self.watchdog.set_fallbacks(plan.servers.len() - 1);
@@ -30,18 +28,18 @@ impl<O: Outside> Tunnel<O> {
             info!("the server is probed as the configuration says now");
             self.watchdog.set_policy(now, self.plan.policy);
         }
-        self.unwant_all_but(&wanted, outside, now);
+        self.unwant_all_but(&configured, outside, now);
         if !changed.is_empty() {
             let what = changed.join(", ");
             info!("the configuration has changed in {what}; renewing the connection");
             self.watchdog.handle(now, Happening::ReconnectNow);
         }
-        if !self.want_all(&wanted, outside, now) {
-            // Every number is taken until its cancellation is answered; a new connection has
+        if !self.want_all(&configured, outside, now) {
+            // Every record is in use until its cancellation is answered; a new connection has
             // none to wait for.
             info!("too many forwards change at once; renewing the connection");
             self.watchdog.handle(now, Happening::ReconnectNow);
-            self.want_all(&wanted, outside, now);
+            self.want_all(&configured, outside, now);
         }
     }
 
@@ -73,23 +71,26 @@ impl<O: Outside> Tunnel<O> {
             .collect()
     }
 
-    fn unwant_all_but(&mut self, wanted: &[ForwardSpec], outside: &O, now: Instant) {
-        for index in 0..self.plan.forwards.len() {
-            let spec = self.plan.forwards[index].clone();
-            if self.watchdog.is_wanted(index) && !wanted.contains(&spec) {
+    fn unwant_all_but(&mut self, configured: &[ForwardSpec], outside: &O, now: Instant) {
+        let forwards = self.watchdog.forwards().iter();
+        let gone = forwards.filter(|(_, f)| f.is_configured() && !configured.contains(&f.spec));
+        let gone: Vec<ForwardId> = gone.map(|(id, _)| id).collect();
+        for id in gone {
+            if self.watchdog.unwant(now, id, Origin::Configuration)
+                && let Some(forward) = self.watchdog.forwards().get(id)
+            {
+                let spec = &forward.spec;
                 info!("forward {spec} is not configured any more");
-                let index = index as u8;
-                self.note(Kind::ForwardRemoved, &spec, outside, now);
-                self.watchdog
-                    .handle(now, Happening::ForwardUnwanted { index });
+                let wall_s = outside.wall_s();
+                self.stats.note(Kind::ForwardRemoved, spec, now, wall_s);
             }
         }
     }
 
-    /// False when there is no number left for one of them.
-    fn want_all(&mut self, wanted: &[ForwardSpec], outside: &O, now: Instant) -> bool {
-        for spec in wanted {
-            match self.want(spec, outside, now) {
+    /// False when every record is in use.
+    fn want_all(&mut self, configured: &[ForwardSpec], outside: &O, now: Instant) -> bool {
+        for spec in configured {
+            match self.want(spec, Origin::Configuration, outside, now) {
                 None => return false,
                 Some(true) => info!("forward {spec} is configured now"),
                 Some(false) => {}

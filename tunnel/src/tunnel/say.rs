@@ -5,6 +5,7 @@ use std::time::Duration;
 use log::{info, warn};
 use reachback_core::failure::Failure;
 use reachback_core::forward::Listen;
+use reachback_core::forwards::Forward;
 use reachback_core::verify::Proof;
 
 use super::{Connection, Tunnel};
@@ -14,7 +15,6 @@ use crate::plan::{Plan, Server};
 impl<O: Outside> Tunnel<O> {
     /// What ended, and when the next attempt comes.
     pub(super) fn say_wait(&mut self, wait: Duration, why: Failure) {
-        self.waiting_told = 0;
         let seconds = wait.as_millis().div_ceil(1000);
         match std::mem::take(&mut self.reason).as_str() {
             // The reason was told when the wait began.
@@ -34,11 +34,9 @@ impl<O: Outside> Tunnel<O> {
         place(&self.plan, &self.server)
     }
 
-    /// What keeps a forward from the server, and, once per connection, what can be done there.
-    pub(super) fn say_forward_waits(&mut self, index: u8, wait: Duration) {
-        let Some(spec) = self.plan.forwards.get(usize::from(index)) else {
-            return;
-        };
+    /// What keeps a forward from the server, and, the first time, what can be done there.
+    pub(super) fn say_forward_waits(&self, forward: &Forward, wait: Duration, first: bool) {
+        let spec = &forward.spec;
         let place = self.place();
         let (at, seconds) = (
             spec.listen.on(spec.listen.port()),
@@ -50,7 +48,7 @@ impl<O: Outside> Tunnel<O> {
         };
         let misled = match &self.connection {
             Connection::Up(session) => {
-                matches!(session.proof(index.into()), Proof::Elsewhere { .. })
+                matches!(session.proof(forward), Proof::Elsewhere { .. })
             }
             _ => false,
         };
@@ -63,9 +61,7 @@ impl<O: Outside> Tunnel<O> {
         warn!(
             "forward refused: server {at}{place} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
         );
-        let bit = 1 << index;
-        if self.waiting_told & bit == 0 {
-            self.waiting_told |= bit;
+        if first {
             match spec.listen {
                 Listen::Tcp { .. } => warn!(
                     "an old session may still hold server {at}: \

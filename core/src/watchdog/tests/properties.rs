@@ -8,25 +8,27 @@ use std::vec;
 #[derive(Clone, Debug)]
 enum Step {
     Happens(Happening),
+    /// A caller adds a forward.
+    Want(usize),
+    /// A caller takes a forward away.
+    Unwant(ForwardId),
     Pass(u64),
     NextTimer,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     use Happening as H;
-    let index = 0u8..20;
+    let id = (0u8..20).prop_map(ForwardId);
     prop_oneof![
         4 => Just(H::Resolved),
         4 => Just(H::Connected),
         4 => Just(H::Identified),
         4 => Just(H::KeysExchanged),
         8 => Just(H::Authenticated),
-        8 => (index.clone(), any::<u16>()).prop_map(|(index, port)| H::ForwardConfirmed { index, port }),
-        4 => index.clone().prop_map(|index| H::ForwardRefused { index }),
-        2 => index.clone().prop_map(|index| H::ForwardWanted { index }),
-        2 => index.clone().prop_map(|index| H::ForwardUnwanted { index }),
-        2 => index.clone().prop_map(|index| H::ForwardElsewhere { index }),
-        2 => (index, any::<bool>()).prop_map(|(index, done)| H::ForwardCancelled { index, done }),
+        8 => (id.clone(), any::<u16>()).prop_map(|(id, port)| H::ForwardConfirmed { id, port }),
+        4 => id.clone().prop_map(|id| H::ForwardRefused { id }),
+        2 => id.clone().prop_map(|id| H::ForwardElsewhere { id }),
+        2 => (id, any::<bool>()).prop_map(|(id, done)| H::ForwardCancelled { id, done }),
         1 => Just(H::FirstAnswers),
         4 => Just(H::Inbound),
         1 => failure().prop_map(H::Failed),
@@ -49,9 +51,11 @@ fn failure() -> impl Strategy<Value = Failure> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => happening().prop_map(Step::Happens),
-        1 => (0u64..100_000).prop_map(Step::Pass),
-        2 => Just(Step::NextTimer),
+        12 => happening().prop_map(Step::Happens),
+        1 => (0usize..20).prop_map(Step::Want),
+        1 => (0u8..20).prop_map(|id| Step::Unwant(ForwardId(id))),
+        2 => (0u64..100_000).prop_map(Step::Pass),
+        4 => Just(Step::NextTimer),
     ];
     prop::collection::vec(step, 0..80)
 }
@@ -103,10 +107,17 @@ impl Caller {
                 match happening {
                     Happening::Failed(_) => self.attempt_open = false,
                     Happening::Authenticated => self.authenticated = self.attempt_open,
-                    Happening::ForwardWanted { .. } => self.tunnel_up = false,
                     _ => {}
                 }
                 self.bench.dog.handle(self.bench.now, *happening);
+            }
+            Step::Want(number) => {
+                self.tunnel_up = false;
+                let now = self.bench.now;
+                self.bench.dog.want(now, &spec(*number), Origin::Caller);
+            }
+            Step::Unwant(id) => {
+                self.bench.dog.unwant(self.bench.now, *id, Origin::Caller);
             }
             Step::Pass(ms) => {
                 self.bench.now.0 += ms;
@@ -159,11 +170,11 @@ impl Caller {
                     assert!(self.attempt_open, "nothing to abandon");
                     self.attempt_open = false;
                 }
-                Action::RequestForward { index }
-                | Action::CancelForward { index }
-                | Action::ForwardWaits { index, .. } => {
+                Action::RequestForward { id }
+                | Action::CancelForward { id }
+                | Action::ForwardWaits { id, .. } => {
                     assert!(self.attempt_open && self.authenticated);
-                    assert!(usize::from(index) < self.bench.dog.forwards().len());
+                    assert!(self.bench.dog.forwards().get(id).is_some());
                 }
                 Action::TryFirst => {
                     assert!(self.attempt_open && self.authenticated);
@@ -231,6 +242,12 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Happens(happening) => bench.dog.handle(bench.now, *happening),
+                Step::Want(number) => {
+                    bench.dog.want(bench.now, &spec(*number), Origin::Caller);
+                }
+                Step::Unwant(id) => {
+                    bench.dog.unwant(bench.now, *id, Origin::Caller);
+                }
                 Step::Pass(ms) => {
                     bench.now.0 += ms;
                     bench.dog.handle_timeout(bench.now);

@@ -2,17 +2,37 @@
 
 use super::*;
 
-const WANTED: Happening = Happening::ForwardWanted { index: 0 };
-const UNWANTED: Happening = Happening::ForwardUnwanted { index: 0 };
-const REQUEST: Action = Action::RequestForward { index: 0 };
-const CANCEL: Action = Action::CancelForward { index: 0 };
+const ID: ForwardId = ForwardId(0);
+const REQUEST: Action = Action::RequestForward { id: ForwardId(0) };
+const CANCEL: Action = Action::CancelForward { id: ForwardId(0) };
 const CONFIRMED: Happening = Happening::ForwardConfirmed {
-    index: 0,
+    id: ForwardId(0),
     port: 1111,
 };
 
+fn want(bench: &mut Bench, number: usize) -> Vec<Action> {
+    let spec = spec(number);
+    bench.dog.want(bench.now, &spec, Origin::Configuration);
+    bench.actions()
+}
+
+fn unwant(bench: &mut Bench) -> Vec<Action> {
+    bench.dog.unwant(bench.now, ID, Origin::Configuration);
+    bench.actions()
+}
+
+/// How many records are in use.
+fn in_use(bench: &Bench) -> usize {
+    let forwards = bench.dog.forwards().iter();
+    let idle = |forward: &crate::forwards::Forward| forward.state() == ForwardState::Idle;
+    forwards.filter(|(_, f)| f.is_wanted() || !idle(f)).count()
+}
+
 fn cancelled(done: bool) -> Happening {
-    Happening::ForwardCancelled { index: 0, done }
+    Happening::ForwardCancelled {
+        id: ForwardId(0),
+        done,
+    }
 }
 
 /// Authenticated, the request of its one forward on its way.
@@ -27,11 +47,13 @@ fn requested() -> Bench {
 #[test]
 fn a_forward_is_added_to_a_living_tunnel() {
     let mut bench = Bench::new().up();
-    assert_eq!(bench.dog.vacant(), Some(2));
-    let added = bench.on(Happening::ForwardWanted { index: 2 });
-    assert_eq!(added, [Action::RequestForward { index: 2 }]);
+    let added = want(&mut bench, 2);
+    assert_eq!(added, [Action::RequestForward { id: ForwardId(2) }]);
     let port = 1113;
-    let up = bench.on(Happening::ForwardConfirmed { index: 2, port });
+    let up = bench.on(Happening::ForwardConfirmed {
+        id: ForwardId(2),
+        port,
+    });
     assert_eq!(up, [Action::TunnelUp]);
 }
 
@@ -39,17 +61,17 @@ fn a_forward_is_added_to_a_living_tunnel() {
 fn a_forward_is_taken_from_a_living_tunnel_and_its_index_is_free_after_the_reply() {
     let mut bench = requested();
     bench.on(CONFIRMED);
-    assert_eq!(bench.on(UNWANTED), [CANCEL]);
-    assert_eq!(bench.dog.vacant(), Some(1));
+    assert_eq!(unwant(&mut bench), [CANCEL]);
+    assert_eq!(in_use(&bench), 1);
     assert_eq!(bench.on(cancelled(true)), []);
-    assert_eq!(bench.dog.vacant(), Some(0));
+    assert_eq!(in_use(&bench), 0);
 }
 
 #[test]
 fn a_cancellation_that_crosses_the_confirmation_is_sent_after_it() {
     let mut bench = requested();
     assert!(
-        !bench.on(UNWANTED).contains(&CANCEL),
+        !unwant(&mut bench).contains(&CANCEL),
         "nothing to cancel yet"
     );
     assert_eq!(bench.on(CONFIRMED), [CANCEL]);
@@ -58,17 +80,17 @@ fn a_cancellation_that_crosses_the_confirmation_is_sent_after_it() {
 #[test]
 fn a_cancellation_that_crosses_the_refusal_is_not_sent() {
     let mut bench = requested();
-    bench.on(UNWANTED);
-    assert_eq!(bench.on(Happening::ForwardRefused { index: 0 }), []);
-    assert_eq!(bench.dog.vacant(), Some(0));
+    unwant(&mut bench);
+    assert_eq!(bench.on(Happening::ForwardRefused { id: ForwardId(0) }), []);
+    assert_eq!(in_use(&bench), 0);
 }
 
 #[test]
 fn a_forward_wanted_again_before_its_cancellation_is_answered_is_asked_for_after_it() {
     let mut bench = requested();
     bench.on(CONFIRMED);
-    bench.on(UNWANTED);
-    assert_eq!(bench.on(WANTED), [], "one thing at a time");
+    unwant(&mut bench);
+    assert_eq!(want(&mut bench, 0), [], "one thing at a time");
     assert_eq!(bench.on(cancelled(true)), [REQUEST]);
     assert_eq!(bench.on(CONFIRMED), [Action::TunnelUp]);
 }
@@ -77,8 +99,8 @@ fn a_forward_wanted_again_before_its_cancellation_is_answered_is_asked_for_after
 fn a_forward_wanted_again_that_the_server_kept_is_up() {
     let mut bench = requested();
     bench.on(CONFIRMED);
-    bench.on(UNWANTED);
-    bench.on(WANTED);
+    unwant(&mut bench);
+    want(&mut bench, 0);
     assert_eq!(bench.on(cancelled(false)), [Action::TunnelUp]);
 }
 
@@ -87,7 +109,7 @@ fn a_listener_that_the_server_keeps_against_our_will_ends_with_its_connection() 
     let mut bench = requested();
     bench.on(CONFIRMED);
     bench.pass(1000);
-    bench.on(UNWANTED);
+    unwant(&mut bench);
     let renewed = [Action::Abandon(Failure::Asked), Action::Resolve];
     assert_eq!(bench.on(cancelled(false)), renewed);
 }
@@ -96,7 +118,7 @@ fn a_listener_that_the_server_keeps_against_our_will_ends_with_its_connection() 
 fn a_cancellation_without_reply_has_a_deadline() {
     let mut bench = requested();
     bench.on(CONFIRMED);
-    bench.on(UNWANTED);
+    unwant(&mut bench);
     let (timer, actions) = bench.next_timer();
     assert_eq!(timer, Timer::Stage(Stage::Forward));
     let overdue = Failure::Timeout(Stage::Forward);
@@ -106,12 +128,12 @@ fn a_cancellation_without_reply_has_a_deadline() {
 #[test]
 fn what_is_unwanted_is_not_asked_for_on_the_next_connection() {
     let mut bench = Bench::new().up();
-    bench.on(UNWANTED);
+    unwant(&mut bench);
     bench.on(Happening::Failed(Failure::Lost));
     bench.next_timer();
     bench.reach(Stage::Authentication);
     let asked = bench.on(Happening::Authenticated);
-    assert_eq!(asked, [Action::RequestForward { index: 1 }]);
+    assert_eq!(asked, [Action::RequestForward { id: ForwardId(1) }]);
 }
 
 #[test]
@@ -129,7 +151,7 @@ fn a_new_interval_holds_at_once_and_begins_with_a_probe() {
     assert_eq!(bench.dog.poll_timeout(), due);
 }
 
-const ELSEWHERE: Happening = Happening::ForwardElsewhere { index: 0 };
+const ELSEWHERE: Happening = Happening::ForwardElsewhere { id: ForwardId(0) };
 
 #[test]
 fn a_forward_that_leads_elsewhere_is_taken_back_and_asked_for_again_after_longer_and_longer() {
@@ -141,7 +163,14 @@ fn a_forward_that_leads_elsewhere_is_taken_back_and_asked_for_again_after_longer
         assert_eq!(bench.on(ELSEWHERE), [CANCEL]);
         assert_eq!(bench.on(ELSEWHERE), [], "it is on its way out");
         let waiting = bench.on(cancelled(true));
-        let [Action::ForwardWaits { index: 0, until }] = waiting[..] else {
+        let [
+            Action::ForwardWaits {
+                id: ForwardId(0),
+                until,
+                ..
+            },
+        ] = waiting[..]
+        else {
             panic!("{waiting:?}");
         };
         waits.push(until.since(bench.now).as_secs());
@@ -161,7 +190,7 @@ fn a_server_that_keeps_a_listener_that_leads_elsewhere_is_not_asked_in_a_loop() 
     assert_eq!(bench.on(ELSEWHERE), [CANCEL]);
     assert_eq!(bench.on(cancelled(false)), []);
     let port = 1111;
-    assert_eq!(bench.dog.forwards(), [ForwardState::Confirmed { port }]);
+    assert_eq!(bench.states(), [ForwardState::Confirmed { port }]);
 }
 
 #[test]
@@ -184,7 +213,7 @@ fn a_forward_that_leads_elsewhere_and_is_unwanted_meanwhile_stays_away() {
     let mut bench = requested();
     bench.on(CONFIRMED);
     bench.on(ELSEWHERE);
-    bench.on(UNWANTED);
+    unwant(&mut bench);
     assert_eq!(bench.on(cancelled(true)), []);
-    assert_eq!(bench.dog.vacant(), Some(0));
+    assert_eq!(in_use(&bench), 0);
 }

@@ -151,14 +151,15 @@ impl Session {
                 turn.watchdog.handle(now, Happening::Authenticated);
             }
             Event::ForwardConfirmed { forward, port } => {
-                let index = forward.0;
-                turn.watchdog
-                    .handle(now, Happening::ForwardConfirmed { index, port });
+                if let Some(id) = turn.watchdog.forwards().by_number(forward.0) {
+                    turn.watchdog
+                        .handle(now, Happening::ForwardConfirmed { id, port });
+                }
             }
             Event::ForwardRefused { forward } => {
-                let index = forward.0;
-                turn.watchdog
-                    .handle(now, Happening::ForwardRefused { index });
+                if let Some(id) = turn.watchdog.forwards().by_number(forward.0) {
+                    turn.watchdog.handle(now, Happening::ForwardRefused { id });
+                }
             }
             Event::ChannelOpened { channel, .. } => {
                 self.echoes.push(Echo {

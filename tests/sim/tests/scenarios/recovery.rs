@@ -1,6 +1,7 @@
 //! The way back, and how long it takes.
 
 use super::*;
+use reachback_core::forwards::{Forward, ForwardId};
 
 #[test]
 fn refused_authentication_is_tried_so_seldom_that_no_penalty_box_minds() {
@@ -58,7 +59,7 @@ fn a_listener_of_the_lost_session_is_taken_back_as_soon_as_the_server_lets_go() 
     let accepted = world.outside.host.accepted;
     world.run_for(10 * MIN);
     assert!(!world.controller.is_whole());
-    let held = |state: &ForwardState| matches!(state, ForwardState::Refused { .. });
+    let held = |(_, f): (ForwardId, &Forward)| matches!(f.state(), ForwardState::Refused { .. });
     assert!(world.controller.watchdog.forwards().iter().all(held));
     // 60 s at most from the moment at which the server gives the old session up.
     let freed = |world: &World| world.outside.host.ports.is_empty();
@@ -79,7 +80,8 @@ fn one_forward_that_is_refused_leaves_the_other_in_service() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
     world.outside.host.foreign = vec![1111];
     world.run_for(10 * MIN);
-    let confirmed = |state: &ForwardState| matches!(state, ForwardState::Confirmed { .. });
+    let confirmed =
+        |(_, f): (ForwardId, &Forward)| matches!(f.state(), ForwardState::Confirmed { .. });
     let states: Vec<bool> = world
         .controller
         .watchdog

@@ -8,7 +8,7 @@ use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::{Client, Error};
 
-use super::{Relay, Stage};
+use super::{CONNECT_DEADLINE, Relay, Stage};
 use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
 use crate::relays::{Refused, TOKENS_PER_RELAY};
 
@@ -24,6 +24,7 @@ impl<O: Outside> Relay<O> {
         outside: &mut O,
         now: Instant,
     ) -> io::Result<()> {
+        self.deadline = Some(now + CONNECT_DEADLINE);
         let [socket, resolving @ ..] = tokens;
         let (host, port) = match &self.target {
             Target::Tcp { host, port } => (host, *port),

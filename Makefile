@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
-.PHONY: test-aarch64 test-arm-years faults-table faults-arm soak idle-cost fuzz systemd-check
+.PHONY: test-aarch64 test-arm-years faults-table faults-arm soak idle-cost fuzz mutants systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -76,6 +76,9 @@ fuzz: ## fuzz whatever reads foreign bytes, SECONDS_EACH (60) per target
 
 idle-cost: ## bytes, packets and wake-ups of an idle tunnel: docs/faults.md
 	@python3 scripts/faults-table.py idle
+
+mutants: ## break the deciding code bit by bit; do its tests notice? docs/mutants.md
+	@scripts/mutants.py
 
 buildroot-check: ## check the Buildroot tree; with BUILDROOT=dir its own tools too
 	@BUILDROOT="$(BUILDROOT)" scripts/buildroot-check.sh

@@ -172,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_for_the_first_and_four_fallbacks() {
+        let mut destinations = Destinations::new(1 + MAX_FALLBACKS);
+        let mut now = Instant(S);
+        let order: std::vec::Vec<_> = (0..5)
+            .map(|_| fail(&mut destinations, &mut now, Class::Slow))
+            .collect();
+        assert_eq!(order, [1, 2, 3, 4, 0]);
+    }
+
+    #[test]
     fn a_refusal_that_calls_for_minutes_leads_on_at_once() {
         for class in [Class::Slow, Class::HostKey, Class::Respect] {
             let mut destinations = Destinations::new(2);

@@ -213,7 +213,7 @@ fn a_fallback_that_leaves_the_configuration_is_left_for_the_first_server() {
     let mark = pair.reload(&client, &pair.forward(pair.port));
     client.wait_after(
         mark,
-        "the configuration has changed in Hostname, Port, User or Fallback; renewing the connection",
+        "the configuration has changed in Fallback; renewing the connection",
     );
     let up = format!("tunnel up: {}@127.0.0.1 port {}", user(), pair.first.port);
     client.wait_after(mark, &up);

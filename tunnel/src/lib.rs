@@ -9,6 +9,30 @@
 //!
 //! The program gives mio and the kernel, the simulation a network on virtual time: what is
 //! simulated is what ships.
+//!
+//! # One turn of a loop
+//! ```
+//! use reachback_core::time::Instant;
+//! use reachback_tunnel::{Outside, Ready, Tunnel};
+//!
+//! /// Gives when the next turn is due, if no socket is ready before; none once it has ended.
+//! fn turn<O: Outside>(
+//!     tunnel: &mut Tunnel<O>,
+//!     ready: &[Ready],
+//!     outside: &mut O,
+//! ) -> Option<Instant> {
+//!     let now = outside.now();
+//!     for socket in ready {
+//!         tunnel.handle_ready(*socket, outside, now);
+//!     }
+//!     let more = tunnel.drive(outside, now);
+//!     match tunnel.is_finished() {
+//!         true => None,
+//!         false if more => Some(now),
+//!         false => tunnel.poll_timeout(),
+//!     }
+//! }
+//! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::use_debug))]
 

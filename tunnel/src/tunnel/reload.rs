@@ -6,10 +6,11 @@ use reachback_core::forwards::{ForwardId, Origin};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::Happening;
+use reachback_ssh::userkey::UserKey;
 
 use super::Tunnel;
 use crate::outside::Outside;
-use crate::plan::Plan;
+use crate::plan::{Plan, Server};
 
 impl<O: Outside> Tunnel<O> {
     /// Keeps to another plan from now on. Forwards come and go and the watchdog's times change
@@ -43,31 +44,16 @@ impl<O: Outside> Tunnel<O> {
         }
     }
 
-    /// The keywords whose change the living connection cannot follow.
+    /// The keywords that have changed and that the living connection cannot follow.
     fn changed_for_good(&self, plan: &Plan) -> Vec<&'static str> {
-        let (old, new) = (&self.plan, plan);
-        let fingerprints = |plan: &Plan| -> Vec<String> {
-            let keys = plan.keys.iter();
-            keys.map(|key| key.fingerprint().to_string()).collect()
-        };
-        // A fallback that is being used has to go on if it is not named any more.
-        let current = self.watchdog.destination();
-        let moved = old.servers.get(current) != new.servers.get(current)
-            || (current != 0 && old.servers != new.servers);
-        let all = [
-            (moved, "Hostname, Port, User or Fallback"),
-            (old.family != new.family, "AddressFamily"),
-            (fingerprints(old) != fingerprints(new), "IdentityFile"),
-            (old.rekey != new.rekey, "RekeyLimit"),
-            (old.known_hosts != new.known_hosts, "UserKnownHostsFile"),
-            (
-                old.source != new.source,
-                "BindAddress, BindInterface or IPQoS",
-            ),
-            (old.keep_alive != new.keep_alive, "TCPKeepAlive"),
-        ];
-        all.iter()
-            .filter_map(|&(changed, name)| changed.then_some(name))
+        let at_fallback = self.watchdog.destination() != 0;
+        RENEWING
+            .iter()
+            .filter(|(keyword, changed)| {
+                let follows = at_fallback || *keyword != "Fallback";
+                follows && changed(&self.plan, plan)
+            })
+            .map(|(keyword, _)| *keyword)
             .collect()
     }
 
@@ -97,5 +83,72 @@ impl<O: Outside> Tunnel<O> {
             }
         }
         true
+    }
+}
+
+/// Whether one plan differs from another in what a keyword sets.
+type Changed = fn(&Plan, &Plan) -> bool;
+
+/// The keywords whose change renews the connection ([`reachback_core::keyword::OnReload`]).
+const RENEWING: [(&str, Changed); 12] = [
+    ("AddressFamily", |old, new| old.family != new.family),
+    ("BindAddress", |old, new| {
+        old.source.address != new.source.address
+    }),
+    ("BindInterface", |old, new| {
+        old.source.interface != new.source.interface
+    }),
+    // A fallback that is in use has to go on if it is not named any more.
+    ("Fallback", |old, new| {
+        old.servers.get(1..) != new.servers.get(1..)
+    }),
+    ("Hostname", |old, new| {
+        first(old, |s| &s.host) != first(new, |s| &s.host)
+    }),
+    ("IPQoS", |old, new| old.source.qos != new.source.qos),
+    // The file may have another key under the same name.
+    ("IdentityFile", |old, new| {
+        !old.keys
+            .iter()
+            .map(fingerprint)
+            .eq(new.keys.iter().map(fingerprint))
+    }),
+    ("Port", |old, new| {
+        first(old, |s| &s.port) != first(new, |s| &s.port)
+    }),
+    ("RekeyLimit", |old, new| old.rekey != new.rekey),
+    ("TCPKeepAlive", |old, new| old.keep_alive != new.keep_alive),
+    ("User", |old, new| {
+        first(old, |s| &s.user) != first(new, |s| &s.user)
+    }),
+    ("UserKnownHostsFile", |old, new| {
+        old.known_hosts != new.known_hosts
+    }),
+];
+
+fn first<'p, T>(plan: &'p Plan, what: fn(&Server) -> &T) -> Option<&'p T> {
+    plan.servers.first().map(what)
+}
+
+fn fingerprint(key: &UserKey) -> String {
+    key.fingerprint().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RENEWING;
+    use reachback_core::keyword::{KEYWORDS, OnReload};
+
+    #[test]
+    fn every_keyword_that_renews_the_connection_is_compared_and_no_other() {
+        let renews = |how| matches!(how, OnReload::Renews | OnReload::RenewsIfUsed);
+        let documented: Vec<&str> = KEYWORDS
+            .iter()
+            .filter(|keyword| renews(keyword.on_reload))
+            .map(|keyword| keyword.name)
+            .collect();
+        let mut compared: Vec<&str> = RENEWING.iter().map(|(keyword, _)| *keyword).collect();
+        compared.sort_unstable();
+        assert_eq!(compared, documented);
     }
 }

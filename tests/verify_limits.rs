@@ -53,6 +53,27 @@ fn a_listener_on_the_loopback_address_instead_of_its_own_is_said_and_stays() {
 }
 
 #[test]
+fn a_server_that_permits_checks_of_one_loopback_address_only_is_enough() {
+    for address in ["127.0.0.1", "[::1]"] {
+        if address == "[::1]" && TcpListener::bind("[::1]:0").is_err() {
+            return skip("no IPv6 on loopback");
+        }
+        let scene = Scene::new();
+        let key = keys::key(&scene, "key", Kind::Ed25519);
+        let port = free_port();
+        let options = format!("restrict,port-forwarding,permitopen=\"{address}:{port}\"");
+        let server = sshd::builder(&scene).authorize_with(&options, &key).start();
+        let target = Target::http("served");
+        let client = Call::trusting(&scene, &key)
+            .forward(port, target.address)
+            .option(VERIFY)
+            .start(user(), server.port);
+        client.wait_for(&verified(port));
+        assert!(!client.log().contains("VerifyForward is off"), "{address}");
+    }
+}
+
+#[test]
 fn a_listener_whose_address_is_gone_is_found_missing_and_taken_back() {
     const ADDRESS: &str = "192.0.2.9";
     let Some(net) = Net::new() else {

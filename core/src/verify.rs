@@ -68,6 +68,8 @@ struct Check {
     place: u8,
     /// One of the places led here.
     found: bool,
+    /// Why the server did not connect to an earlier place, if that was not for want of a listener.
+    refused: Option<u32>,
     stage: Stage,
 }
 
@@ -174,7 +176,11 @@ impl Verify {
             }
             CONNECT_FAILED => self.next_place(check, forwards, now),
             RESOURCE_SHORTAGE => self.handle_crowded(forwards, now),
-            _ => self.turn_off(check.id, Refused::Reason(reason)),
+            // It may permit the other place (sshd's permitopen).
+            _ => {
+                let refused = check.refused.or(Some(reason));
+                self.next_place(Check { refused, ..check }, forwards, now);
+            }
         }
     }
 
@@ -204,12 +210,14 @@ impl Verify {
                 id,
                 place,
                 found,
+                refused,
             }) if !self.permitted => {
                 self.close = true;
                 self.check = Some(Check {
                     id,
                     place,
                     found,
+                    refused,
                     stage: Stage::Control(now + DEADLINE),
                 });
                 self.open = Some(Action::OpenNothing { id, place });
@@ -264,7 +272,7 @@ impl Verify {
         let next = forwards.iter_mut().find(|(_, forward)| due(forward));
         if let Some((id, forward)) = next {
             forward.checkup.due = None;
-            self.begin(id, 0, false, now);
+            self.begin((id, 0), (false, None), now);
         }
     }
 
@@ -317,11 +325,17 @@ impl Verify {
         }
     }
 
-    fn begin(&mut self, id: ForwardId, place: u8, found: bool, now: Instant) {
+    fn begin(
+        &mut self,
+        (id, place): (ForwardId, u8),
+        (found, refused): (bool, Option<u32>),
+        now: Instant,
+    ) {
         self.check = Some(Check {
             id,
             place,
             found,
+            refused,
             stage: Stage::Opening(now + DEADLINE),
         });
         self.open = Some(Action::Open { id, place });
@@ -330,15 +344,21 @@ impl Verify {
     /// This place is done with, and nothing speaks against the forward so far.
     fn next_place(&mut self, check: Check, forwards: &mut Forwards, now: Instant) {
         let Check {
-            id, place, found, ..
+            id,
+            place,
+            found,
+            refused,
+            ..
         } = check;
         let (places, spare) = forwards.get(id).map_or((0, false), places_of);
         if place + 1 < places && !(spare && found) {
-            self.begin(id, place + 1, found, now);
+            self.begin((id, place + 1), (found, refused), now);
         } else if found && spare && place > 0 {
             self.conclude(id, Finding::Loopback, forwards, now);
         } else if found {
             self.conclude(id, Finding::Here, forwards, now);
+        } else if let Some(reason) = refused {
+            self.turn_off(id, Refused::Reason(reason));
         } else if self.permitted {
             self.conclude(id, Finding::Gone, forwards, now);
         } else {

@@ -340,16 +340,33 @@ fn a_stranger_that_speaks_is_known_at_once_and_one_place_is_enough() {
 }
 
 #[test]
-fn a_server_that_prohibits_checks_is_asked_once_for_a_connection() {
+fn a_server_that_prohibits_checks_is_asked_once_for_each_place_of_one_forward() {
     for reason in [PROHIBITED, 3, 0, 99, u32::MAX] {
         let mut bench = Bench::new(&[2, 2]);
         bench.actions();
+        let refuse = |v: &mut Checks, now| v.handle_refused(reason, now);
+        assert_eq!(bench.on(refuse), [open(0, 1)]);
         let off = says(0, Finding::Off(Refused::Reason(reason)));
-        assert_eq!(bench.on(|v, now| v.handle_refused(reason, now)), [off]);
+        assert_eq!(bench.on(refuse), [off]);
         assert_eq!(bench.pass(10 * INTERVAL), []);
         assert_eq!(bench.verify.poll_timeout(), None);
         assert_eq!(bench.verify.proof(1), Proof::NotPermitted);
     }
+}
+
+#[test]
+fn one_place_that_leads_here_is_enough_where_the_server_prohibits_the_other() {
+    // sshd with permitopen="127.0.0.1:1111", or libssh, whose only refusal this is.
+    let prohibit = |v: &mut Checks, now| v.handle_refused(PROHIBITED, now);
+    let mut bench = Bench::new(&[2]);
+    assert_eq!(bench.actions(), [open(0, 0)]);
+    assert_eq!(bench.here(), [Action::Close, open(0, 1)]);
+    assert_eq!(bench.on(prohibit), [says(0, Finding::Here)]);
+
+    let mut bench = Bench::new(&[2]);
+    bench.actions();
+    assert_eq!(bench.on(prohibit), [open(0, 1)]);
+    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
 }
 
 #[test]

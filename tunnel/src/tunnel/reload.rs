@@ -126,7 +126,7 @@ const RENEWING: [(&str, Changed); 12] = [
     }),
 ];
 
-fn first<'p, T>(plan: &'p Plan, what: fn(&Server) -> &T) -> Option<&'p T> {
+fn first<T>(plan: &Plan, what: fn(&Server) -> &T) -> Option<&T> {
     plan.servers.first().map(what)
 }
 

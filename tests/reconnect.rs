@@ -278,3 +278,19 @@ fn while_the_kernel_has_no_randomness_it_says_so_and_then_it_connects() {
     client.wait_up(port);
     assert_eq!(targets::fetch(port), "late");
 }
+
+#[test]
+fn a_server_that_ends_idle_connections_at_one_age_is_named_as_the_cause() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = sshd::builder(&scene)
+        .authorize(&key)
+        .config("UnusedConnectionTimeout 3")
+        .start();
+    let client = Call::trusting(&scene, &key)
+        .forward(free_port(), Target::http("unused").address)
+        .start(user(), server.port);
+    client.wait_for(
+        "the last 3 connections were each lost * s after login: * UnusedConnectionTimeout",
+    );
+}

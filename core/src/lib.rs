@@ -43,6 +43,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod ages;
 pub mod backoff;
 pub mod calendar;
 pub mod config;

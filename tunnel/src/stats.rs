@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
 use reachback_core::history::{History, Kind, line};
@@ -26,7 +27,7 @@ pub struct Stats {
     started: Instant,
     /// Since when it has not been logged in.
     down_since: Instant,
-    logged_in: bool,
+    logged_in: Option<Instant>,
     address: Option<IpAddr>,
     asked: Option<Instant>,
     round_trip_ms: Option<u32>,
@@ -46,7 +47,7 @@ impl Stats {
             history: History::new(),
             started: now,
             down_since: now,
-            logged_in: false,
+            logged_in: None,
             address: None,
             asked: None,
             round_trip_ms: None,
@@ -73,28 +74,34 @@ impl Stats {
     }
 
     /// The server let us in.
-    pub fn logged_in(&mut self) {
-        self.logged_in = true;
+    pub fn logged_in(&mut self, now: Instant) {
+        self.logged_in = Some(now);
         self.logins = self.logins.saturating_add(1);
     }
 
-    /// An attempt or a connection is over; `lost` if nobody wanted that. True if the server had
-    /// let us in.
-    pub fn ended(&mut self, reason: &str, lost: bool, now: Instant, wall_s: u64) -> bool {
+    /// An attempt or a connection is over; `lost` if nobody wanted that. Gives how long it was
+    /// logged in, if it was.
+    pub fn ended(
+        &mut self,
+        reason: &str,
+        lost: bool,
+        now: Instant,
+        wall_s: u64,
+    ) -> Option<Duration> {
         self.failure = reason.to_owned();
         (self.asked, self.serving) = (None, 0);
-        let logged_in = std::mem::take(&mut self.logged_in);
-        if logged_in {
+        let age = self.logged_in.take().map(|since| now.since(since));
+        if age.is_some() {
             self.down_since = now;
             self.lost = self.lost.saturating_add(u32::from(lost));
         }
-        let kind = match (logged_in, lost) {
-            (false, _) => Kind::Failed,
-            (true, true) => Kind::Lost,
-            (true, false) => Kind::Left,
+        let kind = match (age, lost) {
+            (None, _) => Kind::Failed,
+            (Some(_), true) => Kind::Lost,
+            (Some(_), false) => Kind::Left,
         };
         self.note(kind, reason, now, wall_s);
-        logged_in
+        age
     }
 
     /// A request that the server answers goes out. Answers come in the order of the requests

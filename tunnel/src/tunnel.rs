@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use log::debug;
+use reachback_core::ages::Ages;
 use reachback_core::failure::Failure;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
@@ -64,6 +65,7 @@ pub struct Tunnel<O: Outside> {
     /// It had logged in.
     had_connection: bool,
     stats: Stats,
+    ages: Ages,
     lifetime: Lifetime,
     /// Since they were last asked for ([`Tunnel::changed_orders`]).
     orders_changed: bool,
@@ -96,6 +98,7 @@ impl<O: Outside> Tunnel<O> {
             reason: String::new(),
             had_connection: false,
             stats: Stats::new(now, outside.wall_s()),
+            ages: Ages::default(),
             lifetime: Lifetime::new(plan.max_lifetime, plan.idle_timeout, now),
             orders_changed: false,
             plan,

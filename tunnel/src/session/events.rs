@@ -66,7 +66,7 @@ impl<O: Outside> Session<O> {
                     );
                 }
                 self.connected = true;
-                stats.logged_in();
+                stats.logged_in(now);
                 watchdog.handle(now, Happening::Authenticated);
             }
             Event::ForwardConfirmed {

@@ -48,7 +48,7 @@ impl<O: Outside> Tunnel<O> {
             Action::Abandon(failure) => {
                 self.reason = failure.to_string();
                 let lost = failure != Failure::Asked;
-                self.over(lost, outside, now);
+                self.over(failure, lost, outside, now);
                 self.close();
             }
             Action::Wait { until, why } => self.say_wait(until.since(now), why),
@@ -94,15 +94,22 @@ impl<O: Outside> Tunnel<O> {
         }
         self.reason = ended.reason;
         if !self.ending {
-            self.over(true, outside, now);
+            self.over(ended.failure, true, outside, now);
         }
         self.watchdog.handle(now, Happening::Failed(ended.failure));
     }
 
     /// An attempt or a connection is over; `lost` if nobody wanted that.
-    fn over(&mut self, lost: bool, outside: &O, now: Instant) {
+    fn over(&mut self, why: Failure, lost: bool, outside: &O, now: Instant) {
         let wall_s = outside.wall_s();
-        self.had_connection = self.stats.ended(&self.reason, lost, now, wall_s);
+        let age = self.stats.ended(&self.reason, lost, now, wall_s);
+        self.had_connection = age.is_some();
+        let from_outside = matches!(why, Failure::Lost | Failure::Silent | Failure::ServerClosed);
+        if let Some(age) = age.filter(|_| from_outside)
+            && let Some(age) = self.ages.handle_lost(age)
+        {
+            self.say_limit(age);
+        }
     }
 
     pub(super) fn close(&mut self) {

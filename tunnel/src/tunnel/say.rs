@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use log::{info, warn};
+use reachback_core::ages::ALIKE;
 use reachback_core::failure::Failure;
 use reachback_core::forward::Listen;
 use reachback_core::forwards::Forward;
@@ -27,6 +28,17 @@ impl<O: Outside> Tunnel<O> {
                 warn!("{what}: {reason}; next attempt in {seconds} s");
             }
         }
+    }
+
+    /// Connections are lost at one age again and again.
+    pub(super) fn say_limit(&self, age: Duration) {
+        let (count, seconds) = (ALIKE, age.as_secs());
+        warn!(
+            "the last {count} connections were each lost {seconds} s after login: something ends \
+             connections at that age. On the server, look at UnusedConnectionTimeout, \
+             ClientAliveInterval and ClientAliveCountMax in sshd_config. If a NAT or a firewall \
+             does, set ServerAliveInterval below {seconds}"
+        );
     }
 
     /// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.

@@ -6,7 +6,7 @@ TARGET = armv7-unknown-linux-musleabihf
 export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man
+.PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man sim
 .PHONY: test-aarch64 test-arm-years faults-table faults-arm soak idle-cost fuzz mutants systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
@@ -35,6 +35,10 @@ demo: arm ## boot a controller and reach it through a tunnel; KEEP=1 stays up
 
 test: ## everything: checks, host tests, ARM tests, two boots
 	@scripts/test.sh all
+
+sim: ## simulated faults: SEEDS=10000 schedules, or the one of SEED=17 with its log
+	REACHBACK_SIM_SEEDS=$(SEEDS) REACHBACK_SIM_SEED=$(SEED) cargo test --locked --profile sim \
+		-p reachback-sim --test schedules whatever -- --nocapture
 
 test-quick: ## the host's part of the tests
 	@scripts/test.sh quick

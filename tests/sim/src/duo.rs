@@ -9,6 +9,9 @@ use reachback_ssh::userkey::UserKey;
 use reachback_ssh::{ChannelId, Client, Config, Error, Event, ForwardId, Refusal, Rekey};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
+mod seen;
+pub use seen::Seen;
+
 use crate::dice::Dice;
 use crate::server::{Knobs, Server};
 
@@ -27,53 +30,6 @@ pub enum Chunks {
     Single,
     /// 1 to 700 bytes, as the seed decides.
     Random(u64),
-}
-
-/// An event of the client, without what it borrows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Seen {
-    Identified(String),
-    HostKey(Vec<u8>),
-    Keys {
-        first: bool,
-    },
-    Banner(String),
-    Authenticated,
-    Confirmed {
-        forward: u8,
-        port: u16,
-    },
-    Refused {
-        forward: u8,
-    },
-    Cancelled {
-        forward: u8,
-        done: bool,
-    },
-    KeepaliveAnswered,
-    Opened {
-        channel: usize,
-        forward: u8,
-    },
-    Data {
-        channel: usize,
-        data: Vec<u8>,
-    },
-    Eof {
-        channel: usize,
-    },
-    Closed {
-        channel: usize,
-    },
-    DirectOpened {
-        channel: usize,
-    },
-    DirectRefused {
-        channel: usize,
-        reason: u32,
-        text: String,
-    },
 }
 
 /// What the caller of the client does with a channel that is announced.
@@ -126,9 +82,9 @@ pub struct Duo {
     dice: Dice,
 }
 
-/// The user key that every client here has.
-pub fn user_key() -> Rc<[UserKey]> {
-    let seed = [7; 32];
+/// A user key; the client has that of seed 7.
+pub fn user_key(seed: u8) -> Rc<[UserKey]> {
+    let seed = [seed; 32];
     let public = Ed25519KeyPair::from_seed_unchecked(&seed)
         .ok()
         .and_then(|key| key.public_key().as_ref().try_into().ok())
@@ -143,7 +99,7 @@ pub fn user_key() -> Rc<[UserKey]> {
 pub fn client(rekey: Rekey, seed: u64, now_ms: u64) -> Client {
     let config = Config {
         user: "controller".into(),
-        keys: user_key(),
+        keys: user_key(7),
         offer: Offer::default(),
         rekey,
     };
@@ -380,55 +336,5 @@ impl Duo {
             OnOpen::Wait => Ok(()),
         };
         self.check(result);
-    }
-}
-
-impl From<Event<'_>> for Seen {
-    fn from(event: Event<'_>) -> Seen {
-        match event {
-            Event::Identified(software) => Seen::Identified(software),
-            Event::HostKey { blob, .. } => Seen::HostKey(blob),
-            Event::KeysExchanged { first, .. } => Seen::Keys { first },
-            Event::Banner(text) => Seen::Banner(text),
-            Event::Authenticated { .. } => Seen::Authenticated,
-            Event::ForwardConfirmed { forward, port } => Seen::Confirmed {
-                forward: forward.0,
-                port,
-            },
-            Event::ForwardRefused { forward } => Seen::Refused { forward: forward.0 },
-            Event::ForwardCancelled { forward, done } => Seen::Cancelled {
-                forward: forward.0,
-                done,
-            },
-            Event::KeepaliveAnswered => Seen::KeepaliveAnswered,
-            Event::ChannelOpened {
-                channel, forward, ..
-            } => Seen::Opened {
-                channel: channel.index(),
-                forward: forward.0,
-            },
-            Event::ChannelData { channel, data } => Seen::Data {
-                channel: channel.index(),
-                data: data.to_vec(),
-            },
-            Event::ChannelEof { channel } => Seen::Eof {
-                channel: channel.index(),
-            },
-            Event::ChannelClosed { channel } => Seen::Closed {
-                channel: channel.index(),
-            },
-            Event::DirectOpened { channel } => Seen::DirectOpened {
-                channel: channel.index(),
-            },
-            Event::DirectRefused {
-                channel,
-                reason,
-                text,
-            } => Seen::DirectRefused {
-                channel: channel.index(),
-                reason,
-                text,
-            },
-        }
     }
 }

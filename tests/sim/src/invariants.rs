@@ -1,13 +1,34 @@
 //! What must hold at every moment, whatever the network does. The crate's page lists it.
 
+use std::collections::BTreeMap;
+
 use reachback_core::backoff;
+use reachback_core::control::{Link, Snapshot};
+use reachback_core::dial::MAX_ADDRESSES;
 use reachback_core::failure::{Failure, Stage};
 use reachback_core::forwards::ForwardState;
-use reachback_core::watchdog::{ATTEMPT_GAP, Policy, State};
+use reachback_core::time::Instant;
+use reachback_core::watchdog::{ATTEMPT_GAP, DRAIN, State};
+use reachback_tunnel::Tunnel;
 
-use crate::controller::{Controller, Deed};
+use crate::kernel::Kernel;
+use crate::net::{Deed, Net};
+use crate::setup::{Setup, Wanted};
 
-/// Watches a controller.
+mod agreement;
+use agreement::Left;
+
+/// Everything at one moment at which something happened.
+pub(crate) struct View<'a> {
+    pub(crate) now_ms: u64,
+    pub(crate) tunnel: &'a Tunnel<Kernel>,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) setup: &'a Setup,
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) net: &'a mut Net,
+}
+
+/// Watches a tunnel.
 #[derive(Debug)]
 pub struct Invariants {
     /// What did not hold.
@@ -16,36 +37,43 @@ pub struct Invariants {
     pub attempts: Vec<u64>,
     /// Ends of attempts and connections, with the time of the next attempt.
     pub waits: Vec<(u64, Failure, u64)>,
-    /// Times at which every forward was confirmed.
+    /// Times at which every forward came to be confirmed.
     pub ups: Vec<u64>,
-    /// Times at which a probe was sent.
-    pub probes: Vec<u64>,
-    policy: Policy,
+    whole: bool,
+    /// The wait that was seen last.
+    wait: Option<(Instant, Failure)>,
     /// Stage or state, and since when it lasts.
     lasting: (u8, u64),
     last_inbound_ms: u64,
     /// A wait may be cut short from now on, by a link, or a person.
     link_came: bool,
     asked: bool,
-    /// The controller was held up until then.
+    /// The program was held up until then.
     held_up_until_ms: u64,
+    /// Of which one end is gone, and since when that is known.
+    left: BTreeMap<Left, u64>,
+}
+
+fn ms(duration: std::time::Duration) -> u64 {
+    duration.as_millis() as u64
 }
 
 impl Invariants {
     /// A watch that begins now.
-    pub fn new(policy: Policy) -> Invariants {
+    pub(crate) fn new() -> Invariants {
         Invariants {
             violations: Vec::new(),
             attempts: Vec::new(),
             waits: Vec::new(),
             ups: Vec::new(),
-            probes: Vec::new(),
-            policy,
+            whole: false,
+            wait: None,
             lasting: (u8::MAX, 0),
             last_inbound_ms: 0,
             link_came: false,
             asked: false,
             held_up_until_ms: 0,
+            left: BTreeMap::new(),
         }
     }
 
@@ -64,88 +92,146 @@ impl Invariants {
         self.held_up_until_ms = now_ms;
     }
 
+    /// The process was replaced: the new one knows of no attempt.
+    pub fn restarted(&mut self) {
+        (self.wait, self.whole, self.asked) = (None, false, true);
+        self.left.clear();
+        // The gap between attempts is the process's own.
+        self.attempts.push(0);
+    }
+
     /// Notes that something does not hold.
     pub fn broken(&mut self, now_ms: u64, text: impl std::fmt::Display) {
+        crate::log::say(format_args!("VIOLATION: {text}"));
         if self.violations.len() < 20 {
             self.violations.push(format!("{now_ms} ms: {text}"));
         }
     }
 
     /// Judges what was done since the last look, and the state that came of it.
-    pub fn look(&mut self, now_ms: u64, controller: &mut Controller, sockets: usize) {
-        for (at, deed) in std::mem::take(&mut controller.deeds) {
-            self.judge(at, deed);
-        }
-        if sockets > 1 {
-            self.broken(now_ms, format!("{sockets} connections at once"));
-        }
-        let (held, bound) = controller.memory();
-        if held > bound {
-            self.broken(now_ms, format!("{held} bytes kept, more than {bound}"));
-        }
-        self.judge_state(now_ms, controller);
-        match controller.poll_timeout() {
-            Some(at) if at <= now_ms => {
-                self.broken(
-                    now_ms,
-                    format!("a deadline at {at} ms lies behind its handling"),
-                );
+    pub(crate) fn look(&mut self, view: &mut View<'_>) {
+        for (at, deed) in std::mem::take(&mut view.net.deeds) {
+            match deed {
+                Deed::Attempt => self.judge_attempt(at, view),
+                Deed::Inbound => self.last_inbound_ms = at,
             }
-            None if !controller.is_finished() => self.broken(now_ms, "a state without a timer"),
+        }
+        self.judge_wait(view);
+        self.judge_sockets(view);
+        self.judge_state(view);
+        self.judge_up(view);
+        self.judge_agreement(view);
+        let now_ms = view.now_ms;
+        let never_probed = view.setup.policy.alive_interval.is_zero();
+        match view.tunnel.poll_timeout() {
+            Some(at) if at.0 <= now_ms => {
+                let text = format!("a deadline at {} ms lies behind its handling", at.0);
+                self.broken(now_ms, text);
+            }
+            None if !view.tunnel.is_finished() && !never_probed => {
+                self.broken(now_ms, "a state without a timer");
+            }
             _ => {}
         }
     }
 
-    fn judge(&mut self, now_ms: u64, deed: Deed) {
-        match deed {
-            Deed::Attempt => {
-                let gap = ATTEMPT_GAP.as_millis() as u64;
-                if self.attempts.last().is_some_and(|last| now_ms < last + gap) {
-                    self.broken(now_ms, "two attempts within the gap");
-                }
-                if let Some(&(since, why, until)) = self.waits.last()
-                    && self.attempts.last().is_some_and(|last| *last <= since)
-                    && !self.asked
-                {
-                    let floor = backoff::range(why.class()).floor.as_millis() as u64;
-                    let earliest = if self.link_came { since + floor } else { until };
-                    if now_ms < earliest.min(until) {
-                        self.broken(now_ms, format!("an attempt before {earliest} ms ({why})"));
-                    }
-                }
-                self.attempts.push(now_ms);
-                self.link_came = false;
-                self.asked = false;
+    fn judge_attempt(&mut self, now_ms: u64, view: &View<'_>) {
+        let gap = ms(ATTEMPT_GAP);
+        if self
+            .attempts
+            .last()
+            .is_some_and(|&last| last > 0 && now_ms < last + gap)
+        {
+            self.broken(now_ms, "two attempts within the gap");
+        }
+        // With several destinations, each has its own wait.
+        if let Some(&(since, why, until)) = self.waits.last()
+            && self.attempts.last().is_some_and(|last| *last <= since)
+            && !self.asked
+            && view.setup.servers.len() == 1
+        {
+            let floor = ms(backoff::range(why.class()).floor);
+            let earliest = if self.link_came { since + floor } else { until };
+            if now_ms < earliest.min(until) {
+                self.broken(now_ms, format!("an attempt before {earliest} ms ({why})"));
             }
-            Deed::Waits { why, until_ms } => {
-                let bounds = backoff::range(why.class());
-                let longest = bounds.cap.max(ATTEMPT_GAP).as_millis() as u64;
-                if until_ms > now_ms + longest {
-                    self.broken(now_ms, format!("a wait until {until_ms} ms for {why}"));
-                }
-                // Cut short: still the same wait.
-                match self.waits.last_mut() {
-                    Some((since, _, until))
-                        if self.attempts.last().is_some_and(|last| *last <= *since)
-                            && until_ms <= *until
-                            && (self.link_came || self.asked) =>
-                    {
-                        *until = until_ms;
-                    }
-                    _ => self.waits.push((now_ms, why, until_ms)),
-                }
+        }
+        self.attempts.push(now_ms);
+        self.link_came = false;
+        self.asked = false;
+    }
+
+    fn judge_wait(&mut self, view: &View<'_>) {
+        let State::Waiting { until, why } = view.tunnel.state() else {
+            self.wait = None;
+            return;
+        };
+        let now_ms = view.now_ms;
+        if until.0 < now_ms {
+            self.broken(now_ms, "a wait that is over and goes on");
+        }
+        if self.wait.replace((until, why)) == Some((until, why)) {
+            return;
+        }
+        let longest = ms(backoff::range(why.class()).cap.max(ATTEMPT_GAP));
+        if until.0 > now_ms + longest && view.setup.servers.len() == 1 {
+            self.broken(now_ms, format!("a wait until {} ms for {why}", until.0));
+        }
+        // Cut short: still the same wait.
+        match self.waits.last_mut() {
+            Some((since, _, last_until))
+                if self.attempts.last().is_some_and(|last| *last <= *since)
+                    && until.0 <= *last_until
+                    && (self.link_came || self.asked) =>
+            {
+                *last_until = until.0;
             }
-            Deed::TunnelUp => self.ups.push(now_ms),
-            Deed::Probe => self.probes.push(now_ms),
-            Deed::Inbound => self.last_inbound_ms = now_ms,
-            Deed::ForwardWaits { .. } => {}
+            _ => self.waits.push((now_ms, why, until.0)),
         }
     }
 
-    fn judge_state(&mut self, now_ms: u64, controller: &Controller) {
-        let policy = self.policy;
-        let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-        let (number, bound) = match controller.watchdog.state() {
+    fn judge_sockets(&mut self, view: &View<'_>) {
+        let (now_ms, net) = (view.now_ms, &view.net);
+        let (sessions, sockets) = (net.sessions(), net.sockets());
+        if sessions > 1 {
+            self.broken(now_ms, format!("{sessions} sessions at once"));
+        }
+        let most = match view.tunnel.state() {
+            State::Waiting { .. } | State::Stopped => 0,
+            _ => MAX_ADDRESSES + 1,
+        };
+        if sockets > most {
+            self.broken(now_ms, format!("{sockets} sockets, more than {most}"));
+        }
+        let targets = net.targets.open().count();
+        if sessions == 0 && targets > 0 {
+            self.broken(now_ms, format!("{targets} targets without a session"));
+        }
+    }
+
+    fn judge_up(&mut self, view: &View<'_>) {
+        let up = matches!(view.tunnel.state(), State::Up { .. });
+        let whole = match view.tunnel.state() {
+            State::Up {
+                confirmed,
+                forwards,
+                ..
+            } => confirmed == forwards,
+            _ => false,
+        };
+        if whole && !self.whole {
+            self.ups.push(view.now_ms);
+        }
+        self.whole = whole;
+        if up != matches!(view.snapshot.link, Link::Up(_)) {
+            self.broken(view.now_ms, "status and state differ");
+        }
+    }
+
+    fn judge_state(&mut self, view: &View<'_>) {
+        let (now_ms, policy) = (view.now_ms, view.setup.policy);
+        let state = view.tunnel.state();
+        let (number, bound) = match state {
             State::Connecting(stage) => match stage {
                 Stage::Resolve => (0, ms(policy.resolve_timeout)),
                 Stage::Tcp | Stage::Ident => (1, ms(policy.connect_timeout)),
@@ -154,7 +240,7 @@ impl Invariants {
             },
             State::Up { .. } => (4, u64::MAX),
             State::Waiting { .. } => (5, u64::MAX),
-            State::Stopping => (6, 2_000),
+            State::Stopping => (6, ms(DRAIN)),
             State::Stopped => (7, u64::MAX),
         };
         // Each attempt has its stages anew.
@@ -166,24 +252,15 @@ impl Invariants {
         if now_ms - since > bound {
             self.broken(now_ms, format!("state {number} since {since} ms"));
         }
-        if let State::Waiting { until, .. } = controller.watchdog.state()
-            && until.0 < now_ms
-        {
-            self.broken(now_ms, "a wait that is over and goes on");
+        if view.wanted.stopped && !matches!(state, State::Stopping | State::Stopped) {
+            self.broken(now_ms, "the order to end was lost");
         }
-        if let State::Up { since, .. } = controller.watchdog.state() {
-            let gap = ms(policy.alive_interval).min(5_000);
-            let silence = ms(policy.alive_interval) + u64::from(policy.alive_count_max) * gap;
-            let heard = self.last_inbound_ms.max(since.0);
-            // A program that was held up still asks, so often, before it judges.
-            let asked_from = self.held_up_until_ms + u64::from(policy.alive_count_max) * gap;
-            if now_ms > (heard + silence).max(asked_from) {
-                self.broken(now_ms, format!("up, and nothing heard since {heard} ms"));
-            }
-        }
-        for (_, forward) in controller.watchdog.forwards().iter() {
-            let state = &forward.state();
-            match *state {
+        let State::Up { since, .. } = state else {
+            return;
+        };
+        self.judge_silence(view, since.0);
+        for forward in &view.snapshot.forwards {
+            match forward.state {
                 ForwardState::Requested { until } if until.0 < now_ms => {
                     self.broken(now_ms, "a forward's reply is overdue");
                 }
@@ -192,6 +269,22 @@ impl Invariants {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn judge_silence(&mut self, view: &View<'_>, since_ms: u64) {
+        let policy = view.setup.policy;
+        if policy.alive_interval.is_zero() {
+            return;
+        }
+        let gap = ms(policy.alive_interval).min(5_000);
+        let silence = ms(policy.alive_interval) + u64::from(policy.alive_count_max) * gap;
+        let heard = self.last_inbound_ms.max(since_ms);
+        // A program that was held up still asks, so often, before it judges.
+        let asked_from = self.held_up_until_ms + u64::from(policy.alive_count_max) * gap;
+        if view.now_ms > (heard + silence).max(asked_from) {
+            let text = format!("up, and nothing heard since {heard} ms");
+            self.broken(view.now_ms, text);
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::dice::Dice;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Bytes that a receiver's kernel holds.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+/// Bytes of a segment on a slow link.
+const SEGMENT: usize = 1460;
 /// Shortest and longest time between retransmissions.
 const RTO_MS: (u64, u64) = (200, 60_000);
 
@@ -42,6 +44,8 @@ pub struct Path {
     pub loss_percent: u64,
     /// Time that a segment takes, one way.
     pub delay_ms: u64,
+    /// Bytes a second, each way; what comes faster waits in a queue without end.
+    pub rate: Option<u64>,
     /// The name server.
     pub dns: Dns,
 }
@@ -55,6 +59,7 @@ impl Path {
             hole_to_client: false,
             loss_percent: 0,
             delay_ms: 40,
+            rate: None,
             dns: Dns::Answers,
         }
     }
@@ -80,6 +85,8 @@ struct Half {
     inbox: VecDeque<u8>,
     /// Arrived, but the sender does not know.
     unacknowledged: usize,
+    /// How often something arrived.
+    arrivals: u64,
     next_try_ms: u64,
     rto_ms: u64,
     end_wanted: bool,
@@ -104,6 +111,7 @@ impl Half {
         let mut any = false;
         while self.flying.front().is_some_and(|(at, _)| *at <= now_ms) {
             any = true;
+            self.arrivals += 1;
             match self.flying.pop_front() {
                 Some((_, Some(bytes))) => {
                     self.flying_bytes -= bytes.len();
@@ -144,10 +152,13 @@ impl Half {
         }
         self.rto_ms = 0;
         let last = self.flying.back().map_or(0, |(at, _)| *at);
-        let at = last.max(now_ms + path.delay_ms);
-        let free = RECEIVE_BUFFER.saturating_sub(self.inbox.len() + self.flying_bytes);
-        let n = self.outbox.len().min(free);
-        if n > 0 {
+        let mut at = last.max(now_ms + path.delay_ms);
+        let mut free = RECEIVE_BUFFER.saturating_sub(self.inbox.len() + self.flying_bytes);
+        let largest = path.rate.map_or(usize::MAX, |_| SEGMENT);
+        while !self.outbox.is_empty() && free > 0 {
+            let n = self.outbox.len().min(free).min(largest);
+            at += path.rate.map_or(0, |rate| n as u64 * 1_000 / rate);
+            free -= n;
             let bytes: Vec<u8> = self.outbox.drain(..n).collect();
             self.flying_bytes += n;
             self.carried += n as u64;
@@ -190,6 +201,10 @@ pub struct Stream {
     /// The server still holds its socket.
     pub server_open: bool,
     client_reset: bool,
+    /// The controller wrote more than was taken.
+    client_blocked: bool,
+    /// How much of what arrived the controller has been told of.
+    told: (u64, bool),
     server_reset: bool,
     reset_flying: Option<u64>,
     /// The controller's address is another one now; nothing of this stream arrives any more.
@@ -261,12 +276,49 @@ impl Stream {
         read(&mut self.to_client, space)
     }
 
+    /// The controller looks at what it would read.
+    pub fn client_peek(&self, space: &mut [u8]) -> Io {
+        if self.client_reset {
+            return Io::Reset;
+        }
+        let inbox = &self.to_client.inbox;
+        for (place, byte) in space.iter_mut().zip(inbox) {
+            *place = *byte;
+        }
+        match space.len().min(inbox.len()) {
+            0 if self.to_client.end_arrived => Io::Ended,
+            0 => Io::Blocked,
+            n => Io::Moved(n),
+        }
+    }
+
     /// The controller writes.
     pub fn client_write(&mut self, bytes: &[u8]) -> Io {
         if self.client_reset {
             return Io::Reset;
         }
-        write(&mut self.to_server, bytes)
+        let io = write(&mut self.to_server, bytes);
+        self.client_blocked = io != Io::Moved(bytes.len());
+        io
+    }
+
+    /// What has become readable and writable for the controller since this was last asked, as
+    /// an edge-triggered epoll(7) tells it.
+    pub fn client_edges(&mut self) -> (bool, bool) {
+        let (arrivals, reset) = (self.to_client.arrivals, self.client_reset);
+        let broke = reset && !self.told.1;
+        let readable = broke || self.told.0 != arrivals;
+        let writable = broke || self.client_blocked && self.client_room() >= SEND_BUFFER / 3;
+        self.told = (arrivals, reset);
+        self.client_blocked &= !writable;
+        (readable, writable)
+    }
+
+    /// Nothing is under way in either direction, and both ends have read everything.
+    pub fn is_quiet(&self) -> bool {
+        let quiet =
+            |half: &Half| half.outbox.is_empty() && half.flying.is_empty() && half.inbox.is_empty();
+        quiet(&self.to_server) && quiet(&self.to_client) && self.reset_flying.is_none()
     }
 
     /// The controller closes its socket.

@@ -67,6 +67,9 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     /// Forward requests that [`Answer::Ask`] left to the driver, oldest first.
     pub asked: VecDeque<Listener>,
+    /// `direct-tcpip` channels that [`Answer::Ask`] left to the driver, oldest first: the
+    /// server's number, host and port. [`Server::answer_direct`] answers one.
+    pub asked_direct: VecDeque<(u32, String, u16)>,
     /// Keepalives that came.
     pub keepalives: usize,
     /// The user is logged in.
@@ -106,6 +109,7 @@ impl Server {
             log: Vec::new(),
             listeners: Vec::new(),
             asked: VecDeque::new(),
+            asked_direct: VecDeque::new(),
             keepalives: 0,
             authenticated: false,
             closed: false,
@@ -253,6 +257,30 @@ impl Server {
     /// A channel.
     pub fn channel(&self, number: u32) -> &Channel {
         &self.channels.table[&number]
+    }
+
+    /// A channel, while it is not forgotten.
+    pub fn find(&self, number: u32) -> Option<&Channel> {
+        self.channels.table.get(&number)
+    }
+
+    /// What came on a channel since this was last asked.
+    pub fn take_received(&mut self, number: u32) -> Vec<u8> {
+        let channel = self.channels.table.get_mut(&number);
+        channel.map_or_else(Vec::new, |channel| std::mem::take(&mut channel.received))
+    }
+
+    /// True while a request of the client waits for its reply.
+    pub fn owes_reply(&self) -> bool {
+        !self.replies.is_empty() || !self.asked.is_empty()
+    }
+
+    /// The channels, with their numbers.
+    pub fn channels(&self) -> impl Iterator<Item = (u32, &Channel)> {
+        self.channels
+            .table
+            .iter()
+            .map(|(number, channel)| (*number, channel))
     }
 
     /// Forgets channels that are over.

@@ -1,46 +1,95 @@
-//! The whole: a controller, a path, and a server's machine, on one virtual clock.
+//! The whole: the tunnel that ships, and all that is outside of it, on one virtual clock.
 
-use reachback_core::watchdog::Policy;
-use reachback_ssh::Rekey;
+use std::cell::{RefCell, RefMut};
+use std::rc::Rc;
 
-use crate::controller::{Controller, port_of};
-use crate::invariants::Invariants;
-use crate::outside::Outside;
-use crate::server::Server;
+use reachback_core::control::{Snapshot, Verdict};
+use reachback_core::forward::{ForwardSpec, Listen};
+use reachback_core::time::Instant;
+use reachback_core::watchdog::State;
+use reachback_tunnel::{Program, Tunnel};
+
+use crate::invariants::{Invariants, View};
+use crate::kernel::Kernel;
+use crate::log;
+use crate::net::Net;
+use crate::setup::{Setup, Wanted};
+use crate::users::User;
 
 /// Rounds of work at one moment after which it counts as a busy loop.
 const ROUNDS: usize = 5_000;
-/// Turns of the controller at one moment that do nothing.
+/// Turns of the tunnel at one moment that do nothing.
 const IDLE_TURNS: usize = 3;
+/// As in the program, others come before.
+const FIRST_TOKEN: usize = 2;
 
 /// Everything.
 pub struct World {
-    /// The controller.
-    pub controller: Controller,
-    /// All that is not the controller.
-    pub outside: Outside,
+    /// The tunnel.
+    pub tunnel: Tunnel<Kernel>,
     /// What must hold.
     pub invariants: Invariants,
-    /// Turns of the controller so far.
+    /// Turns of the tunnel so far.
     pub turns: u64,
+    /// Most reads of the server's socket in one turn.
+    pub most_reads: u64,
+    /// The configuration.
+    pub setup: Setup,
+    /// What is wanted of the tunnel.
+    pub wanted: Wanted,
+    kernel: Kernel,
+    net: Rc<RefCell<Net>>,
+    /// Orders that the program keeps for a restart of its process.
+    kept_orders: String,
+    seed: u64,
+    next_user: u64,
     frozen: bool,
+    /// The tunnel is to be driven at this moment.
+    awake: bool,
 }
 
 impl World {
-    /// A good path and a decent server; the controller begins at 0 ms.
-    pub fn new(policy: Policy, forwards: usize, rekey: Rekey, seed: u64) -> World {
+    /// A good path and decent servers; the tunnel begins at 0 ms.
+    pub fn new(setup: Setup, seed: u64) -> World {
+        log::set_now(0);
+        let net = Rc::new(RefCell::new(Net::new(seed)));
+        let kernel = Kernel { net: net.clone() };
+        let mut wanted = Wanted::default();
+        wanted.configure(&setup.forwards);
         World {
-            controller: Controller::new(policy, forwards, rekey, seed, 0),
-            outside: Outside::new(seed),
-            invariants: Invariants::new(policy),
+            tunnel: Tunnel::new(setup.plan(), seed, FIRST_TOKEN, &kernel, Instant(0)),
+            invariants: Invariants::new(),
             turns: 0,
+            most_reads: 0,
+            setup,
+            wanted,
+            kernel,
+            net,
+            kept_orders: String::new(),
+            seed,
+            next_user: 1,
             frozen: false,
+            awake: true,
         }
     }
 
     /// Now.
     pub fn now_ms(&self) -> u64 {
-        self.outside.now_ms
+        self.net.borrow().now_ms
+    }
+
+    fn now(&self) -> Instant {
+        Instant(self.now_ms())
+    }
+
+    /// Everything that is not the tunnel.
+    pub fn net(&self) -> RefMut<'_, Net> {
+        self.net.borrow_mut()
+    }
+
+    /// Every forward is confirmed.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.tunnel.state(), State::Up { confirmed, forwards, .. } if confirmed == forwards)
     }
 
     /// Lets `ms` pass.
@@ -56,19 +105,23 @@ impl World {
             if enough(self) {
                 return true;
             }
-            let controller = if self.frozen {
-                None
-            } else {
-                self.controller.poll_timeout()
+            let tunnel = match self.frozen || self.tunnel.is_finished() {
+                true => None,
+                false => self.tunnel.poll_timeout().map(|at| at.0),
             };
-            let next = controller.into_iter().chain(self.outside.next_event());
+            let next = tunnel.into_iter().chain(self.net.borrow().next_event());
             let next = next.min().unwrap_or(u64::MAX).max(self.now_ms() + 1);
             if next > end_ms {
-                self.outside.now_ms = end_ms.max(self.now_ms());
+                self.set_now(end_ms.max(self.now_ms()));
                 return false;
             }
-            self.outside.now_ms = next;
+            self.set_now(next);
         }
+    }
+
+    fn set_now(&mut self, now_ms: u64) {
+        self.net.borrow_mut().now_ms = now_ms;
+        log::set_now(now_ms);
     }
 
     /// The program does not run for `ms`, while everything else goes on.
@@ -80,114 +133,244 @@ impl World {
         self.invariants.held_up(now_ms);
     }
 
-    /// The link comes or goes; the controller is told when it comes, if `told`.
+    /// The link comes or goes; the tunnel is told when it comes, if `told`.
     pub fn set_link(&mut self, up: bool, told: bool) {
-        self.outside.path.link_up = up;
+        self.net().path.link_up = up;
         if up && told {
-            let now_ms = self.now_ms();
             self.invariants.link_came();
-            self.controller.network_came(now_ms);
+            self.tunnel.network_came(self.now());
+            self.awake = true;
         }
     }
 
-    /// The controller's address is another one from now on; it is told, if `told`.
+    /// The controller's address is another one from now on; the tunnel is told, if `told`.
     pub fn move_address(&mut self, told: bool) {
-        for connection in self.outside.connections.iter_mut().flatten() {
-            connection.stream.orphaned = true;
-        }
+        let gone = self.net().move_address();
         if told {
-            let now_ms = self.now_ms();
-            self.controller.address_removed(now_ms, &mut self.outside);
+            let now = self.now();
+            if self.tunnel.local_address() == Some(gone.into()) {
+                self.tunnel.local_address_gone(&mut self.kernel, now);
+            }
             self.invariants.link_came();
-            self.controller.network_came(now_ms);
+            self.tunnel.network_came(now);
+            self.awake = true;
         }
     }
 
     /// A person asks for a new connection.
     pub fn reconnect(&mut self) {
         self.invariants.asked();
-        let now_ms = self.now_ms();
-        self.controller.reconnect(now_ms);
+        self.tunnel.reconnect(&self.kernel, self.now());
+        self.awake = true;
     }
 
-    /// The server of the connection in use.
-    pub fn server(&mut self) -> Option<&mut Server> {
-        let socket = self.controller.socket()?;
-        self.outside.server(socket)
+    /// A caller adds a forward; true if that was acknowledged.
+    pub fn add_forward(&mut self, spec: &ForwardSpec) -> bool {
+        let verdict = self.tunnel.add_forward(spec, &self.kernel, self.now());
+        let done = matches!(verdict, Verdict::Done(_));
+        if done {
+            self.wanted.add(spec);
+        }
+        self.keep_orders();
+        done
+    }
+
+    /// A caller takes a forward away (`-O cancel`); true if that was acknowledged.
+    pub fn remove_forward(&mut self, spec: &ForwardSpec) -> bool {
+        let verdict = self.tunnel.remove_forward(spec, &self.kernel, self.now());
+        let done = matches!(verdict, Verdict::Done(_));
+        if done {
+            self.wanted.remove(spec);
+        }
+        self.keep_orders();
+        done
+    }
+
+    /// A caller takes a forward away, and ends the tunnel with the last (`off`).
+    pub fn withdraw(&mut self, spec: &ForwardSpec) -> bool {
+        let done = self.remove_forward(spec);
+        if done && self.tunnel.forwards().is_empty() {
+            self.stop();
+        }
+        done
+    }
+
+    /// A person wants the end.
+    pub fn stop(&mut self) {
+        self.wanted.stopped = true;
+        self.tunnel.stop("asked to", &self.kernel, self.now());
+        self.awake = true;
+    }
+
+    /// The configuration is read again, and is this one now.
+    pub fn reload(&mut self, setup: Setup) {
+        let now = self.now();
+        self.wanted.configure(&setup.forwards);
+        self.invariants.asked();
+        self.tunnel.reload(setup.plan(), &self.kernel, now);
+        self.setup = setup;
+        self.awake = true;
+    }
+
+    /// The process replaces itself, and goes on with orders and lifetime. True unless it ends.
+    pub fn restart(&mut self) {
+        let (now, since) = (self.now(), self.tunnel.since());
+        let mut tunnel = Tunnel::new(
+            self.setup.plan(),
+            self.seed ^ now.0,
+            FIRST_TOKEN,
+            &self.kernel,
+            now,
+        );
+        tunnel.go_on(&self.kept_orders, Some(since), &self.kernel, now);
+        self.tunnel = tunnel;
+        self.net().ready.clear();
+        self.invariants.restarted();
+        self.keep_orders();
+    }
+
+    /// As the program does before anything else.
+    fn keep_orders(&mut self) {
+        if let Some(orders) = self.tunnel.changed_orders() {
+            self.kept_orders = orders;
+        }
+        self.awake = true;
+    }
+
+    /// Somebody connects to a forward and sends `bytes`, at least the header, which are to come
+    /// back. None if the server does not listen for it.
+    pub fn connect(&mut self, spec: &ForwardSpec, bytes: u64) -> Option<u64> {
+        let Listen::Tcp { bind, port } = &spec.listen else {
+            return None;
+        };
+        let id = self.next_user;
+        let mut net = self.net.borrow_mut();
+        let connection = net.in_use()?;
+        let server = net.server()?;
+        let listens = |own: &crate::server::Listener| own.port == *port && own.bind == bind.wire();
+        if !server.listeners.iter().any(listens) {
+            return None;
+        }
+        let bytes = bytes.max(crate::pattern::HEADER);
+        let user = User::connect(id, connection, server, (bind.wire(), *port), bytes);
+        net.users.push(user);
+        self.next_user += 1;
+        Some(id)
+    }
+
+    /// A user, by number.
+    pub fn user(&self, id: u64) -> Option<User> {
+        let net = self.net.borrow();
+        net.users.iter().find(|user| user.id == id).cloned()
+    }
+
+    /// Users on the connection in use who have not hung up, whose target still serves them, and
+    /// whose bytes have not all come back.
+    pub fn unserved(&self) -> Vec<User> {
+        let net = self.net.borrow();
+        let used = net.in_use();
+        let users = net.users.iter().filter(|user| {
+            let waits = !user.over && !user.hung_up && !user.is_answered();
+            waits && Some(user.connection) == used && net.is_orderly(user.id)
+        });
+        users.cloned().collect()
+    }
+
+    /// A user hangs up, once everything has gone.
+    pub fn hang_up(&mut self, id: u64) {
+        self.net().with_user(id, User::hang_up);
     }
 
     /// Somebody connects to a forward and sends `bytes` that come back; gives whether they did
     /// within `ms`.
-    pub fn exchange(&mut self, index: u8, bytes: usize, ms: u64) -> bool {
-        let Some(channel) = self.begin_exchange(index, bytes) else {
+    pub fn exchange(&mut self, spec: &ForwardSpec, bytes: u64, ms: u64) -> bool {
+        let Some(id) = self.connect(spec, bytes) else {
             return false;
         };
         let end_ms = self.now_ms() + ms;
-        let socket = self.controller.socket();
-        while self.now_ms() < end_ms {
-            self.run_for(50);
-            if self.controller.socket() != socket {
-                return false;
-            }
-            let Some(server) = self.server() else {
-                return false;
-            };
-            if server.channel(channel).received_bytes == bytes as u64 {
-                server.finish(channel);
-                server.close(channel);
-                return true;
-            }
-        }
-        false
+        let answered = |world: &World| {
+            let user = world.user(id);
+            user.is_none_or(|user| user.over || user.is_answered())
+        };
+        self.run_until(end_ms, answered);
+        let good = self.user(id).is_some_and(|user| user.is_answered());
+        self.hang_up(id);
+        good
     }
 
-    /// Somebody connects to a forward and sends `bytes`; gives the server's channel.
-    pub fn begin_exchange(&mut self, index: u8, bytes: usize) -> Option<u32> {
-        let port = port_of(index);
-        let server = self.server()?;
-        if !server
-            .listeners
-            .iter()
-            .any(|listener| listener.port == port)
-        {
-            return None;
-        }
-        let channel = server.open("localhost", u32::from(port));
-        server.write(channel, &vec![b'e'; bytes]);
-        Some(channel)
+    /// What status says.
+    ///
+    /// # Panics
+    /// If it is no snapshot.
+    pub fn status(&self) -> Box<Snapshot> {
+        let program = Program {
+            pid: 1,
+            version: "simulated",
+        };
+        let lines = self.tunnel.status(program, &self.kernel, self.now());
+        let mut snapshot = Box::<Snapshot>::default();
+        let ended = lines.lines().any(|line| match snapshot.handle_line(line) {
+            Ok(last) => last,
+            Err(error) => panic!("{line}: {error}"),
+        });
+        assert!(ended, "a snapshot without its end");
+        snapshot
     }
 
     /// Works until nothing is left to do at this moment.
     fn settle(&mut self) {
         let mut idle = 0;
         for round in 0.. {
-            let mut moved = self.outside.work();
-            if !self.frozen && !self.controller.is_finished() {
-                self.outside.touched = false;
-                let now_ms = self.outside.now_ms;
-                let deeds = self.controller.deeds.len();
-                let state = self.controller.watchdog.state();
-                let more = self.controller.drive(&mut self.outside, now_ms);
-                self.turns += 1;
-                let did = self.outside.touched
-                    || self.controller.deeds.len() > deeds
-                    || self.controller.watchdog.state() != state;
-                idle = if more && !did && !moved { idle + 1 } else { 0 };
-                moved |= more || did;
+            let mut moved = self.net.borrow_mut().work();
+            if !self.frozen && !self.tunnel.is_finished() {
+                moved |= self.turn(&mut idle);
             }
             if !moved {
                 break;
             }
             if round > ROUNDS || idle > IDLE_TURNS {
-                let now_ms = self.outside.now_ms;
+                let now_ms = self.now_ms();
                 self.invariants.broken(now_ms, "a busy loop");
                 break;
             }
         }
         if !self.frozen {
-            let sockets = self.outside.client_sockets();
-            let now_ms = self.outside.now_ms;
-            self.invariants.look(now_ms, &mut self.controller, sockets);
+            let (snapshot, now_ms) = (self.status(), self.now_ms());
+            self.invariants.look(&mut View {
+                now_ms,
+                tunnel: &self.tunnel,
+                snapshot: &snapshot,
+                setup: &self.setup,
+                wanted: &self.wanted,
+                net: &mut self.net.borrow_mut(),
+            });
         }
+    }
+
+    /// One turn, if anything woke the program. True when anything was done.
+    fn turn(&mut self, idle: &mut usize) -> bool {
+        let now = self.now();
+        let ready = std::mem::take(&mut self.net.borrow_mut().ready);
+        let due = self.tunnel.poll_timeout().is_some_and(|at| at <= now);
+        if !self.awake && !due && ready.is_empty() {
+            return false;
+        }
+        let woken = !ready.is_empty();
+        for ready in ready {
+            self.tunnel.handle_ready(ready, &mut self.kernel, now);
+        }
+        {
+            let mut net = self.net.borrow_mut();
+            (net.touched, net.reads) = (false, 0);
+        }
+        let state = self.tunnel.state();
+        self.awake = self.tunnel.drive(&mut self.kernel, now);
+        self.turns += 1;
+        let mut net = self.net.borrow_mut();
+        self.most_reads = self.most_reads.max(net.reads);
+        net.reads = 0;
+        let did = net.touched || woken || self.tunnel.state() != state;
+        *idle = if did { 0 } else { *idle + 1 };
+        did || self.awake
     }
 }

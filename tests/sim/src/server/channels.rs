@@ -17,7 +17,7 @@ pub struct Channel {
     pub remote: Option<u32>,
     /// The reason of RFC 4254 section 5.1, when the client refused.
     pub refused: Option<u32>,
-    /// What the client sent, while the log is kept.
+    /// What the client sent and nobody took, while data is kept.
     pub received: Vec<u8>,
     /// How much the client sent.
     pub received_bytes: u64,
@@ -33,6 +33,8 @@ pub struct Channel {
     pub granted: u64,
     /// Bytes of ours that went out.
     pub sent_bytes: u64,
+    /// The client opened it.
+    pub is_direct: bool,
     out_packet: u32,
     in_window: u32,
     queue: VecDeque<u8>,
@@ -53,6 +55,33 @@ impl Channel {
     }
 }
 
+/// What a client says that opens a `direct-tcpip` channel (RFC 4254 section 7.2).
+#[derive(Debug)]
+pub(crate) struct DirectOpen {
+    pub(crate) remote: u32,
+    pub(crate) window: u32,
+    pub(crate) packet: u32,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl DirectOpen {
+    /// Reads the message; none if it is of another kind.
+    pub(crate) fn parse(payload: &[u8]) -> Option<DirectOpen> {
+        let mut reader = Reader::new(payload.get(1..)?);
+        if reader.string().ok()? != b"direct-tcpip" {
+            return None;
+        }
+        Some(DirectOpen {
+            remote: reader.u32().ok()?,
+            window: reader.u32().ok()?,
+            packet: reader.u32().ok()?,
+            host: reader.text().ok()?.to_owned(),
+            port: reader.u32().ok()? as u16,
+        })
+    }
+}
+
 /// All channels, by the server's number.
 #[derive(Debug)]
 pub(crate) struct Channels {
@@ -70,6 +99,23 @@ impl Default for Channels {
 }
 
 impl Channels {
+    /// A channel that the client opens; it is answered later. Gives the server's number.
+    pub(crate) fn opened_by_client(&mut self, message: DirectOpen, knobs: &Knobs) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        let channel = Channel {
+            remote: Some(message.remote),
+            in_window: knobs.window,
+            out_window: message.window,
+            out_packet: message.packet,
+            granted: u64::from(message.window),
+            is_direct: true,
+            ..Channel::default()
+        };
+        self.table.insert(number, channel);
+        number
+    }
+
     /// A new channel and the message that opens it.
     pub(crate) fn open(&mut self, knobs: &Knobs, bind: &str, port: u32) -> (u32, Vec<u8>) {
         let number = self.next;
@@ -209,7 +255,7 @@ impl Channel {
         }
         self.in_window -= n;
         self.received_bytes += u64::from(n);
-        if knobs.keeps_log {
+        if knobs.keeps_log || knobs.keeps_data {
             self.received.extend_from_slice(data);
         }
         if !knobs.grants || self.in_window > knobs.window / 2 || self.close_sent {

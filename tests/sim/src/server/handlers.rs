@@ -3,6 +3,7 @@
 use reachback_ssh::wire::{Put, Reader};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
+use super::channels::{DirectOpen, with_channel};
 use super::numbers::*;
 use super::{Answer, Kex, Listener, Received, Server, Stall, exchange};
 
@@ -28,6 +29,7 @@ impl Server {
             }
             USERAUTH_REQUEST => self.handle_authentication(&payload),
             GLOBAL_REQUEST => self.handle_request(&payload),
+            CHANNEL_OPEN => self.handle_open(&payload),
             CHANNEL_OPEN_CONFIRMATION..=CHANNEL_FAILURE => {
                 match self.channels.handle(&payload, &self.knobs) {
                     Ok(Some(answer)) => self.send(&answer),
@@ -178,6 +180,48 @@ impl Server {
         message.extend_from_slice(&payload[..body]);
         let verified = UnparsedPublicKey::new(&ED25519, key).verify(&message, signature);
         Some(verified.is_ok())
+    }
+
+    fn handle_open(&mut self, payload: &[u8]) {
+        let Some(open) = DirectOpen::parse(payload) else {
+            return self.violation("a channel of a kind that the client must not open");
+        };
+        if self.knobs.direct == Answer::Silence {
+            return;
+        }
+        let (host, port) = (open.host.clone(), open.port);
+        let number = self.channels.opened_by_client(open, &self.knobs);
+        match self.knobs.direct {
+            Answer::Yes => self.answer_direct(number, Ok(())),
+            Answer::No => self.answer_direct(number, Err(ADMINISTRATIVELY_PROHIBITED)),
+            _ => self.asked_direct.push_back((number, host, port)),
+        }
+    }
+
+    /// Answers a channel that the client opens; `Err` has the reason of RFC 4254 section 5.1.
+    pub fn answer_direct(&mut self, number: u32, answer: Result<(), u32>) {
+        let Some(channel) = self.channels.table.get_mut(&number) else {
+            return;
+        };
+        let remote = channel.remote.unwrap_or_default();
+        let message = match answer {
+            Ok(()) => {
+                let mut message = with_channel(CHANNEL_OPEN_CONFIRMATION, remote);
+                message.put_u32(number);
+                message.put_u32(self.knobs.window);
+                message.put_u32(self.knobs.packet);
+                message
+            }
+            Err(reason) => {
+                channel.refused = Some(reason);
+                let mut message = with_channel(CHANNEL_OPEN_FAILURE, remote);
+                message.put_u32(reason);
+                message.put_string(b"open failed");
+                message.put_string(b"");
+                message
+            }
+        };
+        self.send(&message);
     }
 
     fn handle_request(&mut self, payload: &[u8]) {

@@ -77,6 +77,8 @@ pub struct Knobs {
     pub cancel: Answer,
     /// Says the port in the reply for a fixed port, too.
     pub echo_port: bool,
+    /// `direct-tcpip` channels of the client.
+    pub direct: Answer,
     /// `keepalive@openssh.com`; OpenSSH says [`Answer::No`].
     pub keepalive: Answer,
     /// First port given for port 0.
@@ -91,6 +93,8 @@ pub struct Knobs {
     pub answers_close: bool,
     /// Keeps every payload in [`super::Server::log`], and channel data.
     pub keeps_log: bool,
+    /// Keeps channel data until it is taken ([`super::Server::take_received`]).
+    pub keeps_data: bool,
 }
 
 impl Default for Knobs {
@@ -116,6 +120,7 @@ impl Default for Knobs {
             forward: Answer::Yes,
             cancel: Answer::Yes,
             echo_port: false,
+            direct: Answer::Silence,
             keepalive: Answer::No,
             first_free_port: 40_000,
             window: 256 * 1024,
@@ -123,6 +128,7 @@ impl Default for Knobs {
             grants: true,
             answers_close: true,
             keeps_log: true,
+            keeps_data: false,
         }
     }
 }

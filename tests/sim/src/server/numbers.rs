@@ -32,3 +32,8 @@ pub const CHANNEL_SUCCESS: u8 = 99;
 pub const CHANNEL_FAILURE: u8 = 100;
 pub const PING: u8 = 192;
 pub const PONG: u8 = 193;
+
+/// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` (RFC 4254 section 5.1).
+pub const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
+/// `SSH_OPEN_CONNECT_FAILED`.
+pub const CONNECT_FAILED: u32 = 2;

@@ -6,11 +6,14 @@ mod silence;
 mod steady;
 
 use reachback_core::backoff;
+use reachback_core::control::ForwardStatus;
 use reachback_core::failure::{Class, Failure, Stage};
 use reachback_core::forwards::ForwardState;
 use reachback_core::watchdog::{Policy, State};
 use reachback_sim::network::{Dns, Path};
 use reachback_sim::server::{Answer, Stall};
+use reachback_sim::setup::Setup;
+use reachback_sim::targets::Manner;
 use reachback_sim::world::World;
 use reachback_ssh::Rekey;
 
@@ -21,7 +24,7 @@ const HOUR: u64 = 60 * MIN;
 /// As the program has it without `RekeyLimit`.
 const DEFAULT_REKEY: Rekey = Rekey {
     bytes: 1 << 30,
-    interval_ms: HOUR,
+    interval_ms: u64::MAX,
 };
 const NO_REKEY: Rekey = Rekey {
     bytes: u64::MAX,
@@ -29,7 +32,12 @@ const NO_REKEY: Rekey = Rekey {
 };
 
 fn world_with(policy: Policy, rekey: Rekey) -> World {
-    World::new(policy, 2, rekey, 11)
+    let setup = Setup {
+        policy,
+        rekey,
+        ..Setup::default()
+    };
+    World::new(setup, 11)
 }
 
 /// A tunnel that is up at the program's defaults, some seconds old.
@@ -39,7 +47,7 @@ fn up() -> World {
 
 fn up_with(policy: Policy, rekey: Rekey) -> World {
     let mut world = world_with(policy, rekey);
-    assert!(world.run_until(5 * S, |world| world.controller.is_whole()));
+    assert!(world.run_until(5 * S, |world| world.is_whole()));
     world.run_for(5 * S);
     world
 }
@@ -49,7 +57,7 @@ fn next_end(world: &mut World, within_ms: u64) -> (u64, Failure) {
     let before = world.invariants.waits.len();
     let end_ms = world.now_ms() + within_ms;
     let came = world.run_until(end_ms, |world| world.invariants.waits.len() > before);
-    assert!(came, "no end; {}", world.controller.watchdog.state());
+    assert!(came, "no end; {}", world.tunnel.state());
     let (at, why, _) = world.invariants.waits[before];
     (at, why)
 }
@@ -57,25 +65,47 @@ fn next_end(world: &mut World, within_ms: u64) -> (u64, Failure) {
 /// The tunnel is whole again; gives after how long.
 fn whole_within(world: &mut World, ms: u64) -> u64 {
     let (began, end_ms) = (world.now_ms(), world.now_ms() + ms);
-    let whole = world.run_until(end_ms, |world| world.controller.is_whole());
-    assert!(whole, "{}", world.controller.watchdog.state());
+    let whole = world.run_until(end_ms, |world| world.is_whole());
+    assert!(whole, "{}", world.tunnel.state());
     world.now_ms() - began
 }
 
 fn clean(world: &World) {
     assert_eq!(world.invariants.violations, [""; 0]);
-    assert_eq!(world.outside.breaches, [""; 0]);
+    assert_eq!(world.net().breaches, [""; 0]);
 }
 
 fn black_hole(world: &mut World) {
-    world.outside.path.hole_to_server = true;
-    world.outside.path.hole_to_client = true;
+    world.net().path.hole_to_server = true;
+    world.net().path.hole_to_client = true;
 }
 
 /// Until the controller is logged in; gives after how long.
 fn whole_or_connected(world: &mut World) -> u64 {
     let (began, end_ms) = (world.now_ms(), world.now_ms() + 2 * MIN);
-    let up = |world: &World| matches!(world.controller.watchdog.state(), State::Up { .. });
+    let up = |world: &World| matches!(world.tunnel.state(), State::Up { .. });
     assert!(world.run_until(end_ms, up));
     world.now_ms() - began
+}
+
+/// As [`World::connect`] and [`World::exchange`], to a forward of the configuration.
+fn connect(world: &mut World, index: usize, bytes: u64) -> Option<u64> {
+    let spec = world.setup.forwards[index].clone();
+    world.connect(&spec, bytes)
+}
+
+fn exchange(world: &mut World, index: usize, bytes: u64, ms: u64) -> bool {
+    let spec = world.setup.forwards[index].clone();
+    world.exchange(&spec, bytes, ms)
+}
+
+/// Both targets do this.
+fn set_targets(world: &World, manner: Manner) {
+    let manners = ["81", "82"].map(|port| (port.to_owned(), manner));
+    world.net().targets.manners.extend(manners);
+}
+
+/// Probes that came to the server on this connection.
+fn probes(world: &World) -> usize {
+    world.net().server().unwrap().keepalives
 }

@@ -1,12 +1,14 @@
 //! The way back, and how long it takes.
 
 use super::*;
-use reachback_core::forwards::{Forward, ForwardId};
+
+/// How long names are waited for while an address is remembered.
+const PATIENCE: u64 = 6 * S;
 
 #[test]
 fn refused_authentication_is_tried_so_seldom_that_no_penalty_box_minds() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.outside.host.knobs.auth = Answer::No;
+    world.net().hub().knobs.auth = Answer::No;
     world.run_for(24 * HOUR);
     let attempts = world.invariants.attempts.clone();
     let bounds = backoff::range(Class::Slow);
@@ -23,7 +25,7 @@ fn refused_authentication_is_tried_so_seldom_that_no_penalty_box_minds() {
     for three in attempts.windows(3) {
         assert!(three[2] - three[0] >= 10 * MIN);
     }
-    world.outside.host.knobs.auth = Answer::Yes;
+    world.net().hub().knobs.auth = Answer::Yes;
     whole_within(&mut world, cap + S);
     clean(&world);
 }
@@ -31,11 +33,11 @@ fn refused_authentication_is_tried_so_seldom_that_no_penalty_box_minds() {
 #[test]
 fn a_changed_host_key_is_never_logged_in_to_and_looked_at_slowly() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.outside.host.knobs.host_key = 9;
+    world.net().hub().knobs.host_key = 9;
     let (_, why) = next_end(&mut world, MIN);
     assert_eq!(why, Failure::HostKeyChanged);
     world.run_for(12 * HOUR);
-    assert!(!world.outside.servers().any(|server| server.authenticated));
+    assert!(!world.net().servers().any(|server| server.authenticated));
     assert_eq!(world.invariants.ups, [0u64; 0]);
     let attempts = world.invariants.attempts.len();
     let floor = backoff::range(Class::HostKey).floor.as_millis() as u64;
@@ -43,7 +45,7 @@ fn a_changed_host_key_is_never_logged_in_to_and_looked_at_slowly() {
         (24..=12 * HOUR / floor).contains(&(attempts as u64)),
         "{attempts} in 12 hours"
     );
-    world.outside.host.knobs.host_key = 1;
+    world.net().hub().knobs.host_key = 1;
     whole_within(&mut world, 30 * MIN + S);
     clean(&world);
 }
@@ -51,50 +53,45 @@ fn a_changed_host_key_is_never_logged_in_to_and_looked_at_slowly() {
 #[test]
 fn a_listener_of_the_lost_session_is_taken_back_as_soon_as_the_server_lets_go() {
     let mut world = up();
-    world.outside.host.patience_ms = 20 * MIN;
+    world.net().hub().patience_ms = 20 * MIN;
     // The old connection is gone without a word to the server, as a NAT box forgets it.
     world.move_address(true);
     let back = whole_or_connected(&mut world);
     assert!(back <= 5 * S, "connected again after {back} ms");
-    let accepted = world.outside.host.accepted;
+    let accepted = world.net().hub().accepted;
     world.run_for(10 * MIN);
-    assert!(!world.controller.is_whole());
-    let held = |(_, f): (ForwardId, &Forward)| matches!(f.state(), ForwardState::Refused { .. });
-    assert!(world.controller.watchdog.forwards().iter().all(held));
+    assert!(!world.is_whole());
+    let held = |forward: &ForwardStatus| matches!(forward.state, ForwardState::Refused { .. });
+    assert!(world.status().forwards.iter().all(held));
     // 60 s at most from the moment at which the server gives the old session up.
-    let freed = |world: &World| world.outside.host.ports.is_empty();
+    let freed = |world: &World| !world.net().hub().has_sessions();
     let end_ms = world.now_ms() + 20 * MIN;
     assert!(world.run_until(end_ms, freed));
     let taken = whole_within(&mut world, 2 * MIN);
     assert!(taken <= MIN + S, "{taken} ms");
     assert_eq!(
-        world.outside.host.accepted, accepted,
+        world.net().hub().accepted,
+        accepted,
         "on the living connection"
     );
-    assert!(world.exchange(0, 1_000, 5 * S));
+    assert!(exchange(&mut world, 0, 1_000, 5 * S));
     clean(&world);
 }
 
 #[test]
 fn one_forward_that_is_refused_leaves_the_other_in_service() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.outside.host.foreign = vec![1111];
+    world.net().hub().set_foreign(1111, true);
     world.run_for(10 * MIN);
     let confirmed =
-        |(_, f): (ForwardId, &Forward)| matches!(f.state(), ForwardState::Confirmed { .. });
-    let states: Vec<bool> = world
-        .controller
-        .watchdog
-        .forwards()
-        .iter()
-        .map(confirmed)
-        .collect();
+        |forward: &ForwardStatus| matches!(forward.state, ForwardState::Confirmed { .. });
+    let states: Vec<bool> = world.status().forwards.iter().map(confirmed).collect();
     assert_eq!(states, [false, true]);
-    assert!(world.exchange(1, 50_000, 10 * S));
+    assert!(exchange(&mut world, 1, 50_000, 10 * S));
     assert_eq!(world.invariants.attempts.len(), 1);
-    world.outside.host.foreign.clear();
+    world.net().hub().clear_foreign();
     assert!(whole_within(&mut world, 2 * MIN) <= MIN + S);
-    assert!(world.exchange(0, 50_000, 10 * S));
+    assert!(exchange(&mut world, 0, 50_000, 10 * S));
     assert_eq!(world.invariants.attempts.len(), 1, "all on one connection");
     clean(&world);
 }
@@ -103,11 +100,11 @@ fn one_forward_that_is_refused_leaves_the_other_in_service() {
 fn a_server_that_restarts_is_used_again_at_once() {
     let mut world = up();
     world.run_for(5 * MIN);
-    world.outside.kill_server();
+    world.net().kill_server(0);
     let (_, why) = next_end(&mut world, S);
     assert_eq!(why, Failure::Lost);
     world.run_for(10 * S);
-    world.outside.host.listening = true;
+    world.net().hub().listening = true;
     // Waits after 10 s of refusals are 16 s at most.
     assert!(whole_within(&mut world, MIN) <= 18 * S);
     clean(&world);
@@ -116,12 +113,12 @@ fn a_server_that_restarts_is_used_again_at_once() {
 #[test]
 fn a_machine_that_lost_its_power_is_noticed_and_used_again() {
     let mut world = up();
-    world.outside.cut_power();
+    world.net().cut_power(0);
     let (at, why) = next_end(&mut world, 2 * MIN);
     assert_eq!(why, Failure::Silent);
     assert!(at <= world.now_ms());
     world.run_for(2 * HOUR);
-    world.outside.host.powered = true;
+    world.net().hub().powered = true;
     assert!(whole_within(&mut world, 3 * MIN) <= 92 * S);
     clean(&world);
 }
@@ -129,14 +126,46 @@ fn a_machine_that_lost_its_power_is_noticed_and_used_again() {
 #[test]
 fn an_hour_without_names_costs_few_attempts_and_their_return_a_minute() {
     let mut world = up();
-    world.outside.path.dns = Dns::Fails;
-    world.outside.reset_all();
+    world.net().path.dns = Dns::Fails;
+    // As on a controller that has never been up.
+    world.net().remembered.clear();
+    world.net().reset_all(0);
     let before = world.invariants.attempts.len();
     world.run_for(HOUR);
     let attempts = world.invariants.attempts.len() - before;
     assert!((60..=180).contains(&attempts), "{attempts} attempts");
-    world.outside.path.dns = Dns::Answers;
+    world.net().path.dns = Dns::Answers;
     assert!(whole_within(&mut world, 2 * MIN) <= 62 * S);
+    clean(&world);
+}
+
+#[test]
+fn without_names_the_last_address_that_worked_is_used() {
+    for (dns, bound) in [(Dns::Fails, 3 * S), (Dns::Silent, PATIENCE + 3 * S)] {
+        let mut world = up();
+        world.net().path.dns = dns;
+        world.net().reset_all(0);
+        world.run_for(S);
+        let took = whole_within(&mut world, MIN);
+        assert!(took <= bound, "{dns:?}: {took} ms");
+        clean(&world);
+    }
+}
+
+#[test]
+fn a_stranger_at_the_remembered_address_is_no_changed_host_key() {
+    let mut world = up();
+    world.net().path.dns = Dns::Fails;
+    world.net().hub().knobs.host_key = 9;
+    world.net().reset_all(0);
+    world.run_for(S);
+    let (_, why) = next_end(&mut world, MIN);
+    assert_eq!(why, Failure::Unreachable);
+    assert!(world.net().remembered.is_empty(), "it is forgotten");
+    // The server has moved, and the name server knows where to.
+    world.net().path.dns = Dns::Answers;
+    world.net().hub().knobs.host_key = 1;
+    whole_within(&mut world, MIN);
     clean(&world);
 }
 
@@ -149,7 +178,7 @@ fn with_the_link_back_the_tunnel_is_usable_within_2_s_and_round_trips() {
         world.set_link(true, true);
         let took = whole_within(&mut world, MIN);
         assert!(took <= 2 * S + 12 * 80, "{took} ms after {away} ms");
-        assert!(world.exchange(0, 1_000, 5 * S));
+        assert!(exchange(&mut world, 0, 1_000, 5 * S));
         clean(&world);
     }
 }
@@ -163,7 +192,7 @@ fn an_attempt_that_hangs_when_the_link_comes_back_is_begun_anew() {
         world.set_link(false, false);
         world.run_for(2 * S);
     }
-    world.outside.path = Path::good();
+    world.net().path = Path::good();
     world.set_link(true, true);
     assert!(whole_within(&mut world, MIN) <= 2 * S + 12 * 80);
     clean(&world);
@@ -172,7 +201,7 @@ fn an_attempt_that_hangs_when_the_link_comes_back_is_begun_anew() {
 #[test]
 fn a_moved_address_is_left_at_once_when_the_kernel_tells_and_within_75_s_when_not() {
     let mut world = up();
-    world.outside.host.patience_ms = 30 * S;
+    world.net().hub().patience_ms = 30 * S;
     world.move_address(true);
     assert!(whole_or_connected(&mut world) <= 2 * S + 12 * 80);
     whole_within(&mut world, 3 * MIN);
@@ -186,13 +215,13 @@ fn a_moved_address_is_left_at_once_when_the_kernel_tells_and_within_75_s_when_no
 #[test]
 fn a_suspended_controller_goes_on_with_its_connection_when_the_server_kept_it() {
     let mut world = up();
-    world.outside.host.patience_ms = 10 * HOUR;
+    world.net().hub().patience_ms = 10 * HOUR;
     world.freeze_for(3 * HOUR);
     world.run_for(10 * MIN);
     assert_eq!(world.invariants.attempts.len(), 1);
-    assert!(world.exchange(0, 1_000, 5 * S));
+    assert!(exchange(&mut world, 0, 1_000, 5 * S));
     // And makes a new one when it did not.
-    world.outside.host.patience_ms = 5 * MIN;
+    world.net().hub().patience_ms = 5 * MIN;
     world.freeze_for(3 * HOUR);
     assert!(whole_within(&mut world, 2 * MIN) <= 3 * S);
     clean(&world);
@@ -201,9 +230,9 @@ fn a_suspended_controller_goes_on_with_its_connection_when_the_server_kept_it() 
 #[test]
 fn a_server_that_says_goodbye_before_login_is_respected() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.outside.host.knobs.stall = Some(Stall::Authentication);
+    world.net().hub().knobs.stall = Some(Stall::Authentication);
     world.run_for(5 * S);
-    world.outside.end_all(12);
+    world.net().end_all(0, 12);
     let (at, why) = next_end(&mut world, S);
     assert_eq!(why, Failure::GoneAway);
     let until = world.invariants.waits[0].2;

@@ -6,14 +6,15 @@ use super::*;
 fn an_idle_tunnel_costs_one_probe_a_minute_and_nothing_else() {
     let mut world = up_with(Policy::default(), NO_REKEY);
     world.run_for(10 * MIN);
-    let ((bytes, segments), probes) = (world.outside.sent(), world.invariants.probes.len());
+    let (bytes, segments) = world.net().sent();
+    let before = probes(&world);
     let (turns, began) = (world.turns, world.now_ms());
     world.run_for(24 * HOUR);
     assert_eq!(world.now_ms() - began, 24 * HOUR);
-    let probes = (world.invariants.probes.len() - probes) as u64;
+    let probes = (probes(&world) - before) as u64;
     // The next minute begins with the answer, a round trip after the probe.
     assert!((1437..=1440).contains(&probes), "{probes} probes");
-    let (bytes_now, segments_now) = world.outside.sent();
+    let (bytes_now, segments_now) = world.net().sent();
     assert_eq!(segments_now - segments, probes);
     // Length, padding, 25 + 1 bytes of request in multiples of 8, and the tag.
     assert_eq!((bytes_now - bytes) % probes, 0);
@@ -27,24 +28,24 @@ fn an_idle_tunnel_costs_one_probe_a_minute_and_nothing_else() {
 #[test]
 fn a_tunnel_in_use_is_not_probed() {
     let mut world = up();
-    let probes = world.invariants.probes.len();
+    let before = probes(&world);
     for _ in 0..60 {
-        assert!(world.exchange(1, 100, 5 * S));
+        assert!(exchange(&mut world, 1, 100, 5 * S));
         world.run_for(30 * S);
     }
-    assert_eq!(world.invariants.probes.len(), probes);
+    assert_eq!(probes(&world), before);
     clean(&world);
 }
 
 #[test]
 fn any_byte_is_life_even_when_probes_are_never_answered() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.outside.host.knobs.keepalive = Answer::Silence;
-    world.outside.host.patience_ms = 24 * HOUR;
+    world.net().hub().knobs.keepalive = Answer::Silence;
+    world.net().hub().patience_ms = 24 * HOUR;
     whole_within(&mut world, 5 * S);
     for _ in 0..100 {
         world.run_for(70 * S);
-        world.server().unwrap().send(&[2, 0, 0, 0, 0]);
+        world.net().server().unwrap().send(&[2, 0, 0, 0, 0]);
     }
     assert_eq!(world.invariants.attempts.len(), 1);
     clean(&world);
@@ -53,8 +54,8 @@ fn any_byte_is_life_even_when_probes_are_never_answered() {
 #[test]
 fn late_answers_and_lost_segments_do_not_end_a_connection() {
     let mut world = up();
-    world.outside.host.patience_ms = HOUR;
-    world.outside.path.delay_ms = 7_000;
+    world.net().hub().patience_ms = HOUR;
+    world.net().path.delay_ms = 7_000;
     world.run_for(2 * HOUR);
     assert_eq!(
         world.invariants.attempts.len(),
@@ -62,8 +63,8 @@ fn late_answers_and_lost_segments_do_not_end_a_connection() {
         "{:?}",
         world.invariants.waits
     );
-    world.outside.path.delay_ms = 300;
-    world.outside.path.loss_percent = 10;
+    world.net().path.delay_ms = 300;
+    world.net().path.loss_percent = 10;
     world.run_for(6 * HOUR);
     assert_eq!(
         world.invariants.attempts.len(),
@@ -94,10 +95,10 @@ fn a_program_that_was_held_up_reads_what_lies_in_its_socket_before_it_judges() {
         ..Policy::default()
     };
     let mut world = up_with(policy, NO_REKEY);
-    world.outside.host.patience_ms = HOUR;
-    let probes = world.invariants.probes.len();
+    world.net().hub().patience_ms = HOUR;
+    let before = probes(&world);
     let end_ms = world.now_ms() + 2 * MIN;
-    assert!(world.run_until(end_ms, |world| world.invariants.probes.len() > probes));
+    assert!(world.run_until(end_ms, |world| probes(world) > before));
     // The answer comes while the program stands still, and the deadline passes.
     world.freeze_for(50 * S);
     world.run_for(10 * MIN);
@@ -112,24 +113,22 @@ fn bulk_on_a_slow_lossy_link_with_renewals_from_both_sides_arrives_whole() {
         interval_ms: 10 * MIN,
     };
     let mut world = up_with(Policy::default(), rekey);
-    world.outside.path.loss_percent = 5;
-    world.outside.path.delay_ms = 150;
-    let channels: Vec<u32> = (0..6)
-        .map(|n| world.begin_exchange(n % 2, 700_000).unwrap())
+    world.net().path.loss_percent = 5;
+    world.net().path.delay_ms = 150;
+    let users: Vec<u64> = (0..6)
+        .map(|n| connect(&mut world, n % 2, 700_000).unwrap())
         .collect();
-    let whole = |world: &mut World| {
-        let server = world.server().unwrap();
-        channels
-            .iter()
-            .all(|n| server.channel(*n).received_bytes == 700_000)
+    let whole = |world: &World| {
+        let answered = |id: &u64| world.user(*id).unwrap().is_answered();
+        users.iter().all(answered)
     };
     let end_ms = world.now_ms() + HOUR;
-    while !whole(&mut world) && world.now_ms() < end_ms {
+    while !whole(&world) && world.now_ms() < end_ms {
         world.run_for(S);
-        world.server().unwrap().start_kex();
+        world.net().server().unwrap().start_kex();
     }
-    assert!(whole(&mut world));
-    let exchanges = world.server().unwrap().exchanges;
+    assert!(whole(&world));
+    let exchanges = world.net().server().unwrap().exchanges;
     assert!(exchanges > 6, "{exchanges}");
     assert_eq!(world.invariants.attempts.len(), 1);
     clean(&world);
@@ -138,8 +137,8 @@ fn bulk_on_a_slow_lossy_link_with_renewals_from_both_sides_arrives_whole() {
 #[test]
 fn a_target_that_takes_nothing_holds_up_neither_the_other_forward_nor_the_probes() {
     let mut world = up();
-    world.controller.targets_take = false;
-    world.begin_exchange(0, 1_000_000).unwrap();
+    set_targets(&world, Manner::TakesNothing);
+    connect(&mut world, 0, 1_000_000).unwrap();
     world.run_for(2 * HOUR);
     assert_eq!(world.invariants.attempts.len(), 1);
     black_hole(&mut world);
@@ -150,21 +149,29 @@ fn a_target_that_takes_nothing_holds_up_neither_the_other_forward_nor_the_probes
     clean(&world);
 }
 
+/// Bytes and segments that a day of an idle tunnel costs besides its probes.
+fn idle_day(rekey: Rekey) -> (u64, u64) {
+    let mut world = up_with(Policy::default(), rekey);
+    let (bytes, segments) = world.net().sent();
+    let before = probes(&world);
+    world.run_for(24 * HOUR);
+    clean(&world);
+    assert_eq!(world.invariants.attempts.len(), 1);
+    let (bytes_now, segments_now) = world.net().sent();
+    let probes = (probes(&world) - before) as u64;
+    (bytes_now - bytes, segments_now - segments - probes)
+}
+
 #[test]
-fn the_hourly_renewal_of_keys_is_all_that_the_defaults_add_to_an_idle_tunnel() {
-    let idle_day = |rekey| {
-        let mut world = up_with(Policy::default(), rekey);
-        let ((bytes, segments), probes) = (world.outside.sent(), world.invariants.probes.len());
-        world.run_for(24 * HOUR);
-        clean(&world);
-        assert_eq!(world.invariants.attempts.len(), 1);
-        let (bytes_now, segments_now) = world.outside.sent();
-        let probes = (world.invariants.probes.len() - probes) as u64;
-        (bytes_now - bytes, segments_now - segments - probes)
-    };
-    let (bytes, others) = idle_day(NO_REKEY);
+fn an_idle_tunnel_renews_no_keys_unless_it_is_told_to() {
+    assert_eq!(idle_day(DEFAULT_REKEY), idle_day(NO_REKEY));
+    let (bytes, others) = idle_day(DEFAULT_REKEY);
     assert_eq!(others, 0);
-    let (more, others) = idle_day(DEFAULT_REKEY);
+    let hourly = Rekey {
+        interval_ms: HOUR,
+        ..DEFAULT_REKEY
+    };
+    let (more, others) = idle_day(hourly);
     // Proposal, share and NEWKEYS, each at most in a segment of its own.
     assert!(others <= 24 * 3, "{others} segments besides the probes");
     let an_hour = (more - bytes) / 24;

@@ -1,0 +1,100 @@
+//! Events of the client, to be kept and compared.
+
+use reachback_ssh::Event;
+
+/// An event of the client, without what it borrows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Seen {
+    Identified(String),
+    HostKey(Vec<u8>),
+    Keys {
+        first: bool,
+    },
+    Banner(String),
+    Authenticated,
+    Confirmed {
+        forward: u8,
+        port: u16,
+    },
+    Refused {
+        forward: u8,
+    },
+    Cancelled {
+        forward: u8,
+        done: bool,
+    },
+    KeepaliveAnswered,
+    Opened {
+        channel: usize,
+        forward: u8,
+    },
+    Data {
+        channel: usize,
+        data: Vec<u8>,
+    },
+    Eof {
+        channel: usize,
+    },
+    Closed {
+        channel: usize,
+    },
+    DirectOpened {
+        channel: usize,
+    },
+    DirectRefused {
+        channel: usize,
+        reason: u32,
+        text: String,
+    },
+}
+
+impl From<Event<'_>> for Seen {
+    fn from(event: Event<'_>) -> Seen {
+        match event {
+            Event::Identified(software) => Seen::Identified(software),
+            Event::HostKey { blob, .. } => Seen::HostKey(blob),
+            Event::KeysExchanged { first, .. } => Seen::Keys { first },
+            Event::Banner(text) => Seen::Banner(text),
+            Event::Authenticated { .. } => Seen::Authenticated,
+            Event::ForwardConfirmed { forward, port } => Seen::Confirmed {
+                forward: forward.0,
+                port,
+            },
+            Event::ForwardRefused { forward } => Seen::Refused { forward: forward.0 },
+            Event::ForwardCancelled { forward, done } => Seen::Cancelled {
+                forward: forward.0,
+                done,
+            },
+            Event::KeepaliveAnswered => Seen::KeepaliveAnswered,
+            Event::ChannelOpened {
+                channel, forward, ..
+            } => Seen::Opened {
+                channel: channel.index(),
+                forward: forward.0,
+            },
+            Event::ChannelData { channel, data } => Seen::Data {
+                channel: channel.index(),
+                data: data.to_vec(),
+            },
+            Event::ChannelEof { channel } => Seen::Eof {
+                channel: channel.index(),
+            },
+            Event::ChannelClosed { channel } => Seen::Closed {
+                channel: channel.index(),
+            },
+            Event::DirectOpened { channel } => Seen::DirectOpened {
+                channel: channel.index(),
+            },
+            Event::DirectRefused {
+                channel,
+                reason,
+                text,
+            } => Seen::DirectRefused {
+                channel: channel.index(),
+                reason,
+                text,
+            },
+        }
+    }
+}

@@ -71,6 +71,13 @@ pub fn load(path: &Path) -> Result<UserKey, Exit> {
         .map_or(0, |data| data.permissions().mode());
     let bytes =
         file::read_open(opened, KEY_FILE_BYTES).map_err(|error| unreadable(path, &error))?;
+    let key = decode(&bytes).map_err(|reason| {
+        Exit::new(
+            exit::DATA,
+            format!("cannot use the key: {}: {reason}", path.display()),
+        )
+    })?;
+    // Only now: it would be the wrong advice for a public key, or for no key at all.
     if mode & 0o077 != 0 {
         log::warn!(
             "key file {}: others may read it (mode {:04o}); chmod 600 it",
@@ -78,12 +85,7 @@ pub fn load(path: &Path) -> Result<UserKey, Exit> {
             mode & 0o7777
         );
     }
-    decode(&bytes).map_err(|reason| {
-        Exit::new(
-            exit::DATA,
-            format!("cannot use the key: {}: {reason}", path.display()),
-        )
-    })
+    Ok(key)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Exit {
@@ -112,18 +114,7 @@ fn decode(bytes: &[u8]) -> Result<UserKey, String> {
         };
         return key.map_err(|error| error.to_string());
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| "it is neither a Dropbear, an OpenSSH nor a PEM private key".to_owned())?;
-    if is_public_line(text) {
-        return Err("it is a public key; name the private key file beside it".to_owned());
-    }
-    UserKey::from_text(text).map_err(|error| error.to_string())
-}
-
-fn is_public_line(text: &str) -> bool {
-    ["ssh-", "ecdsa-sha2-", "sk-"]
-        .iter()
-        .any(|start| text.trim_start().starts_with(start))
+    UserKey::from_file(bytes).map_err(|error| error.to_string())
 }
 
 /// The authorized_keys line of a key (sshd(8)): type, base64, comment. A key without comment

@@ -1,5 +1,6 @@
 //! The user's private keys: their forms, their public halves and their signatures.
 
+mod crt;
 mod openssh;
 mod text;
 
@@ -9,7 +10,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crypto_bigint::{Encoding, Integer, NonZero, U2048, U4096};
 use ring::rand::SystemRandom;
 use ring::rsa::{self, KeyPairComponents, PublicKeyComponents};
 use ring::signature::{
@@ -18,6 +18,7 @@ use ring::signature::{
 };
 use zeroize::Zeroizing;
 
+use self::crt::Crt;
 use crate::algorithms::PublicKeyAlgorithm;
 use crate::wire::{Put, magnitude, names};
 use crate::{Error, hostkey};
@@ -33,7 +34,7 @@ pub enum KeyError {
     UnsupportedType(String),
     /// The key's parts do not parse or do not fit together; the text names the part.
     Corrupt(&'static str),
-    /// An RSA key of fewer than 2048 bits.
+    /// An RSA key of fewer than 2047 bits.
     TooSmall {
         /// Bits of the modulus.
         bits: usize,
@@ -47,24 +48,38 @@ pub enum KeyError {
     Signing,
 }
 
+/// What to do about a key that cannot be used at all.
+const MAKE: &str = "make one with ssh-keygen -t ed25519 or dropbearkey -t ed25519";
+
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyError::Encrypted => {
                 f.write_str("the key is protected by a passphrase; remove it with ssh-keygen -p")
             }
-            KeyError::UnknownFormat(found) => {
-                write!(f, "not a private key in a known format ({found})")
-            }
-            KeyError::UnsupportedType(name) => {
-                write!(f, "keys of type {} are not supported", name.escape_debug())
-            }
+            KeyError::UnknownFormat(found) => write!(f, "it is {found}"),
+            KeyError::UnsupportedType(name) if name.starts_with("sk-") => write!(
+                f,
+                "keys of type {} sign inside a security key only; {MAKE}",
+                name.escape_debug()
+            ),
+            KeyError::UnsupportedType(name) => write!(
+                f,
+                "keys of type {} are not supported; {MAKE}",
+                name.escape_debug()
+            ),
             KeyError::Corrupt(what) => write!(f, "the key is damaged ({what})"),
             KeyError::TooSmall { bits } => {
-                write!(f, "the RSA key has {bits} bits; at least 2048 are needed")
+                write!(
+                    f,
+                    "the RSA key has {bits} bits; at least 2048 are needed; {MAKE}"
+                )
             }
             KeyError::TooLarge { bits } => {
-                write!(f, "the RSA key has {bits} bits; at most 4096 are supported")
+                write!(
+                    f,
+                    "the RSA key has {bits} bits; at most 4096 are supported; {MAKE}"
+                )
             }
             KeyError::Signing => f.write_str("signing with the key failed"),
         }
@@ -105,12 +120,13 @@ impl fmt::Debug for UserKey {
 }
 
 impl UserKey {
-    /// An RSA key of 2048 to 4096 bits from big-endian numbers, in any order of p and q.
-    /// The values for the Chinese remainder theorem are computed here.
+    /// An RSA key of 2047 to 4096 bits from big-endian numbers, in any order of p and q, which
+    /// are of 1024, 1536 or 2048 bits both. The values for the Chinese remainder theorem are
+    /// computed here. (Dropbear made keys of 2047 bits until 2014.63.)
     pub fn rsa(n: &[u8], e: &[u8], d: &[u8], p: &[u8], q: &[u8]) -> Result<UserKey, KeyError> {
         let (n, e) = (magnitude(n), magnitude(e));
-        let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
-        if bits < 2048 {
+        let bits = bits_of(n);
+        if bits < 2047 {
             return Err(KeyError::TooSmall { bits });
         }
         if bits > 4096 {
@@ -120,6 +136,15 @@ impl UserKey {
         if e.len() < 3 {
             return Err(KeyError::UnsupportedType(String::from(
                 "ssh-rsa with a public exponent below 65537",
+            )));
+        }
+        let (half, of_p, of_q) = (bits.div_ceil(2), bits_of(p), bits_of(q));
+        if of_p + of_q != bits && of_p + of_q != bits + 1 {
+            return Err(KeyError::Corrupt("RSA primes"));
+        }
+        if half % 512 != 0 || of_p != half || of_q != half {
+            return Err(KeyError::UnsupportedType(String::from(
+                "ssh-rsa with primes that are not of 1024, 1536 or 2048 bits both",
             )));
         }
         let crt = Crt::compute(d, p, q).ok_or(KeyError::Corrupt("RSA primes"))?;
@@ -208,10 +233,11 @@ impl UserKey {
     }
 
     /// Reads an unencrypted key file: OpenSSH's own form (OpenSSH's `PROTOCOL.key`) or PEM
-    /// with PKCS#1 (RFC 8017), PKCS#8 (RFC 5958) or SEC1 (RFC 5915). Text before the key
-    /// is skipped. The caller wipes `text`.
-    pub fn from_text(text: &str) -> Result<UserKey, KeyError> {
-        text::parse(text)
+    /// with PKCS#1 (RFC 8017), PKCS#8 (RFC 5958) or SEC1 (RFC 5915). What comes before the key
+    /// is skipped: text in whatever encoding, certificates, a public key. The caller wipes
+    /// `file`.
+    pub fn from_file(file: impl AsRef<[u8]>) -> Result<UserKey, KeyError> {
+        text::parse(file.as_ref())
     }
 
     /// The public key blob.
@@ -294,6 +320,12 @@ impl UserKey {
     }
 }
 
+/// Bits of a big-endian number.
+fn bits_of(number: &[u8]) -> usize {
+    let number = magnitude(number);
+    number.len() * 8 - number.first().map_or(0, |b| b.leading_zeros() as usize)
+}
+
 /// The public key that belongs to an Ed25519 seed.
 fn ed25519_public(seed: &[u8; 32]) -> Option<[u8; 32]> {
     let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
@@ -307,62 +339,4 @@ fn right_aligned(number: &[u8], out: &mut [u8]) -> Option<()> {
     out[..start].fill(0);
     out[start..].copy_from_slice(number);
     Some(())
-}
-
-/// RSA primes with p > q and the values that follow from them (RFC 8017 section 3.2).
-struct Crt {
-    p: Zeroizing<[u8; 256]>,
-    q: Zeroizing<[u8; 256]>,
-    d_p: Zeroizing<[u8; 512]>,
-    d_q: Zeroizing<[u8; 512]>,
-    q_inv: Zeroizing<[u8; 256]>,
-}
-
-impl Crt {
-    /// None when the numbers cannot be those of an RSA key.
-    fn compute(d: &[u8], p: &[u8], q: &[u8]) -> Option<Crt> {
-        let (larger, smaller) =
-            if (magnitude(p).len(), magnitude(p)) >= (magnitude(q).len(), magnitude(q)) {
-                (p, q)
-            } else {
-                (q, p)
-            };
-        let mut wide = Zeroizing::new([0u8; 512]);
-        right_aligned(d, wide.as_mut_slice())?;
-        let d = Zeroizing::new(U4096::from_be_slice(wide.as_slice()));
-        let d_mod_less_one = |prime: &[u8]| {
-            let mut wide = Zeroizing::new([0u8; 512]);
-            right_aligned(prime, wide.as_mut_slice())?;
-            let less_one =
-                Zeroizing::new(U4096::from_be_slice(wide.as_slice()).wrapping_sub(&U4096::ONE));
-            let modulus = Option::<NonZero<U4096>>::from(NonZero::new(*less_one))?;
-            let remainder = Zeroizing::new(d.rem(&modulus));
-            Some(Zeroizing::new(remainder.to_be_bytes()))
-        };
-        let d_p = d_mod_less_one(larger)?;
-        let d_q = d_mod_less_one(smaller)?;
-
-        let mut p = Zeroizing::new([0u8; 256]);
-        right_aligned(larger, p.as_mut_slice())?;
-        let mut q = Zeroizing::new([0u8; 256]);
-        right_aligned(smaller, q.as_mut_slice())?;
-        let p_number = Zeroizing::new(U2048::from_be_slice(p.as_slice()));
-        let q_number = Zeroizing::new(U2048::from_be_slice(q.as_slice()));
-        // The inversion panics on an even modulus, which no prime of a key is.
-        if !bool::from(p_number.is_odd()) {
-            return None;
-        }
-        let (inverse, exists) = q_number.inv_odd_mod(&p_number);
-        let inverse = Zeroizing::new(inverse);
-        if !bool::from(exists) {
-            return None;
-        }
-        Some(Crt {
-            p,
-            q,
-            d_p,
-            d_q,
-            q_inv: Zeroizing::new(inverse.to_be_bytes()),
-        })
-    }
 }

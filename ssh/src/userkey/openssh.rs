@@ -7,9 +7,6 @@ use crate::message::printable;
 use crate::wire::Reader;
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";
-/// Bytes that the padding aligns to when nothing is encrypted.
-const BLOCK: usize = 8;
-
 /// Reads the decoded body of an `OPENSSH PRIVATE KEY` block.
 pub(super) fn parse(bytes: &[u8]) -> Result<UserKey, KeyError> {
     let damaged = KeyError::Corrupt("OpenSSH format");
@@ -29,14 +26,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<UserKey, KeyError> {
     outer.finish()?;
 
     let mut fields = Reader::new(private);
-    if private.len() % BLOCK != 0 || fields.u32()? != fields.u32()? {
+    if fields.u32()? != fields.u32()? {
         return Err(damaged);
     }
     let mut key = key_pair(&mut fields)?;
     let comment = printable(fields.string()?);
+    // To a multiple of 8 bytes when nothing is encrypted; PuTTY pads to 16.
     let padding = fields.rest();
-    let counts_up = || padding.iter().zip(1u8..).all(|(byte, n)| *byte == n);
-    if padding.len() >= BLOCK || !counts_up() {
+    if padding.len() > 255 || !padding.iter().zip(1..=255).all(|(byte, n)| *byte == n) {
         return Err(damaged);
     }
     if key.public_blob() != public {

@@ -218,7 +218,7 @@ fn an_rsa_key_of_1024_bits_is_refused_although_its_signature_is_good() {
 
 #[test]
 fn an_rsa_signature_without_its_leading_zeros_verifies() {
-    let key = UserKey::from_text(include_str!("../data/test_rsa")).unwrap();
+    let key = UserKey::from_file(include_str!("../data/test_rsa")).unwrap();
     let (message, value) = (0u32..10_000)
         .find_map(|i| {
             let message = i.to_be_bytes();

@@ -126,10 +126,10 @@ proptest! {
     ) {
         let base64 = hostkey::blob_to_base64(&body);
         let text = format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
-        prop_assert!(UserKey::from_text(&text).is_err());
-        prop_assert!(UserKey::from_text(&noise).is_err());
+        prop_assert!(UserKey::from_file(&text).is_err());
+        prop_assert!(UserKey::from_file(&noise).is_err());
         let framed = format!("-----BEGIN {noise}");
-        prop_assert!(UserKey::from_text(&framed).is_err());
+        prop_assert!(UserKey::from_file(&framed).is_err());
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn dropbear(file: &[u8]) -> Result<UserKey, KeyError> {
 #[test]
 fn keys_in_every_text_form_have_the_public_half_that_ssh_keygen_names_and_sign() {
     for (private, public) in PAIRS {
-        let key = UserKey::from_text(private).unwrap();
+        let key = UserKey::from_file(private).unwrap();
         assert_eq!(key.public_blob(), blob(public));
         assert_eq!(key.key_type(), public.split(' ').next().unwrap());
         assert_signs(&key);
@@ -87,14 +87,14 @@ fn keys_in_every_text_form_have_the_public_half_that_ssh_keygen_names_and_sign()
 
 #[test]
 fn keys_that_openssl_wrote_are_read() {
-    let key = UserKey::from_text(data!("test_ed25519_PKCS8")).unwrap();
+    let key = UserKey::from_file(data!("test_ed25519_PKCS8")).unwrap();
     assert!(
         key.public_blob()
             .ends_with(&from_hex(data!("test_ed25519_PKCS8.raw.hex")))
     );
     assert_signs(&key);
     // This one begins with a block of its own for the curve.
-    let key = UserKey::from_text(data!("test_ecdsa256_openssl")).unwrap();
+    let key = UserKey::from_file(data!("test_ecdsa256_openssl")).unwrap();
     assert!(
         key.public_blob()
             .ends_with(&from_hex(data!("test_ecdsa256_openssl.point.hex")))
@@ -132,7 +132,7 @@ fn keys_that_dropbearkey_wrote_have_the_public_half_that_it_names_and_sign() {
 
 #[test]
 fn rsa_signatures_are_byte_for_byte_those_of_openssl() {
-    let key = UserKey::from_text(data!("test_rsa")).unwrap();
+    let key = UserKey::from_file(data!("test_rsa")).unwrap();
     for (algorithm, expected) in [
         (RsaSha256, data!("test_rsa.sha256.sig.hex")),
         (RsaSha512, data!("test_rsa.sha512.sig.hex")),
@@ -157,11 +157,11 @@ fn the_primes_may_come_in_any_order() {
 
 #[test]
 fn fingerprint_and_comment_are_those_in_the_file() {
-    let key = UserKey::from_text(data!("test_ed25519")).unwrap();
+    let key = UserKey::from_file(data!("test_ed25519")).unwrap();
     assert_eq!(key.fingerprint(), data!("test_ed25519.fingerprint").trim());
     assert_eq!(key.comment(), "TEST-KEY-never-use");
     assert_eq!(
-        UserKey::from_text(data!("test_rsa_PEM")).unwrap().comment(),
+        UserKey::from_file(data!("test_rsa_PEM")).unwrap().comment(),
         ""
     );
 }
@@ -175,7 +175,7 @@ fn an_openssh_key_whose_halves_or_padding_were_changed_is_refused() {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         let body = blob_to_base64(&bytes);
-        UserKey::from_text(&format!(
+        UserKey::from_file(format!(
             "-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
         ))
     };
@@ -197,7 +197,7 @@ fn text_position(bytes: &[u8], text: &[u8]) -> std::ops::Range<usize> {
 #[test]
 fn an_ecdsa_scalar_with_leading_zeros_is_read() {
     // One key in 256 has one, and its file holds a shorter number.
-    let key = UserKey::from_text(data!("test_ecdsa256_short")).unwrap();
+    let key = UserKey::from_file(data!("test_ecdsa256_short")).unwrap();
     assert_eq!(key.public_blob(), blob(data!("test_ecdsa256_short.pub")));
     assert_signs(&key);
 }
@@ -205,10 +205,10 @@ fn an_ecdsa_scalar_with_leading_zeros_is_read() {
 #[test]
 fn text_around_the_key_and_other_line_ends_do_not_matter() {
     let text = format!("note\n\n{}\n\ntrailer\n", data!("test_rsa_PEM"));
-    let key = UserKey::from_text(&text).unwrap();
+    let key = UserKey::from_file(&text).unwrap();
     assert_eq!(key.public_blob(), blob(data!("test_rsa.pub")));
     let crlf = data!("test_ecdsa256").replace('\n', "\r\n");
-    let key = UserKey::from_text(&crlf).unwrap();
+    let key = UserKey::from_file(&crlf).unwrap();
     assert_eq!(key.public_blob(), blob(data!("test_ecdsa256.pub")));
 }
 
@@ -219,19 +219,23 @@ fn keys_with_a_passphrase_are_told_apart_from_damaged_ones() {
         data!("test_rsa_PEM_passphrase"),
         data!("test_rsa_PKCS8_passphrase"),
     ] {
-        assert_eq!(UserKey::from_text(text).unwrap_err(), KeyError::Encrypted);
+        assert_eq!(
+            UserKey::from_file(text.as_bytes()).unwrap_err(),
+            KeyError::Encrypted
+        );
     }
 }
 
 #[test]
 fn keys_of_other_types_and_sizes_are_named() {
-    let error = UserKey::from_text(data!("test_ecdsa521")).unwrap_err();
+    let error = UserKey::from_file(data!("test_ecdsa521")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "keys of type ecdsa-sha2-nistp521 are not supported"
+        "keys of type ecdsa-sha2-nistp521 are not supported; \
+         make one with ssh-keygen -t ed25519 or dropbearkey -t ed25519"
     );
     assert_eq!(
-        UserKey::from_text(data!("test_rsa1024")).unwrap_err(),
+        UserKey::from_file(data!("test_rsa1024")).unwrap_err(),
         KeyError::TooSmall { bits: 1024 }
     );
     assert_eq!(
@@ -246,18 +250,21 @@ fn keys_of_other_types_and_sizes_are_named() {
 
 #[test]
 fn what_is_no_private_key_says_what_it_is() {
-    let public = UserKey::from_text(data!("test_rsa.pub")).unwrap_err();
-    assert_eq!(public, KeyError::UnknownFormat("this is a public key"));
+    let public = UserKey::from_file(data!("test_rsa.pub")).unwrap_err();
+    assert_eq!(
+        public,
+        KeyError::UnknownFormat("a public key; name the private key file beside it")
+    );
     let cases = ["", "hello", "PuTTY-User-Key-File-3: ssh-rsa\n"];
     for text in cases {
         assert!(matches!(
-            UserKey::from_text(text),
+            UserKey::from_file(text.as_bytes()),
             Err(KeyError::UnknownFormat(_))
         ));
     }
     let long = "x".repeat(40_000);
     assert!(matches!(
-        UserKey::from_text(&long),
+        UserKey::from_file(&long),
         Err(KeyError::UnknownFormat(_))
     ));
 }
@@ -271,9 +278,9 @@ fn a_text_cut_anywhere_is_refused() {
     ] {
         // The last line feed, and only that, may be missing.
         for end in 0..text.len() - 1 {
-            assert!(UserKey::from_text(&text[..end]).is_err(), "cut at {end}");
+            assert!(UserKey::from_file(&text[..end]).is_err(), "cut at {end}");
         }
-        assert!(UserKey::from_text(&text[..text.len() - 1]).is_ok());
+        assert!(UserKey::from_file(&text[..text.len() - 1]).is_ok());
     }
 }
 
@@ -329,7 +336,7 @@ fn rsa_primes_that_cannot_be_are_refused_without_a_panic() {
 
 #[test]
 fn the_order_of_algorithms_follows_the_servers_list() {
-    let rsa = UserKey::from_text(data!("test_rsa")).unwrap();
+    let rsa = UserKey::from_file(data!("test_rsa")).unwrap();
     let (a256, a512) = (RsaSha256, RsaSha512);
     assert_eq!(rsa.algorithms(None), [a256, a512]);
     assert_eq!(
@@ -340,28 +347,28 @@ fn the_order_of_algorithms_follows_the_servers_list() {
     assert_eq!(rsa.algorithms(Some("rsa-sha2-512")), [a512]);
     assert_eq!(rsa.algorithms(Some("ssh-rsa")), [a256, a512]);
 
-    let ed25519 = UserKey::from_text(data!("test_ed25519")).unwrap();
+    let ed25519 = UserKey::from_file(data!("test_ed25519")).unwrap();
     assert_eq!(ed25519.algorithms(Some("rsa-sha2-256")), [Ed25519]);
-    let p384 = UserKey::from_text(data!("test_ecdsa384")).unwrap();
+    let p384 = UserKey::from_file(data!("test_ecdsa384")).unwrap();
     assert_eq!(p384.algorithms(None), [EcdsaP384]);
 }
 
 #[test]
 fn sha_1_and_algorithms_of_other_keys_are_never_used() {
     for (private, _) in PAIRS {
-        let key = UserKey::from_text(private).unwrap();
+        let key = UserKey::from_file(private).unwrap();
         assert!(matches!(
             key.sign(RsaSha1, b"x"),
             Err(KeyError::UnsupportedType(_))
         ));
     }
-    let ed25519 = UserKey::from_text(data!("test_ed25519")).unwrap();
+    let ed25519 = UserKey::from_file(data!("test_ed25519")).unwrap();
     assert!(ed25519.sign(RsaSha256, b"x").is_err());
 }
 
 #[test]
 fn debug_output_shows_the_fingerprint_only() {
-    let key = UserKey::from_text(data!("test_ed25519")).unwrap();
+    let key = UserKey::from_file(data!("test_ed25519")).unwrap();
     assert_eq!(
         format!("{key:?}"),
         format!("UserKey(ssh-ed25519 {})", key.fingerprint())

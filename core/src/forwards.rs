@@ -7,7 +7,10 @@ use heapless::Vec;
 use crate::backoff::{FORWARD_RETRY, Row};
 use crate::forward::{ForwardSpec, Listen, MAX_FORWARDS};
 use crate::time::Instant;
-use crate::verify::Checkup;
+
+mod checkup;
+pub(crate) use checkup::Checkup;
+pub use checkup::Proof;
 
 /// Names one forward of a tunnel.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

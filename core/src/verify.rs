@@ -13,11 +13,12 @@
 use core::time::Duration;
 
 use crate::forward::Listen;
-use crate::forwards::{Forward, ForwardId, Forwards};
+pub use crate::forwards::Proof;
+use crate::forwards::{Checkup, Forward, ForwardId, Forwards};
 use crate::time::Instant;
 
 mod types;
-pub use types::{Action, Finding, Proof, Refused, has_spare, places};
+pub use types::{Action, Finding, Refused, has_spare, places};
 
 /// From one check of a forward to the next, on average.
 pub const INTERVAL: Duration = Duration::from_secs(600);
@@ -32,15 +33,6 @@ pub const POSTPONED: Duration = Duration::from_secs(60);
 const CONNECT_FAILED: u32 = 2;
 /// `SSH_OPEN_RESOURCE_SHORTAGE`.
 const RESOURCE_SHORTAGE: u32 = 4;
-
-/// What a forward's record keeps for its checks.
-#[derive(Copy, Clone, Debug, Default)]
-pub(crate) struct Checkup {
-    due: Option<Instant>,
-    proof: Proof,
-    /// That it leads here was said since it was confirmed; and whether on loopback only.
-    told: Option<bool>,
-}
 
 /// How many [`places`] a forward has, and whether the second is a spare one.
 fn places_of(forward: &Forward) -> (u8, bool) {

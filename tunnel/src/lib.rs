@@ -54,5 +54,4 @@ pub use outside::{
     Outside, Ready, Resolution, ServerStream, Source, Stream, StreamOptions, TargetAddress, Token,
 };
 pub use plan::{Plan, Server};
-pub use stats::Program;
-pub use tunnel::{Progress, Tunnel};
+pub use tunnel::{Program, Progress, Tunnel};

@@ -1,8 +1,7 @@
 //! The connections being served: one relay for each channel.
 
+mod refused;
 mod relay;
-
-use std::io;
 
 use log::info;
 use reachback_core::dial::AddressFamily;
@@ -15,6 +14,7 @@ use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
 use crate::checks::{Held, Judgement};
 use crate::outside::{Outside, Ready, Token};
+use refused::{Refused, Why};
 use relay::Relay;
 
 /// Relays at once: every channel, and as many again whose peer left while the target still
@@ -22,21 +22,6 @@ use relay::Relay;
 pub const RELAYS: usize = 2 * CHANNELS;
 /// Tokens of one relay: its socket and two for the resolver.
 pub const TOKENS_PER_RELAY: usize = 3;
-
-/// Kinds of refused connections that are counted at once: two for each of 16 forwards.
-const REFUSALS: usize = 32;
-
-/// Why a connection from the server was refused.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Why {
-    /// [`RELAYS`].
-    Crowded,
-    /// The target could not be reached.
-    Target(io::ErrorKind),
-}
-
-/// Refused connections by forward, for the log: others make as many as they like.
-pub type Refused = Repeats<(ForwardId, Why), REFUSALS>;
 
 /// The table of relays of one connection.
 pub struct Relays<O: Outside> {
@@ -163,21 +148,7 @@ impl<O: Outside> Relays<O> {
 
     /// Says how many connections were refused like one before, if that is due.
     pub fn say_refused(&mut self, forwards: &Forwards, now: Instant) {
-        while let Some(((id, why), count)) = self.refused.poll_count(now) {
-            let Some(forward) = forwards.get(id) else {
-                continue;
-            };
-            let (target, plural) = (&forward.spec.target, if count == 1 { "" } else { "s" });
-            match why {
-                Why::Crowded => info!(
-                    "{count} more connection{plural} to {target} refused: \
-                     {RELAYS} connections are being served already"
-                ),
-                Why::Target(kind) => {
-                    info!("{count} more connection{plural} to {target} refused: {kind}")
-                }
-            }
-        }
+        refused::say_counts(&mut self.refused, forwards, now);
     }
 
     fn tokens(&self, index: usize) -> [Token; TOKENS_PER_RELAY] {

@@ -4,40 +4,26 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reachback_core::control::{ForwardStatus, Link, Snapshot};
-use reachback_core::history::{History, Kind, line};
+use reachback_core::history::{History, Kind};
 use reachback_core::time::Instant;
-use reachback_core::watchdog::State;
-
-use crate::outside::Outside;
-use crate::tunnel::Tunnel;
-
-/// The program that holds a tunnel.
-#[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
-    /// Its process number.
-    pub pid: u32,
-    /// Its version.
-    pub version: &'a str,
-}
 
 /// Everything of a tunnel that outlives its connections and is only told, never decided upon.
 pub struct Stats {
-    history: History,
-    started: Instant,
+    pub(crate) history: History,
+    pub(crate) started: Instant,
     /// Since when it has not been logged in.
-    down_since: Instant,
+    pub(crate) down_since: Instant,
     logged_in: Option<Instant>,
-    address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     asked: Option<Instant>,
-    round_trip_ms: Option<u32>,
-    serving: usize,
-    served: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    logins: u32,
-    lost: u32,
-    failure: String,
+    pub(crate) round_trip_ms: Option<u32>,
+    pub(crate) serving: usize,
+    pub(crate) served: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) logins: u32,
+    pub(crate) lost: u32,
+    pub(crate) failure: String,
 }
 
 impl Stats {
@@ -142,64 +128,5 @@ impl Stats {
     /// In words, why the last attempt or connection ended; empty if none has.
     pub fn failure(&self) -> &str {
         &self.failure
-    }
-
-    /// Everything, for the control socket.
-    pub fn snapshot<O: Outside>(
-        &self,
-        tunnel: &Tunnel<O>,
-        program: Program<'_>,
-        now: Instant,
-        wall_s: u64,
-    ) -> Box<Snapshot> {
-        let (link, since) = match tunnel.state() {
-            State::Connecting(stage) => (Link::Connecting(line(stage)), self.down_since),
-            State::Up { since, .. } => {
-                let address = self.address.map(|address| address.to_string());
-                (Link::Up(line(address.unwrap_or_default())), since)
-            }
-            State::Waiting { until, .. } => (Link::Waiting(until), self.down_since),
-            State::Stopping | State::Stopped => (Link::Ending, now),
-        };
-        let (first, server) = tunnel.servers();
-        let fallback = match server == first {
-            true => line(""),
-            false => line(server),
-        };
-        let lifetime = tunnel.lifetime();
-        let mut snapshot = Box::new(Snapshot {
-            pid: program.pid,
-            program: line(program.version),
-            user: line(&first.user),
-            host: line(&first.host),
-            port: first.port,
-            fallback,
-            now,
-            wall_s,
-            started: self.started,
-            link,
-            since,
-            round_trip_ms: self.round_trip_ms,
-            serving: self.serving as u32,
-            served: self.served,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            logins: self.logins,
-            lost: self.lost,
-            failure: line(&self.failure),
-            ends: lifetime.ends(),
-            idle_ends: lifetime.idle_ends(),
-            ..Snapshot::default()
-        });
-        for (_, forward) in tunnel.watchdog().forwards().wanted() {
-            // No more of them than the snapshot has room for.
-            let _ = snapshot.forwards.push(ForwardStatus {
-                spec: forward.spec.clone(),
-                state: forward.state(),
-                proof: tunnel.proof(forward),
-            });
-        }
-        snapshot.events.extend(self.history.events().cloned());
-        snapshot
     }
 }

@@ -24,9 +24,11 @@ mod orders;
 mod perform;
 mod reload;
 mod say;
+mod status;
 use failback::Failback;
 pub use orders::Progress;
 pub(crate) use say::place;
+pub use status::Program;
 
 /// Tokens of one tunnel, from its first one on: two for the resolver, those of the dialler, which
 /// the server's socket keeps, the same again for the failback, then the relays'.
@@ -246,21 +248,5 @@ impl<O: Outside> Tunnel<O> {
     /// Something happened, for status.
     fn note(&mut self, kind: Kind, text: impl std::fmt::Display, outside: &O, now: Instant) {
         self.stats.note(kind, text, now, outside.wall_s());
-    }
-
-    /// The first server, and the current one.
-    pub(crate) fn servers(&self) -> (&Server, &Server) {
-        (
-            self.plan.servers.first().unwrap_or(&self.server),
-            &self.server,
-        )
-    }
-
-    pub(crate) fn lifetime(&self) -> &Lifetime {
-        &self.lifetime
-    }
-
-    pub(crate) fn watchdog(&self) -> &Watchdog {
-        &self.watchdog
     }
 }

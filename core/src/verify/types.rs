@@ -4,7 +4,6 @@ use heapless::Vec;
 
 use crate::forward::Bind;
 use crate::forwards::ForwardId;
-use crate::time::Instant;
 
 /// Where the listener of a forward is to be found, as seen from the server. Both loopback
 /// addresses where it may listen on both: people come to either. Any other address with the
@@ -87,42 +86,4 @@ pub enum Action {
         /// Index into [`places`].
         place: u8,
     },
-}
-
-/// What is known of a forward, for status.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub enum Proof {
-    /// It was not checked since it was confirmed.
-    #[default]
-    Unknown,
-    /// It led here.
-    Here {
-        /// At this time.
-        at: Instant,
-    },
-    /// It led here, but only on the server's loopback address.
-    Loopback {
-        /// At this time.
-        at: Instant,
-    },
-    /// It led elsewhere, or nowhere.
-    Elsewhere {
-        /// At this time.
-        at: Instant,
-    },
-    /// The server does not let checks through.
-    NotPermitted,
-}
-
-impl Proof {
-    /// What was found, in one word, and when; none before anything is known.
-    pub fn found(self) -> Option<(&'static str, Option<Instant>)> {
-        match self {
-            Self::Unknown => None,
-            Self::Here { at } => Some(("here", Some(at))),
-            Self::Loopback { at } => Some(("loopback", Some(at))),
-            Self::Elsewhere { at } => Some(("elsewhere", Some(at))),
-            Self::NotPermitted => Some(("not-permitted", None)),
-        }
-    }
 }

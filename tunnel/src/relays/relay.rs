@@ -13,7 +13,7 @@ use reachback_ssh::{ChannelId, Client, Error, Refusal};
 use crate::checks::Held;
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
-use crate::relays::{Refused, Why};
+use crate::relays::refused::{Refused, Why};
 
 mod reach;
 

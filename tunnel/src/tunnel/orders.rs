@@ -5,16 +5,14 @@ use std::fmt::Write;
 use log::info;
 use reachback_core::control::{Refusal, Request, Verdict};
 use reachback_core::forward::ForwardSpec;
-use reachback_core::forwards::{Forward, ForwardId, ForwardState, Origin};
+use reachback_core::forwards::{ForwardId, ForwardState, Origin};
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
-use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, State};
 
-use super::{Connection, Tunnel};
+use super::Tunnel;
 use crate::outside::Outside;
-use crate::stats::Program;
 
 /// How far forwards have come.
 #[derive(Debug)]
@@ -109,20 +107,6 @@ impl<O: Outside> Tunnel<O> {
             }
         }
         Progress::Confirmed
-    }
-
-    /// The lines of a snapshot (`docs/control-protocol.md`).
-    pub fn status(&self, program: Program<'_>, outside: &O, now: Instant) -> String {
-        let snapshot = self.stats.snapshot(self, program, now, outside.wall_s());
-        snapshot.to_string()
-    }
-
-    /// What `VerifyForward` knows of a forward.
-    pub(crate) fn proof(&self, forward: &Forward) -> Proof {
-        match &self.connection {
-            Connection::Up(session) => session.proof(forward),
-            _ => Proof::Unknown,
-        }
     }
 
     /// Connects anew at once.

@@ -10,7 +10,8 @@ use reachback_ssh::{Client, Error};
 
 use super::{CONNECT_DEADLINE, Relay, Stage};
 use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
-use crate::relays::{Refused, TOKENS_PER_RELAY};
+use crate::relays::TOKENS_PER_RELAY;
+use crate::relays::refused::Refused;
 
 impl<O: Outside> Relay<O> {
     /// Begins to reach the target.

@@ -58,7 +58,7 @@ impl Driver {
             .set_read_timeout(Some(Duration::from_millis(5)))
             .unwrap();
         let keys: Rc<[UserKey]> =
-            [UserKey::from_file(&std::fs::read_to_string(&key.private).unwrap()).unwrap()].into();
+            [UserKey::from_file(std::fs::read_to_string(&key.private).unwrap()).unwrap()].into();
         let config = Config {
             user: user().to_owned(),
             keys,

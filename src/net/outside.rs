@@ -15,7 +15,7 @@ use reachback_tunnel::{
 
 use super::remember::Remembered;
 use super::resolve::{Paths, Resolution};
-use super::target::Target;
+use super::target::TargetSocket;
 use crate::sys::random::{self, KernelRandom};
 use crate::sys::{clock, sockopt};
 use crate::trust::Trust;
@@ -62,8 +62,8 @@ impl Net {
 
 impl Outside for Net {
     type Resolution = NameLookup;
-    type Server = Server;
-    type Target = Target;
+    type Server = ServerSocket;
+    type Target = TargetSocket;
 
     fn now(&self) -> Instant {
         clock::now()
@@ -88,15 +88,20 @@ impl Outside for Net {
         }
     }
 
-    fn connect(&mut self, to: SocketAddr, source: &Source, token: Token) -> io::Result<Server> {
+    fn connect(
+        &mut self,
+        to: SocketAddr,
+        source: &Source,
+        token: Token,
+    ) -> io::Result<ServerSocket> {
         let mut stream = TcpStream::from_std(sockopt::begin_connect(to, source)?);
         self.registry
             .register(&mut stream, Net::token(token), BOTH)?;
-        Ok(Server(stream))
+        Ok(ServerSocket(stream))
     }
 
-    fn reach(&mut self, address: &TargetAddress, token: Token) -> io::Result<Target> {
-        let mut target = Target::connect(address)?;
+    fn reach(&mut self, address: &TargetAddress, token: Token) -> io::Result<TargetSocket> {
+        let mut target = TargetSocket::connect(address)?;
         self.registry
             .register(&mut target, Net::token(token), BOTH)?;
         Ok(target)
@@ -164,9 +169,9 @@ impl reachback_tunnel::Resolution for NameLookup {
 }
 
 /// The TCP connection to the server.
-pub struct Server(TcpStream);
+pub struct ServerSocket(TcpStream);
 
-impl Stream for Server {
+impl Stream for ServerSocket {
     fn outcome(&self) -> io::Result<()> {
         match self.0.take_error()? {
             Some(error) => Err(error),
@@ -197,7 +202,7 @@ impl Stream for Server {
     }
 }
 
-impl ServerStream for Server {
+impl ServerStream for ServerSocket {
     fn local_address(&self) -> Option<IpAddr> {
         Some(self.0.local_addr().ok()?.ip())
     }

@@ -11,71 +11,71 @@ use reachback_tunnel::{Stream, StreamOptions, TargetAddress};
 use crate::sys::sockopt;
 
 /// A stream socket that does not block.
-pub enum Target {
+pub enum TargetSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Target {
+impl TargetSocket {
     /// Begins to connect.
     ///
     /// # Errors
     /// connect(2)'s. A Unix socket connects at once or not at all; one whose backlog is full
     /// gives `WouldBlock` (unix(7)).
-    pub fn connect(address: &TargetAddress) -> io::Result<Target> {
+    pub fn connect(address: &TargetAddress) -> io::Result<TargetSocket> {
         match address {
-            TargetAddress::Tcp(address) => TcpStream::connect(*address).map(Target::Tcp),
-            TargetAddress::Unix(path) => UnixStream::connect(path).map(Target::Unix),
+            TargetAddress::Tcp(address) => TcpStream::connect(*address).map(TargetSocket::Tcp),
+            TargetAddress::Unix(path) => UnixStream::connect(path).map(TargetSocket::Unix),
         }
     }
 
     fn source(&mut self) -> &mut dyn Source {
         match self {
-            Target::Tcp(socket) => socket,
-            Target::Unix(socket) => socket,
+            TargetSocket::Tcp(socket) => socket,
+            TargetSocket::Unix(socket) => socket,
         }
     }
 }
 
-impl Stream for Target {
+impl Stream for TargetSocket {
     fn outcome(&self) -> io::Result<()> {
         let (error, peer) = match self {
-            Target::Tcp(socket) => (socket.take_error()?, socket.peer_addr().map(|_| ())),
-            Target::Unix(socket) => (socket.take_error()?, socket.peer_addr().map(|_| ())),
+            TargetSocket::Tcp(socket) => (socket.take_error()?, socket.peer_addr().map(|_| ())),
+            TargetSocket::Unix(socket) => (socket.take_error()?, socket.peer_addr().map(|_| ())),
         };
         error.map_or(peer, Err)
     }
 
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         match self {
-            Target::Tcp(socket) => socket.read(space),
-            Target::Unix(socket) => socket.read(space),
+            TargetSocket::Tcp(socket) => socket.read(space),
+            TargetSocket::Unix(socket) => socket.read(space),
         }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Target::Tcp(socket) => socket.write(bytes),
-            Target::Unix(socket) => socket.write(bytes),
+            TargetSocket::Tcp(socket) => socket.write(bytes),
+            TargetSocket::Unix(socket) => socket.write(bytes),
         }
     }
 
     fn end_writing(&self) {
         let _ = match self {
-            Target::Tcp(socket) => socket.shutdown(Shutdown::Write),
-            Target::Unix(socket) => socket.shutdown(Shutdown::Write),
+            TargetSocket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            TargetSocket::Unix(socket) => socket.shutdown(Shutdown::Write),
         };
     }
 
     fn prepare(&mut self, _: &StreamOptions) -> io::Result<()> {
         match self {
-            Target::Tcp(socket) => sockopt::prepare_target(socket),
-            Target::Unix(_) => Ok(()),
+            TargetSocket::Tcp(socket) => sockopt::prepare_target(socket),
+            TargetSocket::Unix(_) => Ok(()),
         }
     }
 }
 
-impl Source for Target {
+impl Source for TargetSocket {
     fn register(
         &mut self,
         registry: &Registry,

@@ -27,7 +27,7 @@ mod say;
 mod status;
 use failback::Failback;
 pub use orders::Progress;
-pub(crate) use say::place;
+pub(crate) use say::at_server;
 pub use status::Program;
 
 /// Tokens of one tunnel, from its first one on: two for the resolver, those of the dialler, which

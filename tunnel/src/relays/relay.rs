@@ -24,8 +24,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Packets that one target may send in one turn of the loop.
 const PACKETS_PER_TURN: usize = 2;
 
-/// How far a relay has come.
-enum Stage<O: Outside> {
+/// How far the target is.
+enum TargetState<O: Outside> {
     /// It may be a check (`VerifyForward`) of a forward on this port: accepted, its target
     /// untouched.
     Held { port: u16 },
@@ -46,7 +46,7 @@ enum Stage<O: Outside> {
 pub struct Relay<O: Outside> {
     /// `None` once both sides of the channel closed.
     channel: Option<ChannelId>,
-    stage: Stage<O>,
+    state: TargetState<O>,
     /// The forward that it came through.
     id: ForwardId,
     target: Target,
@@ -69,7 +69,7 @@ impl<O: Outside> Relay<O> {
     pub fn new((channel, id): (ChannelId, ForwardId), target: &Target) -> Relay<O> {
         Relay {
             channel: Some(channel),
-            stage: Stage::TargetGone,
+            state: TargetState::TargetGone,
             id,
             target: target.clone(),
             readable: false,
@@ -87,14 +87,14 @@ impl<O: Outside> Relay<O> {
     /// A relay whose channel was accepted and may be a check of a forward on this port.
     pub fn held(from: (ChannelId, ForwardId), port: u16, target: &Target) -> Relay<O> {
         Relay {
-            stage: Stage::Held { port },
+            state: TargetState::Held { port },
             ..Relay::new(from, target)
         }
     }
 
     /// What is known of a channel that is held.
     pub fn as_held(&mut self) -> Option<Held<'_>> {
-        let Stage::Held { port } = self.stage else {
+        let TargetState::Held { port } = self.state else {
             return None;
         };
         Some(Held {
@@ -108,7 +108,7 @@ impl<O: Outside> Relay<O> {
 
     /// Whether the channel is held.
     pub fn is_held(&self) -> bool {
-        matches!(self.stage, Stage::Held { .. })
+        matches!(self.state, TargetState::Held { .. })
     }
 
     /// How many bytes wait for the target.
@@ -118,7 +118,7 @@ impl<O: Outside> Relay<O> {
 
     /// Closes the channel and serves it no more; the place is free once the peer has closed too.
     pub fn leave(&mut self, client: &mut Client) -> Result<(), Error> {
-        self.stage = Stage::TargetGone;
+        self.state = TargetState::TargetGone;
         self.unsent = VecDeque::new();
         self.deadline = None;
         self.channel
@@ -135,15 +135,15 @@ impl<O: Outside> Relay<O> {
         if own {
             self.readable |= ready.readable;
             self.writable |= ready.writable;
-        } else if let Stage::Resolving(resolution) = &mut self.stage {
+        } else if let TargetState::Resolving(resolution) = &mut self.state {
             resolution.handle_ready(ready.token, now);
         }
     }
 
     /// The earliest deadline.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let resolving = match &self.stage {
-            Stage::Resolving(resolution) => resolution.poll_timeout(),
+        let resolving = match &self.state {
+            TargetState::Resolving(resolution) => resolution.poll_timeout(),
             _ => None,
         };
         resolving.into_iter().chain(self.deadline).min()
@@ -182,12 +182,12 @@ impl<O: Outside> Relay<O> {
         refused: &mut Refused,
         now: Instant,
     ) -> Result<bool, Error> {
-        if self.channel.is_none() && !matches!(self.stage, Stage::Open(_)) {
+        if self.channel.is_none() && !matches!(self.state, TargetState::Open(_)) {
             return Ok(false);
         }
         let late = self.deadline.is_some_and(|at| now >= at);
-        match &mut self.stage {
-            Stage::Resolving(resolution) => {
+        match &mut self.state {
+            TargetState::Resolving(resolution) => {
                 resolution.handle_timeout(now);
                 let outcome = if late {
                     Err(io::ErrorKind::TimedOut.into())
@@ -199,10 +199,10 @@ impl<O: Outside> Relay<O> {
                     Err(error) => self.refuse(&error, client, refused, now).map(|()| false),
                 }
             }
-            Stage::Connecting { .. } => {
+            TargetState::Connecting { .. } => {
                 self.drive_connecting(late, token, client, outside, refused, now)
             }
-            Stage::Open(_) if late => {
+            TargetState::Open(_) if late => {
                 debug!(
                     "{} did not take the last {} bytes",
                     self.target,
@@ -210,9 +210,9 @@ impl<O: Outside> Relay<O> {
                 );
                 Ok(false)
             }
-            Stage::Open(_) => self.drive_open(client),
-            Stage::Held { .. } => Ok(true),
-            Stage::TargetGone => {
+            TargetState::Open(_) => self.drive_open(client),
+            TargetState::Held { .. } => Ok(true),
+            TargetState::TargetGone => {
                 if let Some(channel) = self.channel {
                     client.channel_close(channel)?;
                 }
@@ -228,7 +228,7 @@ impl<O: Outside> Relay<O> {
         let delivered = self.write_dead || self.unsent.is_empty() && self.peer_ended;
         if delivered && !self.write_shut {
             self.write_shut = true;
-            if let Stage::Open(socket) = &self.stage {
+            if let TargetState::Open(socket) = &self.state {
                 socket.end_writing();
             }
         }
@@ -264,7 +264,7 @@ impl<O: Outside> Relay<O> {
     fn write(&mut self, data: &[u8]) -> usize {
         let mut taken = 0;
         while self.writable && taken < data.len() {
-            let Stage::Open(socket) = &mut self.stage else {
+            let TargetState::Open(socket) = &mut self.state else {
                 break;
             };
             match socket.write(&data[taken..]) {
@@ -285,7 +285,7 @@ impl<O: Outside> Relay<O> {
     /// Reads from the target straight into packets, as long as the peer's window and the output
     /// have room.
     fn read(&mut self, client: &mut Client) -> Result<(), Error> {
-        let (Stage::Open(socket), Some(channel)) = (&mut self.stage, self.channel) else {
+        let (TargetState::Open(socket), Some(channel)) = (&mut self.state, self.channel) else {
             return Ok(());
         };
         for _ in 0..PACKETS_PER_TURN {
@@ -309,7 +309,7 @@ impl<O: Outside> Relay<O> {
                     debug!("{} broke off: {}", self.target, reason(&error));
                     self.unsent.clear();
                     client.channel_close(channel)?;
-                    self.stage = Stage::TargetGone;
+                    self.state = TargetState::TargetGone;
                     break;
                 }
             }
@@ -325,9 +325,9 @@ impl<O: Outside> Relay<O> {
     /// Whether another turn would move bytes.
     pub fn has_work(&self, client: &Client) -> bool {
         let readable = self.readable && !self.target_ended;
-        match (&self.stage, self.channel) {
-            (Stage::Open(_), Some(channel)) => readable && client.channel_takes_data(channel),
-            (Stage::Connecting { .. }, _) => self.writable,
+        match (&self.state, self.channel) {
+            (TargetState::Open(_), Some(channel)) => readable && client.channel_takes_data(channel),
+            (TargetState::Connecting { .. }, _) => self.writable,
             _ => false,
         }
     }

@@ -10,7 +10,7 @@ use reachback_ssh::Error;
 use super::{Session, Turn};
 use crate::checks::Found;
 use crate::outside::Outside;
-use crate::tunnel::place;
+use crate::tunnel::at_server;
 
 impl<O: Outside> Session<O> {
     /// Lets the checks go on, and serves the connections that are none.
@@ -53,7 +53,7 @@ impl<O: Outside> Session<O> {
             return;
         };
         let port = forward.port();
-        let server = place(turn.plan, turn.server);
+        let server = at_server(turn.plan, turn.server);
         match finding {
             Finding::Here if news => {
                 info!("forward verified: server port {port}{server} leads here");

@@ -8,7 +8,7 @@ use reachback_ssh::{Error, Event};
 use super::{Session, Turn};
 use crate::ended::Ended;
 use crate::outside::Outside;
-use crate::tunnel::place;
+use crate::tunnel::at_server;
 
 impl<O: Outside> Session<O> {
     pub(super) fn handle_events(&mut self, turn: &mut Turn<'_, O>) -> Result<(), Ended> {
@@ -79,7 +79,7 @@ impl<O: Outside> Session<O> {
                 if let Some(forward) = watchdog.forwards().get(id) {
                     let spec = &forward.spec;
                     let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
-                    info!("forward confirmed: {shown}{}", place(plan, server));
+                    info!("forward confirmed: {shown}{}", at_server(plan, server));
                     stats.note(Kind::ForwardConfirmed, shown, now, outside.wall_s());
                 }
                 stats.answered(now);
@@ -106,7 +106,11 @@ impl<O: Outside> Session<O> {
                     } else {
                         "kept by the server"
                     };
-                    info!("forward {outcome}: {}{}", forward.spec, place(plan, server));
+                    info!(
+                        "forward {outcome}: {}{}",
+                        forward.spec,
+                        at_server(plan, server)
+                    );
                 }
                 watchdog.handle(now, Happening::ForwardCancelled { id, done });
             }

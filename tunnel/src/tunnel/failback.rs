@@ -19,7 +19,7 @@ use crate::outside::{Outside, ServerStream, Token};
 /// How long the look may take in all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-enum Stage<O: Outside> {
+enum Look<O: Outside> {
     Resolving(Lookup<O>),
     Dialling(Box<Dial<O>>),
     /// Waiting for the server's identification.
@@ -30,16 +30,16 @@ enum Stage<O: Outside> {
 
 /// A look at the first server.
 pub(super) struct Failback<O: Outside> {
-    stage: Stage<O>,
+    look: Look<O>,
     deadline: Instant,
 }
 
 impl<O: Outside> Failback<O> {
     pub(super) fn poll_timeout(&self) -> Instant {
-        let own = match &self.stage {
-            Stage::Resolving(lookup) => lookup.poll_timeout(),
-            Stage::Dialling(dial) => dial.poll_timeout(),
-            Stage::Greeting(_) | Stage::Greeted(_) => None,
+        let own = match &self.look {
+            Look::Resolving(lookup) => lookup.poll_timeout(),
+            Look::Dialling(dial) => dial.poll_timeout(),
+            Look::Greeting(_) | Look::Greeted(_) => None,
         };
         own.map_or(self.deadline, |own| own.min(self.deadline))
     }
@@ -61,56 +61,56 @@ impl<O: Outside> Tunnel<O> {
         let tokens = places.map(|place| Token(self.first_token + place));
         let lookup = Lookup::start(&first.host, self.plan.family, None, tokens, outside, now);
         self.failback = Some(Failback {
-            stage: Stage::Resolving(lookup),
+            look: Look::Resolving(lookup),
             deadline: now + PATIENCE,
         });
     }
 
     pub(super) fn failback_ready(&mut self, token: Token, outside: &mut O, now: Instant) {
-        match self.failback.as_mut().map(|failback| &mut failback.stage) {
-            Some(Stage::Resolving(lookup)) => lookup.handle_ready(token, now),
-            Some(Stage::Dialling(dial)) => dial.handle_ready(token, outside, now),
+        match self.failback.as_mut().map(|failback| &mut failback.look) {
+            Some(Look::Resolving(lookup)) => lookup.handle_ready(token, now),
+            Some(Look::Dialling(dial)) => dial.handle_ready(token, outside, now),
             _ => {}
         }
     }
 
     /// Goes on with the look, and over to the first server if that answers.
     pub(super) fn drive_failback(&mut self, outside: &mut O, now: Instant) {
-        let Some(Failback { stage, deadline }) = self.failback.take() else {
+        let Some(Failback { look, deadline }) = self.failback.take() else {
             return;
         };
         if deadline <= now {
             debug!("the first destination does not answer in time");
             return;
         }
-        match self.look(stage, outside, now) {
-            Ok(Stage::Greeted(dialled)) => self.fail_back(dialled, now),
-            Ok(stage) => self.failback = Some(Failback { stage, deadline }),
+        match self.look(look, outside, now) {
+            Ok(Look::Greeted(dialled)) => self.fail_back(dialled, now),
+            Ok(look) => self.failback = Some(Failback { look, deadline }),
             Err(reason) => debug!("the first destination does not answer: {reason}"),
         }
     }
 
-    fn look(&mut self, stage: Stage<O>, outside: &mut O, now: Instant) -> Result<Stage<O>, String> {
-        Ok(match stage {
-            Stage::Resolving(mut lookup) => match lookup.poll(now) {
-                None => Stage::Resolving(lookup),
+    fn look(&mut self, look: Look<O>, outside: &mut O, now: Instant) -> Result<Look<O>, String> {
+        Ok(match look {
+            Look::Resolving(mut lookup) => match lookup.poll(now) {
+                None => Look::Resolving(lookup),
                 Some(found) => {
                     let port = self.plan.servers.first().map_or(0, |first| first.port);
                     let from = (self.plan.family, &self.plan.source);
                     let token = self.first_token + FAILBACK_DIAL;
                     let dial = Dial::start(&found?.addresses, port, from, token, outside, now);
-                    Stage::Dialling(Box::new(dial))
+                    Look::Dialling(Box::new(dial))
                 }
             },
-            Stage::Dialling(mut dial) => {
+            Look::Dialling(mut dial) => {
                 dial.handle_timeout(outside, now);
                 match dial.result() {
-                    None => Stage::Dialling(dial),
+                    None => Look::Dialling(dial),
                     Some(result) => greeting(result?)?,
                 }
             }
-            Stage::Greeting(dialled) => greeting(dialled)?,
-            Stage::Greeted(dialled) => Stage::Greeted(dialled),
+            Look::Greeting(dialled) => greeting(dialled)?,
+            Look::Greeted(dialled) => Look::Greeted(dialled),
         })
     }
 
@@ -126,12 +126,12 @@ impl<O: Outside> Tunnel<O> {
 }
 
 /// Looks whether the server has begun its identification line (RFC 4253, 4.2).
-fn greeting<O: Outside>(dialled: Dialled<O::Server>) -> Result<Stage<O>, String> {
+fn greeting<O: Outside>(dialled: Dialled<O::Server>) -> Result<Look<O>, String> {
     let mut start = [0; 4];
     match dialled.stream.peek(&mut start) {
         Ok(0) => Err("the server closed the connection".to_owned()),
-        Ok(4) if &start == b"SSH-" => Ok(Stage::Greeted(dialled)),
+        Ok(4) if &start == b"SSH-" => Ok(Look::Greeted(dialled)),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(reason(&error)),
-        _ => Ok(Stage::Greeting(dialled)),
+        _ => Ok(Look::Greeting(dialled)),
     }
 }

@@ -41,15 +41,10 @@ impl<O: Outside> Tunnel<O> {
         );
     }
 
-    /// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.
-    fn place(&self) -> String {
-        place(&self.plan, &self.server)
-    }
-
     /// What keeps a forward from the server, and, the first time, what can be done there.
     pub(super) fn say_forward_waits(&self, forward: &Forward, wait: Duration, first: bool) {
         let spec = &forward.spec;
-        let place = self.place();
+        let server = at_server(&self.plan, &self.server);
         let (at, seconds) = (
             spec.listen.on(spec.listen.port()),
             wait.as_millis().div_ceil(1000),
@@ -66,12 +61,12 @@ impl<O: Outside> Tunnel<O> {
         };
         if misled {
             warn!(
-                "forward taken back: server {at}{place} does not lead here; waiting for {kind}, next try in {seconds} s"
+                "forward taken back: server {at}{server} does not lead here; waiting for {kind}, next try in {seconds} s"
             );
             return;
         }
         warn!(
-            "forward refused: server {at}{place} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
+            "forward refused: server {at}{server} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
         );
         if first {
             match spec.listen {
@@ -90,8 +85,8 @@ impl<O: Outside> Tunnel<O> {
     }
 }
 
-/// See [`Tunnel::place`].
-pub(crate) fn place(plan: &Plan, server: &Server) -> String {
+/// ` at HOST port PORT`, for lines about forwards; empty where there is only one server.
+pub(crate) fn at_server(plan: &Plan, server: &Server) -> String {
     if plan.servers.len() < 2 {
         return String::new();
     }

@@ -8,7 +8,7 @@ use reachback_core::forward::Target;
 use reachback_core::time::Instant;
 use reachback_ssh::{Client, Error};
 
-use super::{CONNECT_DEADLINE, Relay, Stage};
+use super::{CONNECT_DEADLINE, Relay, TargetState};
 use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
 use crate::relays::TOKENS_PER_RELAY;
 use crate::relays::refused::Refused;
@@ -38,7 +38,7 @@ impl<O: Outside> Relay<O> {
             Some(addresses) => self.connect(addresses, socket, outside),
             None => {
                 let resolution = outside.resolve(host, family, resolving, now);
-                self.stage = Stage::Resolving(Box::new(resolution));
+                self.state = TargetState::Resolving(Box::new(resolution));
                 self.resolved(socket, outside)
             }
         }
@@ -58,7 +58,7 @@ impl<O: Outside> Relay<O> {
                 Ok(socket) => {
                     self.readable = false;
                     self.writable = false;
-                    self.stage = Stage::Connecting {
+                    self.state = TargetState::Connecting {
                         socket,
                         rest: rest.collect(),
                     };
@@ -71,8 +71,8 @@ impl<O: Outside> Relay<O> {
     }
 
     pub(super) fn resolved(&mut self, token: Token, outside: &mut O) -> io::Result<()> {
-        let (Stage::Resolving(resolution), Target::Tcp { port, .. }) =
-            (&mut self.stage, &self.target)
+        let (TargetState::Resolving(resolution), Target::Tcp { port, .. }) =
+            (&mut self.state, &self.target)
         else {
             return Ok(());
         };
@@ -98,7 +98,7 @@ impl<O: Outside> Relay<O> {
         refused: &mut Refused,
         now: Instant,
     ) -> Result<bool, Error> {
-        let Stage::Connecting { socket, rest } = &mut self.stage else {
+        let TargetState::Connecting { socket, rest } = &mut self.state else {
             return Ok(true);
         };
         let outcome = if late {
@@ -110,12 +110,12 @@ impl<O: Outside> Relay<O> {
         };
         match outcome {
             Ok(()) => {
-                if let Stage::Connecting { mut socket, .. } =
-                    std::mem::replace(&mut self.stage, Stage::TargetGone)
+                if let TargetState::Connecting { mut socket, .. } =
+                    std::mem::replace(&mut self.state, TargetState::TargetGone)
                 {
                     // Without it there is only more delay.
                     let _ = socket.prepare(&StreamOptions::Target);
-                    self.stage = Stage::Open(socket);
+                    self.state = TargetState::Open(socket);
                 }
                 self.deadline = None;
                 if let Some(channel) = self.channel {

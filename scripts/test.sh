@@ -96,6 +96,7 @@ step "fuzz targets, checked" cargo clippy --locked --manifest-path fuzz/Cargo.to
 step "rustdoc, private items too" rustdoc
 step "licences, sources and banned crates" licences
 step "what the documents point at" scripts/lint-docs.py
+step "the map of rooms in docs/architecture.md" scripts/rooms.py --check
 step "shellcheck" scripts/lint-shell.sh
 if step "thrussh server, a test peer" thrussh_peer; then
 	export REACHBACK_THRUSSH_SERVER="$CARGO_TARGET_DIR/debug/thrussh-server"

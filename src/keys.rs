@@ -10,7 +10,7 @@ use reachback_core::verify::places;
 use reachback_ssh::userkey::UserKey;
 
 use crate::exit::{self, Exit};
-use crate::sys::{file, host};
+use crate::sys::{file, host, wipe};
 
 /// Largest identity file read, bytes. An RSA key of 8192 bits in PEM has about 6400.
 const KEY_FILE_BYTES: usize = 64 * 1024;
@@ -65,6 +65,10 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
 /// [`exit::NO_INPUT`] for a file that is missing or not regular, [`exit::NO_PERMISSION`] for
 /// one that may not be read, [`exit::DATA`] for one that holds no usable private key.
 pub fn load(path: &Path) -> Result<UserKey, Exit> {
+    wipe::what_is_freed_by(|| load_wiped(path))
+}
+
+fn load_wiped(path: &Path) -> Result<UserKey, Exit> {
     let opened = file::open_regular(path).map_err(|error| unreadable(path, &error))?;
     let mode = opened
         .metadata()

@@ -10,3 +10,4 @@ pub mod random;
 pub mod selfdog;
 pub mod signals;
 pub mod sockopt;
+pub mod wipe;

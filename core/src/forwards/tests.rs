@@ -214,3 +214,46 @@ fn requests_come_before_cancellations_and_both_before_words() {
         std::iter::from_fn(|| forwards.next_action().map(|(id, _)| id)).collect();
     assert_eq!(order, [ForwardId(2), FIRST, SECOND]);
 }
+
+#[test]
+fn a_forward_that_led_elsewhere_is_asked_for_again_as_if_refused_and_only_that_one() {
+    let third = ForwardId(2);
+    let mut idle = configured(1);
+    assert!(!idle.mislead(FIRST), "nobody listens yet");
+    let mut forwards = confirmed(3);
+    forwards.unwant(third, Origin::Configuration);
+    assert!(!forwards.mislead(third), "it is taken back anyway");
+    let taken_back = |forwards: &mut Forwards, id| {
+        forwards.cancel(id, NOW, REPLY);
+        forwards.handle_cancelled(id, true);
+        forwards.take_misled(id, NOW, 0)
+    };
+    assert!(forwards.mislead(SECOND));
+    assert!(taken_back(&mut forwards, SECOND));
+    let retry_at = forwards.retry_due().unwrap();
+    assert!(retry_at > NOW);
+    assert_eq!(state(&forwards, SECOND), ForwardState::Refused { retry_at });
+    assert!(!taken_back(&mut forwards, FIRST), "that one led here");
+
+    forwards.request(SECOND, retry_at, REPLY);
+    forwards.handle_confirmed(SECOND, 1111);
+    assert!(!taken_back(&mut forwards, SECOND), "this time it did, too");
+}
+
+#[test]
+fn a_forward_that_led_elsewhere_waits_for_nothing_when_it_is_kept_or_unwanted() {
+    let mut kept = confirmed(1);
+    assert!(kept.mislead(FIRST));
+    kept.cancel(FIRST, NOW, REPLY);
+    kept.handle_cancelled(FIRST, false);
+    assert!(!kept.take_misled(FIRST, NOW, 0));
+    assert_eq!(state(&kept, FIRST), ForwardState::Confirmed { port: 1111 });
+
+    let mut unwanted = confirmed(1);
+    assert!(unwanted.mislead(FIRST));
+    unwanted.cancel(FIRST, NOW, REPLY);
+    unwanted.unwant(FIRST, Origin::Caller);
+    unwanted.handle_cancelled(FIRST, true);
+    assert!(!unwanted.take_misled(FIRST, NOW, 0));
+    assert_eq!(unwanted.retry_due(), None);
+}

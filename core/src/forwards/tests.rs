@@ -150,6 +150,7 @@ fn a_forward_that_leaves_the_configuration_and_comes_back_is_wanted_again() {
 #[test]
 fn what_a_caller_adds_stays_when_the_configuration_drops_it() {
     let mut forwards = configured(1);
+    assert!(forwards.get(FIRST).unwrap().is_configured());
     forwards.want(&spec(0), Origin::Caller);
     forwards.unwant(FIRST, Origin::Configuration);
     assert!(is_wanted(&forwards, FIRST));
@@ -256,4 +257,13 @@ fn a_forward_that_led_elsewhere_waits_for_nothing_when_it_is_kept_or_unwanted() 
     unwanted.handle_cancelled(FIRST, true);
     assert!(!unwanted.take_misled(FIRST, NOW, 0));
     assert_eq!(unwanted.retry_due(), None);
+}
+
+#[test]
+fn a_listener_on_a_socket_has_no_port() {
+    let listener = ForwardSpec::parse("/run/tunnels/a.sock:localhost:22").unwrap();
+    let mut forwards = Forwards::new(&[listener]);
+    forwards.request(FIRST, NOW, REPLY);
+    forwards.handle_confirmed(FIRST, 4711);
+    assert_eq!(forwards.get(FIRST).unwrap().port(), 0);
 }

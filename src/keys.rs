@@ -28,9 +28,7 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
     if !paths.is_empty() {
         return paths.iter().map(|path| load(path)).collect();
     }
-    let home = host::home_directory()
-        .ok_or_else(|| Exit::usage("no identity: no home directory: name a key file with -i"))?;
-    let directory = home.join(".ssh");
+    let directory = host::home_directory().join(".ssh");
     let mut keys = Vec::new();
     let mut first_failure = None;
     for name in DEFAULT_NAMES {

@@ -25,7 +25,7 @@ struct Here {
 
 impl Here {
     fn look(serial_file: Option<&str>) -> Result<Here, Exit> {
-        let home = host::home_directory().unwrap_or_default();
+        let home = host::home_directory();
         Ok(Here {
             home: home.to_string_lossy().into_owned(),
             local_host: host::host_name(),

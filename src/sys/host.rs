@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use nix::unistd::{Uid, User};
 
-/// The user's home directory: `$HOME` when it is set and not empty, else passwd(5).
-pub fn home_directory() -> Option<PathBuf> {
-    std::env::var_os("HOME")
-        .filter(|home| !home.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(User::from_uid(Uid::effective()).ok()??.dir))
+/// The user's home directory: `$HOME` when it is set and not empty, else passwd(5)'s, else `/`,
+/// as login(1) does. It need not exist.
+pub fn home_directory() -> PathBuf {
+    if let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        return PathBuf::from(home);
+    }
+    let user = User::from_uid(Uid::effective()).ok().flatten();
+    user.map_or_else(|| PathBuf::from("/"), |user| user.dir)
 }
 
 /// The machine's name as gethostname(2) gives it, `localhost` when it has none.
@@ -40,11 +42,10 @@ pub fn user_at_host() -> String {
 }
 
 /// `path` with a leading `~/` replaced by the home directory, as ssh_config(5) does.
-/// Left alone when the home directory is not known.
 pub fn expand_tilde(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), home_directory()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
+    match path.strip_prefix("~/") {
+        Some(rest) => home_directory().join(rest),
+        None => PathBuf::from(path),
     }
 }
 
@@ -56,8 +57,6 @@ mod tests {
     fn only_a_leading_tilde_and_slash_is_the_home_directory() {
         assert_eq!(expand_tilde("/etc/~/x"), PathBuf::from("/etc/~/x"));
         assert_eq!(expand_tilde("~other/x"), PathBuf::from("~other/x"));
-        if let Some(home) = home_directory() {
-            assert_eq!(expand_tilde("~/x"), home.join("x"));
-        }
+        assert_eq!(expand_tilde("~/x"), home_directory().join("x"));
     }
 }

@@ -120,25 +120,16 @@ impl<'a> Call<'a> {
     /// Starts it in the foreground towards `user@127.0.0.1:port`.
     pub fn start(self, user: &str, port: u16) -> Reachback {
         let call = self.args(&[&format!("{user}@127.0.0.1:{port}")]);
-        let mut command = command(call.scene);
-        if let [program, args @ ..] = call.under.as_slice() {
-            let own = command.get_program().to_owned();
-            command = Command::new(program);
-            command.args(args).arg(own);
-            environment(&mut command, call.scene);
-        }
-        command.args(call.args).envs(call.variables);
         Reachback {
-            process: Process::start(&mut command),
+            process: Process::start(&mut call.command()),
         }
     }
 
     /// Starts it in the foreground in a network namespace.
     pub fn start_in(self, netns: &Netns, destination: &str) -> Reachback {
-        let mut command = command(self.scene);
-        command.args(&self.args).arg(destination);
+        let call = self.args(&[destination]);
         Reachback {
-            process: Process::start(&mut netns.wrap(command.envs(self.variables))),
+            process: Process::start(&mut netns.wrap(&call.command())),
         }
     }
 
@@ -151,8 +142,27 @@ impl<'a> Call<'a> {
 
     /// Starts it, as it stands; its output is there once it has been waited for.
     pub fn begin(self) -> Process {
-        let mut command = command(self.scene);
-        Process::start_and_keep(command.args(&self.args).envs(self.variables))
+        Process::start_and_keep(&mut self.command())
+    }
+
+    /// The program under what runs it, with its arguments.
+    fn command(&self) -> Command {
+        let own = command(self.scene);
+        let mut command = match self.under.split_first() {
+            None => own,
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(own.get_program());
+                command.args(own.get_args());
+                environment(&mut command, self.scene);
+                command
+            }
+        };
+        command.args(&self.args);
+        for (name, value) in &self.variables {
+            command.env(name, value);
+        }
+        command
     }
 }
 

@@ -18,7 +18,7 @@ _reachback() {
 	case $prev in
 	-o)
 		compopt -o nospace 2>/dev/null
-		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily BindAddress BindInterface ConnectTimeout ExitOnForwardFailure Fallback Hostname IPQoS IdentityFile IdleTimeout LogLevel MaxLifetime Port RekeyLimit RemoteForward RuntimeDirectory SerialFile ServerAliveCountMax ServerAliveInterval StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily BindAddress BindInterface ConnectTimeout ExitOnForwardFailure Fallback Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown LogLevel MaxLifetime Port RekeyLimit RemoteForward RuntimeDirectory SerialFile ServerAliveCountMax ServerAliveInterval StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
 		return
 		;;
 	-O)

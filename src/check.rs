@@ -45,7 +45,8 @@ fn look(local: &Option<Local>) -> Result<(), Exit> {
         return Ok(());
     };
     keys::load_all(&local.identity_files)?;
-    let files = std::slice::from_ref(&local.known_hosts_file);
+    logging::say(&local.notes);
+    let files = &local.known_hosts_files;
     let known = HostKeys::open(files, local.accept_new, &RunPins::default())?;
     if let Some(reason) = known.unwritable().filter(|_| local.accept_new) {
         log::warn!("new host keys will be kept in memory until the process ends: {reason}");

@@ -8,6 +8,7 @@ mod local;
 mod manual;
 mod options;
 mod orders;
+mod program;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -17,11 +18,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reachback_core::config::{Config, StrictHostKeyChecking};
-use reachback_core::destination::Destination;
+use reachback_core::destination::{Destination, DestinationError};
 use reachback_core::keyword::LogLevel;
 
+use file::Read;
 pub use flags::{help, version};
-pub use options::Options;
+pub use options::{Note, Options};
+pub use program::Program;
 pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
@@ -78,6 +81,8 @@ pub struct Settings {
     pub quiet: bool,
     /// `-y` or `StrictHostKeyChecking accept-new`: pin an unknown host key.
     pub accept_new: bool,
+    /// What the person who starts it should know.
+    pub notes: Vec<Note>,
 }
 
 impl Settings {
@@ -91,9 +96,10 @@ impl Settings {
         identity_files(&self.config)
     }
 
-    /// The known_hosts file, absolute.
-    pub fn known_hosts_file(&self) -> PathBuf {
-        keys::absolute(self.config.known_hosts_file())
+    /// The known_hosts files, absolute; none for keys that are kept in memory only.
+    pub fn known_hosts_files(&self) -> Vec<PathBuf> {
+        let files = self.config.known_hosts_files().0;
+        files.iter().map(|file| keys::absolute(file)).collect()
     }
 
     /// Where the owner of this destination is to be found.
@@ -121,7 +127,8 @@ fn identity_files(config: &Config) -> Vec<PathBuf> {
     files.map(|file| keys::absolute(file)).collect()
 }
 
-fn settings(options: Options, destination: Destination, config: Config) -> Result<Settings, Exit> {
+fn settings(options: Options, destination: Destination, read: Read) -> Result<Settings, Exit> {
+    let Read { config, notes, .. } = read;
     if config.forwards().is_empty() {
         return Err(Exit::usage(format!(
             "nothing to forward: {destination}: name a forward with -R [bind:]port:host:hostport"
@@ -136,6 +143,7 @@ fn settings(options: Options, destination: Destination, config: Config) -> Resul
         verbosity: options.verbosity,
         quiet: options.quiet,
         accept_new,
+        notes: [options.notes, notes].concat(),
     })
 }
 
@@ -152,12 +160,24 @@ impl Invocation {
         self.words.join(" ")
     }
 
-    /// The destination, when there is exactly one word and it is one in the strict grammar of
-    /// the scripts ([`Destination::parse_script`]).
-    pub fn destination(&self) -> Option<Destination> {
+    /// The one word, without the blanks around it, which the old scripts did not see.
+    fn word(&self) -> Option<&str> {
         match self.words.as_slice() {
-            [word] => Destination::parse_script(word).ok(),
+            [word] => Some(word.trim_matches([' ', '\t'])),
             _ => None,
+        }
+    }
+
+    /// The destination.
+    ///
+    /// # Errors
+    /// There is not exactly one word, or it is none in the strict grammar of the scripts
+    /// ([`Destination::parse_script`]): the rule that it breaks.
+    pub fn destination(&self) -> Result<Destination, DestinationError> {
+        match self.word() {
+            Some(word) => Destination::parse_script(word),
+            None if self.words.is_empty() => Err(DestinationError::NoUser),
+            None => Err(DestinationError::ScriptBlank),
         }
     }
 
@@ -170,16 +190,16 @@ impl Invocation {
         let mut options = self.options;
         options.background = true;
         let given = destination.host.to_string();
-        let mut config = options.read_config(&given)?;
-        let destination = really(destination, &given, &config)?;
-        local::expand(&mut config, &destination, &given)?;
-        settings(options, destination, config)
+        let mut read = options.read_all(&given, Some(&destination.user))?;
+        let destination = really(destination, &given, &read.config)?;
+        local::expand(&mut read.config, &destination, &given)?;
+        settings(options, destination, read)
     }
 
     /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
     pub fn is_off(&self) -> bool {
-        let off = |word: &String| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
-        matches!(self.words.as_slice(), [word] if off(word))
+        let off = |word: &str| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
+        self.word().is_some_and(off)
     }
 
     /// The forwards that the script names, and the directory of the control sockets.
@@ -227,12 +247,14 @@ impl Invocation {
 /// [`crate::exit::NO_PERMISSION`] and [`crate::exit::CONFIG`] for the configuration file.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Exit> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let program = Program::this();
     let named = |word: &OsString| flags::SUBCOMMANDS.iter().find(|known| word == known.name);
     let subcommand = arguments.first().and_then(named).map(|found| found.name);
+    let subcommand = subcommand.filter(|_| program == Program::Reachback);
     if subcommand.is_some() {
         arguments.remove(0);
     }
-    let (options, words) = Options::parse(arguments.iter().cloned())?;
+    let (options, words) = Options::parse(program, arguments.iter().cloned())?;
     if options.help {
         return Ok(Command::Help);
     }
@@ -257,7 +279,7 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
     if options.restrict {
         let config = match words {
             [] => options.read_config("")?,
-            _ => prepared(options, words)?.1,
+            _ => prepared(options, words)?.1.config,
         };
         // Without a destination, tokens that need one are refused here.
         let forwards = local::expand_forwards(config.forwards(), &config, None)?;
@@ -291,34 +313,34 @@ fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
 }
 
 fn tunnel_settings(options: Options, words: &[String]) -> Result<Settings, Exit> {
-    let (destination, config) = prepared(&options, words)?;
-    settings(options, destination, config)
+    let (destination, read) = prepared(&options, words)?;
+    settings(options, destination, read)
 }
 
 /// The one destination and its configuration, the tokens in it replaced.
-fn prepared(options: &Options, words: &[String]) -> Result<(Destination, Config), Exit> {
-    let (destination, given, mut config) = destination(options, words)?;
-    local::expand(&mut config, &destination, &given)?;
-    Ok((destination, config))
+fn prepared(options: &Options, words: &[String]) -> Result<(Destination, Read), Exit> {
+    let (destination, given, mut read) = destination(options, words)?;
+    local::expand(&mut read.config, &destination, &given)?;
+    Ok((destination, read))
 }
 
 /// The one destination, its host as it was given, and the configuration that holds for it.
-fn destination(options: &Options, words: &[String]) -> Result<(Destination, String, Config), Exit> {
-    let text = match words {
-        [] => {
-            return Err(Exit::usage(
-                "no destination: give user@host[:port]; see reachback --help",
-            ));
-        }
-        [text] => text,
-        [_, second, ..] => {
-            return Err(Exit::usage(format!(
-                "unexpected argument: {}: one destination and no remote command",
-                crate::logging::escaped(second)
-            )));
-        }
+fn destination(options: &Options, words: &[String]) -> Result<(Destination, String, Read), Exit> {
+    let Some((text, command)) = words.split_first() else {
+        return Err(Exit::usage(
+            "no destination: give user@host[:port]; see reachback --help",
+        ));
     };
-    let bad = |error: reachback_core::destination::DestinationError| {
+    // `-N` says that it is not to be run; a second destination is none.
+    let is_run = !options.no_command || command.iter().any(|word| word.contains('@'));
+    let command = crate::logging::escaped(command.join(" ")).to_string();
+    if !command.is_empty() && is_run {
+        return Err(Exit::usage(format!(
+            "unexpected argument: {command}: one destination and no remote command; \
+             forwards are all that is done"
+        )));
+    }
+    let bad = |error: DestinationError| {
         let shown = crate::logging::escaped(text);
         Exit::usage(format!("bad destination: {shown}: {error}"))
     };
@@ -327,10 +349,17 @@ fn destination(options: &Options, words: &[String]) -> Result<(Destination, Stri
     let host = Destination::parse_with_default(text, Some("user"))
         .map_err(bad)?
         .host;
-    let config = options.read_config(&host)?;
-    let destination = Destination::parse_with_default(text, config.user()).map_err(bad)?;
-    let destination = really(destination, &host, &config)?;
-    Ok((destination, host.to_string(), config))
+    let mut read = options.read_all(&host, Destination::user_in(text))?;
+    let local = crate::sys::host::user_name();
+    let user = read.config.user().unwrap_or(&local);
+    let destination = Destination::parse_with_default(text, Some(user)).map_err(bad)?;
+    let destination = really(destination, &host, &read.config)?;
+    if !command.is_empty() {
+        let text = format!("remote command {command}: not run, as -N says");
+        let is_warning = true;
+        read.notes.push(Note { is_warning, text });
+    }
+    Ok((destination, host.to_string(), read))
 }
 
 /// The destination with its real host, where `Hostname` says that the one given is a name of a

@@ -27,6 +27,8 @@ pub struct Exit {
     /// `<what failed>: <on what>: <what to do>`, without the program's name. For a configuration
     /// file, two lines follow that show the place.
     pub message: String,
+    /// The log has it.
+    pub is_said: bool,
 }
 
 impl Exit {
@@ -35,6 +37,15 @@ impl Exit {
         Exit {
             code,
             message: message.into(),
+            is_said: false,
+        }
+    }
+
+    /// The same, once the log has it.
+    pub fn said(self) -> Self {
+        Exit {
+            is_said: true,
+            ..self
         }
     }
 

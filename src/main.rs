@@ -37,9 +37,22 @@ fn main() -> ExitCode {
             if logging::stderr_takes(1000) {
                 let _ = writeln!(std::io::stderr(), "reachback: {exit}");
             }
+            leave_in_syslog(&exit);
             ExitCode::from(exit.code)
         }
     }
+}
+
+/// A tunnel that does not start where nobody looks leaves its line in syslog.
+fn leave_in_syslog(exit: &Exit) {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let program = cli::Program::this();
+    let unseen = logging::stderr_is_null() && program.starts(&arguments);
+    if exit.is_said || !unseen && !program.goes_to_background(&arguments) {
+        return;
+    }
+    logging::init(logging::Target::syslog(), log::LevelFilter::Error);
+    log::error!("not started: {}", exit.line());
 }
 
 /// Gives the exit status of a run in which nothing failed.

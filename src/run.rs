@@ -76,8 +76,8 @@ fn settings_again() -> Result<Settings, Exit> {
     match cli::parse(std::env::args_os().skip(1))? {
         Command::Run(settings) => Ok(*settings),
         Command::Invoke(invocation) => match invocation.destination() {
-            Some(destination) => invocation.settings(destination),
-            None => Err(Exit::usage("argument does not match user@domain")),
+            Ok(destination) => invocation.settings(destination),
+            Err(_) => Err(Exit::usage("argument does not match user@domain")),
         },
         _ => Err(Exit::usage("these arguments start no tunnel")),
     }
@@ -93,6 +93,7 @@ fn reread(started: &Config, run_pins: &RunPins) -> Result<(Plan, Trust), Exit> {
         let keys = keys::load_all(&settings.identity_files())?;
         let known = known_hosts(&settings, run_pins)?;
         log::set_max_level(logging::filter(settings.log_level()));
+        logging::say(&settings.notes);
         let kept: Vec<&str> = config::changes(started, &settings.config)
             .filter(|keyword| keyword.on_reload == OnReload::NextStart)
             .map(|keyword| keyword.name)
@@ -110,8 +111,7 @@ fn reread(started: &Config, run_pins: &RunPins) -> Result<(Plan, Trust), Exit> {
 }
 
 fn known_hosts(settings: &Settings, run_pins: &RunPins) -> Result<HostKeys, Exit> {
-    let files = [settings.known_hosts_file()];
-    HostKeys::open(&files, settings.accept_new, run_pins)
+    HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)
 }
 
 /// What a custom script asks for: its three lines of the log, and [`run`] in the background.
@@ -132,12 +132,15 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
         info!("Ebee custom script invocation completed");
         return Ok(());
     }
-    let Some(destination) = invocation.destination() else {
-        info!("Ebee custom script not invoked: Argument does not match user@domain");
-        return Err(Exit::usage(format!(
-            "argument does not match user@domain: '{}'",
-            escaped(&parameter)
-        )));
+    let destination = match invocation.destination() {
+        Ok(destination) => destination,
+        Err(why) => {
+            info!("Ebee custom script not invoked: Argument does not match user@domain");
+            return Err(Exit::usage(format!(
+                "argument does not match user@domain: '{}': {why}",
+                escaped(&parameter)
+            )));
+        }
     };
     match invocation
         .settings(destination)
@@ -150,7 +153,7 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
         Ok(Ran::ToTheEnd) => Ok(()),
         Err(exit) => {
             error!("not started: {}", exit.line());
-            Err(exit)
+            Err(exit.said())
         }
     }
 }
@@ -170,6 +173,11 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
     // Warnings about key files are for the person who starts it.
     if !settings.background {
         logging::init(target.clone(), level);
+        logging::say(&settings.notes);
+    } else if !resumed && !logging::is_open() && Target::choose(false) == Target::Stderr {
+        logging::init(Target::Stderr, level);
+        logging::say(&settings.notes);
+        logging::close();
     }
     let keys = keys::load_all(&settings.identity_files())?;
     let run_pins = RunPins::default();
@@ -202,6 +210,9 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
         None
     };
     logging::init(target, level);
+    if settings.background {
+        logging::say(&settings.notes);
+    }
     match app(settings, keys, (known, run_pins), ownership, resumed) {
         Ok(app) => {
             if let Some(announcement) = announcement {
@@ -212,12 +223,14 @@ fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
                 ExitReason::ForwardRefused => Err(Exit::new(
                     exit::UNAVAILABLE,
                     "the server refused a forward, and ExitOnForwardFailure is set",
-                )),
+                )
+                .said()),
             }
         }
         Err(exit) => {
             if let Some(announcement) = announcement {
                 announcement.failed(&exit);
+                return Err(exit.said());
             }
             Err(exit)
         }

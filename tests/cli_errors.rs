@@ -9,8 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use support::client::{Call, Ended};
 use support::keys::{self, Format, Key, Kind};
+use support::syslog::Syslog;
 use support::targets::Target;
-use support::{Scene, is_root, skip, text};
+use support::{Scene, is_root, patience, skip, text};
 
 const USAGE: i32 = 64;
 const DATA: i32 = 65;
@@ -162,7 +163,7 @@ fn a_fifth_key_is_a_usage_error() {
 #[test]
 fn a_bad_port_is_a_usage_error() {
     let place = place();
-    for bad in ["0", "65536", "ssh", "-1"] {
+    for bad in ["0", "65536", "shh", "-1"] {
         place.assert_rejected(&place.complete().args(&["-p", bad]).run(), USAGE, bad);
     }
 }
@@ -184,10 +185,7 @@ fn an_unknown_keyword_or_a_bad_value_after_o_is_a_usage_error() {
         ("LogLevel=LOUD", "LogLevel"),
         ("RekeyLimit=lots", "RekeyLimit"),
         ("Port=70000", "Port"),
-        (
-            "PubkeyAcceptedAlgorithms=ssh-rsa",
-            "PubkeyAcceptedAlgorithms",
-        ),
+        ("ProxyJump=bastion", "there are no jump hosts"),
         ("ServerAliveInterval", "ServerAliveInterval"),
     ] {
         place.assert_rejected(&place.complete().option(option).run(), USAGE, mention);
@@ -195,16 +193,25 @@ fn an_unknown_keyword_or_a_bad_value_after_o_is_a_usage_error() {
 }
 
 #[test]
-fn turning_host_key_checking_off_is_refused_with_an_explanation() {
+fn a_start_that_nobody_sees_leaves_its_line_in_syslog() {
     let place = place();
-    for value in ["no", "off"] {
-        let ended = place
-            .complete()
-            .option(&format!("StrictHostKeyChecking={value}"))
-            .run();
-        place.assert_rejected(&ended, USAGE, "StrictHostKeyChecking");
-        assert!(ended.stderr[0].contains("accept-new"), "{ended:?}");
-    }
+    let syslog = Syslog::start(&place.scene);
+    let said = |pattern: &str| syslog.lines.wait_for(pattern, patience());
+    place.assert_rejected(&place.complete().args(&["-Z"]).run(), USAGE, "-Z");
+    said("*not started: unknown flag: -Z*");
+    let argument = place.with_key().args(&["-R", "1080"]);
+    place.assert_rejected(&argument.run(), USAGE, "SOCKS");
+    said("*not started: bad -R: 1080: *");
+    let script = Call::new(&place.scene).args(&["invoke", "-R", "1:h:2", "-F", "none", "--"]);
+    let script = script.args(&["u@h.example:99999"]).run();
+    assert_eq!(script.code, USAGE);
+    said("*Ebee custom script not invoked: Argument does not match user@domain");
+    said("*not started: argument does not match *: port 99999 is above 65535");
+    // In the foreground somebody sees it.
+    let mark = syslog.lines.mark();
+    let seen = Call::new(&place.scene).args(&["-Z", "u@h"]).run();
+    assert_eq!((seen.code, seen.stderr.len()), (USAGE, 1));
+    assert_eq!(syslog.lines.mark(), mark);
 }
 
 #[test]

@@ -57,12 +57,17 @@ fn the_name_of_a_host_block_is_a_destination() {
 }
 
 #[test]
-fn a_word_that_no_block_names_is_no_destination() {
+fn a_word_that_no_block_names_is_a_host_for_the_local_user() {
     let scene = Scene::new();
     let config = text(&scene.file("config", "Host hub\n  User op\n"));
-    let ended = run(&scene, &format!("-F {config} -R 1:h:2 hab"));
-    assert_eq!(ended.code, 64, "{ended:?}");
-    assert!(ended.stderr[0].contains("hab: no user name"), "{ended:?}");
+    for (name, login) in [("hub", "op"), ("hab", user())] {
+        let shown = run(&scene, &format!("config -F {config} {name}"));
+        let lines = [format!("Hostname {name}"), format!("User {login}")];
+        assert!(
+            lines.iter().all(|line| shown.stdout.contains(line)),
+            "{shown:?}"
+        );
+    }
 }
 
 #[test]
@@ -263,21 +268,21 @@ fn boot_lists_the_names_that_it_would_start() {
 #[test]
 fn boot_takes_no_name_that_is_no_host() {
     let scene = Scene::new();
-    let names = "\"my hub\" it's [x] u@hub hub:22 -n";
+    let names = "\"my hub\" [x] u@hub hub:22 -n";
     let config = format!("Host {names} hub 2001:db8::1\n  StartAtBoot yes\n");
     let config = text(&scene.file("config", config));
     let listed = run(&scene, &format!("boot --list -F {config}"));
     assert_eq!(listed.code, 78, "{listed:?}");
     assert_eq!(listed.stdout, ["hub", "2001:db8::1"]);
     let why = "bad Host name for StartAtBoot: it is neither a host name nor an address";
-    let named = ["my hub", "it's", "[x]", "u@hub", "hub:22", "-n"];
+    let named = ["my hub", "[x]", "u@hub", "hub:22", "-n"];
     let mut said = named.map(|name| format!("reachback: boot: {name}: {why}"));
-    assert_eq!(listed.stderr[..6], said);
-    assert_eq!(listed.stderr[6..], ["reachback: boot: 6 of 8 not started"]);
+    assert_eq!(listed.stderr[..5], said);
+    assert_eq!(listed.stderr[5..], ["reachback: boot: 5 of 7 not started"]);
     // Neither is it started.
     let config = text(&scene.file("config", "Host u@hub\n  StartAtBoot yes\n"));
     let ended = run(&scene, &format!("boot -F {config}"));
-    said.swap(0, 3);
+    said.swap(0, 2);
     assert_eq!((ended.code, &ended.stderr[0]), (78, &said[0]), "{ended:?}");
 }
 

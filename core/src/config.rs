@@ -1,8 +1,9 @@
 //! ssh_config(5) text to values.
 //!
 //! ssh's rule holds: the first value obtained for a keyword wins, so the command line is
-//! applied before the file. `RemoteForward`, `IdentityFile` and `Fallback` add up. `Host` blocks
-//! and `Include` are supported ([`FileParser`]); `Match` is an unknown keyword.
+//! applied before the file. `RemoteForward`, `IdentityFile` and `Fallback` add up. `Host` and
+//! `Match` blocks and `Include` are for [`FileParser`]. A keyword of ssh without a setting here
+//! has a row in [`keyword::FOREIGN`]; what a person should know about its value is a [`Notice`].
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -12,14 +13,17 @@ use heapless::{String, Vec};
 use crate::destination::{Destination, DestinationError, Fallback, HostName, MAX_USER};
 use crate::destinations::MAX_FALLBACKS;
 use crate::dial::AddressFamily;
-use crate::forward::{ForwardSpec, MAX_FORWARDS};
+use crate::forward::{ForwardError, ForwardSpec, MAX_FORWARDS};
 use crate::ipqos::IpQos;
 use crate::keyword::table::keyword_table;
-use crate::keyword::{self, KEYWORDS, Keyword, LogLevel, Setting};
+use crate::keyword::{self, Foreign, KEYWORDS, Keyword, LogLevel, Setting, Treatment};
+use crate::pattern;
 use crate::tokens::Tokens;
 
 mod error;
 mod file;
+mod matching;
+mod notice;
 mod parse;
 mod show;
 mod slot;
@@ -27,6 +31,7 @@ mod value;
 mod words;
 pub use error::{ConfigError, ConfigErrorKind, Excerpt, Position};
 pub use file::{FileParser, Found, MAX_INCLUDE_DEPTH, Scope};
+pub use notice::Notice;
 use slot::Slot;
 use words::Words;
 
@@ -35,6 +40,10 @@ pub const MAX_IDENTITY_FILES: usize = 4;
 
 /// A file name as it was written: `~` is not expanded here.
 pub type Path = String<255>;
+
+/// One or two file names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Files(pub Vec<Path, 2>);
 
 /// Name of a network interface (netdevice(7), `IFNAMSIZ`).
 pub type InterfaceName = String<15>;
@@ -101,6 +110,8 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default)]
         pub struct Config {
             $($field: slot!($how $($type)*),)*
+            /// The foreign keywords that were obtained; a bit each.
+            foreign_seen: u128,
         }
 
         /// What the keywords hold. Times are whole seconds; zero means what [`KEYWORDS`] says.
@@ -152,9 +163,9 @@ impl Config {
     ///
     /// # Errors
     /// An unknown keyword, a value it does not take, or too many of them; without position.
-    pub fn apply(&mut self, keyword: &str, value: &str) -> Result<(), ConfigError> {
-        let keyword = find(keyword).map_err(ConfigError::on_command_line)?;
-        self.obtain(keyword, &mut Words::new(value), true)
+    pub fn apply(&mut self, keyword: &str, value: &str) -> Result<Option<Notice>, ConfigError> {
+        let named = self.named(keyword).map_err(ConfigError::on_command_line)?;
+        self.take(named, &mut Words::new(value), true)
             .map_err(|(_, kind)| ConfigError::on_command_line(kind))
     }
 
@@ -162,14 +173,11 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::apply`].
-    pub fn parse_option(&mut self, option: &str) -> Result<(), ConfigError> {
+    pub fn parse_option(&mut self, option: &str) -> Result<Option<Notice>, ConfigError> {
         let mut words = Words::new(option);
-        let Some(name) = words.keyword() else {
-            let kind = ConfigErrorKind::UnknownKeyword(Excerpt::new(option));
-            return Err(ConfigError::on_command_line(kind));
-        };
-        let keyword = find(name.text).map_err(ConfigError::on_command_line)?;
-        self.obtain(keyword, &mut words, true)
+        let name = words.keyword().map_or(option, |name| name.text);
+        let named = self.named(name).map_err(ConfigError::on_command_line)?;
+        self.take(named, &mut words, true)
             .map_err(|(_, kind)| ConfigError::on_command_line(kind))
     }
 
@@ -197,6 +205,15 @@ impl Config {
         )
     }
 
+    /// Makes every forward without an address listen on all addresses of the server.
+    pub fn listen_on_all_addresses(&mut self) {
+        for forward in core::mem::take(&mut self.forwards) {
+            let forward = forward.on_all_addresses().unwrap_or(forward);
+            // There were as many before.
+            let _ = self.add_forward(forward);
+        }
+    }
+
     /// Adds a private key file (`-i`). One that is there already is not added again.
     ///
     /// # Errors
@@ -206,10 +223,13 @@ impl Config {
         self.identity_files.obtain(keyword, &[path], true)
     }
 
-    /// The file with the pinned host keys.
-    pub fn known_hosts_file(&self) -> &str {
-        let default = Setting::UserKnownHostsFile.keyword().default;
-        self.known_hosts_file.as_deref().unwrap_or(default)
+    /// The files with the pinned host keys; new ones go into the first. None for keys that are
+    /// kept in memory only.
+    pub fn known_hosts_files(&self) -> Files {
+        let keyword = Setting::UserKnownHostsFile.keyword();
+        let mut files = value::held(&self.known_hosts_files, keyword).unwrap_or_default();
+        files.0.retain(|name| !notice::is_no_file(name));
+        files
     }
 
     /// The real name or address of a server that was given as `given`: `Hostname` with its
@@ -246,14 +266,41 @@ impl Config {
         KEYWORDS.iter().any(uses)
     }
 
+    fn named(&self, name: &str) -> Result<Named, ConfigErrorKind> {
+        if let Some(keyword) = keyword::find(name) {
+            return Ok(Named::Setting(keyword));
+        }
+        if let Some((index, foreign)) = keyword::find_foreign(name) {
+            return Ok(Named::Foreign(index, foreign));
+        }
+        let ignored = |list: &str| pattern::list_matches(list.split(','), name);
+        match self.ignore_unknown().is_some_and(ignored) {
+            true => Ok(Named::Ignored),
+            false => Err(ConfigErrorKind::UnknownKeyword(Excerpt::new(name))),
+        }
+    }
+
     /// Checks the value of one keyword and, if `store`, obtains it. An error comes with the
     /// offset of the word that is wrong.
+    fn take(
+        &mut self,
+        named: Named,
+        words: &mut Words<'_>,
+        store: bool,
+    ) -> Result<Option<Notice>, (usize, ConfigErrorKind)> {
+        match named {
+            Named::Ignored => Ok(None),
+            Named::Foreign(index, foreign) => self.pass_over(index, foreign, words, store),
+            Named::Setting(keyword) => self.obtain(keyword, words, store),
+        }
+    }
+
     fn obtain(
         &mut self,
         keyword: &'static Keyword,
         words: &mut Words<'_>,
         store: bool,
-    ) -> Result<(), (usize, ConfigErrorKind)> {
+    ) -> Result<Option<Notice>, (usize, ConfigErrorKind)> {
         let word = match words.next() {
             Some(word) => word.map_err(|offset| (offset, ConfigErrorKind::Quote))?,
             None => return Err((words.offset(), ConfigErrorKind::NoValue(keyword))),
@@ -271,23 +318,64 @@ impl Config {
         if let Some(offset) = extra {
             return Err((offset, ConfigErrorKind::ExtraWord(keyword)));
         }
-        let off = ["no", "off"]
-            .iter()
-            .any(|off| word.text.eq_ignore_ascii_case(off));
-        if off && keyword.setting == Setting::StrictHostKeyChecking {
-            return Err((word.offset, ConfigErrorKind::CheckingOff));
-        }
         let both = [word.text, second.map_or("", |second| second.text)];
         let both = &both[..1 + usize::from(second.is_some())];
-        self.slot_mut(keyword.setting)
-            .obtain(keyword, both, store)
-            .map_err(|kind| (word.offset, kind))
+        let slot = self.slot_mut(keyword.setting);
+        let first = !slot.is_set();
+        match slot.obtain(keyword, both, store) {
+            Ok(()) if store && first => Ok(Notice::about(keyword.setting, word.text)),
+            Ok(()) => Ok(None),
+            // ssh takes it, and it is for somebody else.
+            Err(ConfigErrorKind::Forward(ForwardError::Dynamic)) if !store => Ok(None),
+            Err(kind) => Err((word.offset, kind)),
+        }
+    }
+
+    /// What becomes of a keyword without a setting. As in ssh, its first value counts.
+    fn pass_over(
+        &mut self,
+        index: usize,
+        foreign: &'static Foreign,
+        words: &mut Words<'_>,
+        store: bool,
+    ) -> Result<Option<Notice>, (usize, ConfigErrorKind)> {
+        let name = foreign.name;
+        let value = match words.next() {
+            Some(value) => value.map_err(|offset| (offset, ConfigErrorKind::Quote))?,
+            None => return Err((words.offset(), ConfigErrorKind::NoWord(name))),
+        };
+        let seen = self.foreign_seen & (1 << index) != 0;
+        if store {
+            self.foreign_seen |= 1 << index;
+        }
+        if seen || notice::is_so_anyway(foreign.treatment, value.text) {
+            return Ok(None);
+        }
+        Ok(match foreign.treatment {
+            Treatment::Same(_) => None,
+            Treatment::Unless(_, what) | Treatment::Refused(_, what) if !store => {
+                Some(Notice::passed_over(name, value.text, what))
+            }
+            Treatment::Unless(_, what) => Some(Notice::warning(name, value.text, what)),
+            Treatment::Refused(_, why) => {
+                let value = Excerpt::new(value.text);
+                return Err((0, ConfigErrorKind::Refused { name, value, why }));
+            }
+        })
     }
 }
 
-fn find(name: &str) -> Result<&'static Keyword, ConfigErrorKind> {
-    keyword::find(name).ok_or_else(|| ConfigErrorKind::UnknownKeyword(Excerpt::new(name)))
+/// What a word at the start of a line names.
+enum Named {
+    Setting(&'static Keyword),
+    /// With its place in [`FOREIGN`](keyword::FOREIGN).
+    Foreign(usize, &'static Foreign),
+    /// `IgnoreUnknown` has it.
+    Ignored,
 }
+
+// One bit each in `Config::foreign_seen`.
+const _: () = assert!(keyword::FOREIGN.len() <= u128::BITS as usize);
 
 #[cfg(test)]
 mod tests;

@@ -4,21 +4,27 @@ use core::fmt;
 
 use heapless::String;
 
-use crate::host::{self, HostError};
+use crate::host::{self, HostError, PortError};
 
-/// Longest user name in bytes (useradd(8)).
-pub const MAX_USER: usize = 32;
+/// Longest user name in bytes: names of directory services are longer than those of useradd(8).
+pub const MAX_USER: usize = 64;
+/// Longest user name in a script's argument, bytes (useradd(8)).
+const MAX_SCRIPT_USER: usize = 32;
 /// Longest argument of a script entry point in bytes.
 pub const MAX_SCRIPT_ARGUMENT: usize = 255;
 
 /// Name or address of a server.
 pub type HostName = String<255>;
 
+/// Login name.
+pub type UserName = String<MAX_USER>;
+
 /// A server as the caller named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination {
-    /// Login name on the server: letters, digits and `._+-`, not starting with `-`.
-    pub user: String<32>,
+    /// Login name on the server: printable ASCII without blanks and what shells take for theirs,
+    /// not starting with `-`.
+    pub user: UserName,
     /// Name or address; IPv6 without brackets; addresses in canonical form.
     pub host: String<255>,
     /// The TCP port, 1 to 65535, if one was given.
@@ -40,18 +46,28 @@ pub enum DestinationError {
     Address,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// Not in the strict grammar of the script entry points.
-    Script,
+    /// A number that is no port.
+    PortAbove(u32),
+    /// `host1,host2`, dbclient's way of going through one host to another.
+    Jump,
+    /// An argument of a script with a blank in it.
+    ScriptBlank,
+    /// An argument of a script with a character that none may have.
+    ScriptByte,
+    /// An argument of a script that is too long.
+    ScriptLength,
+    /// The user name in an argument of a script.
+    ScriptUser,
+    /// The host in an argument of a script.
+    ScriptHost,
 }
 
 impl fmt::Display for DestinationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoUser => {
-                "no user name; write user@host[:port], or name a Host block that has User"
-            }
+            Self::NoUser => "no user name; write user@host[:port]",
             Self::User => {
-                "bad user name; use 1 to 32 letters, digits and ._+- that do not start with -"
+                "bad user name; use 1 to 64 letters, digits and signs that do not start with -, without blanks, quotes and /"
             }
             Self::NoHost => "no host after the @; write user@host[:port]",
             Self::Host => {
@@ -59,7 +75,20 @@ impl fmt::Display for DestinationError {
             }
             Self::Address => "bad address; write 192.0.2.1, 2001:db8::1 or [2001:db8::1]:port",
             Self::Port => "bad port; use a number from 1 to 65535",
-            Self::Script => "not one user@host[:port] with a dotted name or an IPv4 address",
+            Self::PortAbove(port) => return write!(f, "port {port} is above 65535"),
+            Self::Jump => "there are no jump hosts; name one server that this machine reaches itself",
+            Self::ScriptBlank => "a blank inside; give one user@host[:port]",
+            Self::ScriptByte => "a character that is none of A-Z, a-z, 0-9, _ - . @ :",
+            Self::ScriptLength => return write!(f, "more than {MAX_SCRIPT_ARGUMENT} bytes"),
+            Self::ScriptUser => {
+                return write!(
+                    f,
+                    "bad user name; use 1 to {MAX_SCRIPT_USER} letters, digits, _ and -, not - first"
+                );
+            }
+            Self::ScriptHost => {
+                "the host is neither an IPv4 address nor a name with a dot inside, such as server.example"
+            }
         })
     }
 }
@@ -77,8 +106,9 @@ impl From<HostError> for DestinationError {
 }
 
 impl Destination {
-    /// Reads `user@host`, `user@host:port`, `user@[v6]:port`, `user@v6`, and dbclient's
-    /// `user@host^port` and `user@host/port`.
+    /// Reads `user@host`, `user@host:port`, `user@[v6]:port`, `user@v6`, dbclient's
+    /// `user@host^port` and `user@host/port`, and ssh's `ssh://user@host:port`. The user is what
+    /// stands before the last `@`.
     ///
     /// # Errors
     /// Anything else; see [`DestinationError`].
@@ -86,28 +116,42 @@ impl Destination {
         Self::parse_with_default(text, None)
     }
 
-    /// As [`Destination::parse`], but `user` (ssh_config's `User`) stands in when the text
-    /// has no `user@`.
+    /// As [`Destination::parse`], but `user` (ssh_config's `User`, or the name of the user here)
+    /// stands in when the text has no `user@`.
     ///
     /// # Errors
     /// As [`Destination::parse`]; the default user is checked like one in the text.
     pub fn parse_with_default(text: &str, user: Option<&str>) -> Result<Self, DestinationError> {
-        let (user, rest) = match (text.split_once('@'), user) {
+        let text = match text.strip_prefix("ssh://") {
+            Some(uri) => uri.strip_suffix('/').unwrap_or(uri),
+            None => text,
+        };
+        let (user, rest) = match (text.rsplit_once('@'), user) {
             (Some((user, rest)), _) => (user, rest),
             (None, Some(user)) => (user, text),
             (None, None) => return Err(DestinationError::NoUser),
         };
+        if text.contains(',') {
+            return Err(DestinationError::Jump);
+        }
         let (host, port) = split_port(rest)?;
         let port = match port.map(host::parse_port) {
             None => None,
-            Some(Some(port)) if port != 0 => Some(port),
-            Some(_) => return Err(DestinationError::Port),
+            Some(Ok(0) | Err(PortError::Word)) => return Err(DestinationError::Port),
+            Some(Err(PortError::Above(port))) => return Err(DestinationError::PortAbove(port)),
+            Some(Ok(port)) => Some(port),
         };
         Ok(Self {
             user: parse_user(user)?,
             host: host::parse(host)?,
             port,
         })
+    }
+
+    /// The user that a text names, as [`Destination::parse`] reads it.
+    pub fn user_in(text: &str) -> Option<&str> {
+        let text = text.strip_prefix("ssh://").unwrap_or(text);
+        text.rsplit_once('@').map(|(user, _)| user)
     }
 
     /// Reads the one argument of a script entry point: `user@host[:port]` with user
@@ -128,17 +172,37 @@ impl Destination {
     /// New are `:port` and labels that start with a digit.
     ///
     /// # Errors
-    /// Anything else, mostly as [`DestinationError::Script`].
+    /// Anything else, each with the rule that it breaks.
     pub fn parse_script(text: &str) -> Result<Self, DestinationError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.@:".contains(&b);
-        if text.len() > MAX_SCRIPT_ARGUMENT || !text.bytes().all(allowed) {
-            return Err(DestinationError::Script);
+        if text.len() > MAX_SCRIPT_ARGUMENT {
+            return Err(DestinationError::ScriptLength);
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(DestinationError::ScriptBlank);
+        }
+        if !text.bytes().all(allowed) {
+            return Err(DestinationError::ScriptByte);
+        }
+        let (user, rest) = text.split_once('@').ok_or(DestinationError::NoUser)?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+        let good = !user.is_empty() && user.len() <= MAX_SCRIPT_USER && !user.starts_with('-');
+        if !good || !user.bytes().all(allowed) {
+            return Err(DestinationError::ScriptUser);
+        }
+        let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+        if rest.contains('@') {
+            return Err(DestinationError::Host);
+        }
+        let port = rest.split_once(':').map(|(_, port)| port);
+        if port.is_some_and(|port| !port.contains(':') && !digits(port)) {
+            return Err(DestinationError::Port);
         }
         let destination = Self::parse(text)?;
         let host = destination.host.as_str();
         let dotted = host.contains('.') && !host.ends_with('.');
-        if !dotted || host.contains([':', '_']) || destination.user.contains('.') {
-            return Err(DestinationError::Script);
+        if !dotted || host.contains([':', '_']) {
+            return Err(DestinationError::ScriptHost);
         }
         Ok(destination)
     }
@@ -148,7 +212,7 @@ impl Destination {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fallback {
     /// Login name, if it is not the first destination's.
-    pub user: Option<String<32>>,
+    pub user: Option<UserName>,
     /// Name or address, as in [`Destination`].
     pub host: String<255>,
     /// The TCP port, if one was given.
@@ -164,7 +228,7 @@ impl Fallback {
         // The name that stands in is not kept.
         let destination = Destination::parse_with_default(text, Some("user"))?;
         Ok(Self {
-            user: text.contains('@').then_some(destination.user),
+            user: Destination::user_in(text).map(|_| destination.user),
             host: destination.host,
             port: destination.port,
         })
@@ -201,10 +265,12 @@ fn write_place(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt
     }
 }
 
-/// A login name.
-pub(crate) fn parse_user(text: &str) -> Result<String<32>, DestinationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
-    if text.is_empty() || text.starts_with('-') || !text.bytes().all(allowed) {
+/// A login name: what sshd may know, as `DOM\user`, `user@realm` and `host$`, but nothing that a
+/// shell or a file name takes for its own.
+pub(crate) fn parse_user(text: &str) -> Result<UserName, DestinationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._+-@\\$~=#%^!:".contains(&b);
+    let good = !text.is_empty() && !text.starts_with('-') && !text.ends_with('\\');
+    if !good || !text.bytes().all(allowed) {
         return Err(DestinationError::User);
     }
     String::try_from(text).map_err(|_| DestinationError::User)

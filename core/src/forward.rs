@@ -111,6 +111,8 @@ pub enum ForwardError {
     Fields,
     /// Not two words, where ssh_config wants two.
     Words,
+    /// A port alone: the server would be given a SOCKS proxy.
+    Dynamic,
     /// The bind address is neither `*` nor a name nor an address.
     Bind,
     /// The server's port is not a number from 0 to 65535.
@@ -132,10 +134,13 @@ impl fmt::Display for ForwardError {
                 "not a forward; write [bind:]port:host:hostport, IPv6 addresses in brackets"
             }
             Self::Words => "not a forward; write two words, [bind:]port host:hostport",
+            Self::Dynamic => {
+                "a port without a target asks for a SOCKS proxy, which there is not; name the target, as in 1111:localhost:22"
+            }
             Self::Bind => "bad bind address; use *, a name of up to 64 bytes or an address",
-            Self::Port => "bad port on the server; use a number from 0 (server chooses) to 65535",
+            Self::Port => "bad port on the server; use a number from 0 (server chooses) to 65535 or a service's name",
             Self::Host => "bad target host; use a name or an address, IPv6 in brackets",
-            Self::HostPort => "bad target port; use a number from 1 to 65535",
+            Self::HostPort => "bad target port; use a number from 1 to 65535 or a service's name",
             Self::Path => {
                 "bad socket path; use an absolute one of up to 107 printable ASCII characters, without blanks, colons and double quotes"
             }
@@ -162,6 +167,7 @@ impl ForwardSpec {
                 (Listen::from_fields(&[*bind, *port])?, target)
             }
             [port, target @ ..] if target.len() == 2 => (Listen::from_fields(&[*port])?, target),
+            listen if is_dynamic(listen) => return Err(ForwardError::Dynamic),
             _ => return Err(ForwardError::Fields),
         };
         let target = Target::from_fields(target)?;
@@ -171,7 +177,11 @@ impl ForwardSpec {
     /// `[bind:]port` and `host:hostport`; an empty target is a missing one.
     pub(crate) fn parse_words(listen: &str, target: &str) -> Result<Self, ForwardError> {
         if target.is_empty() {
-            return Err(ForwardError::Words);
+            let dynamic = fields::all::<2>(listen).is_ok_and(|fields| is_dynamic(&fields));
+            return Err(match dynamic {
+                true => ForwardError::Dynamic,
+                false => ForwardError::Words,
+            });
         }
         Ok(Self {
             listen: Listen::from_fields(&fields::all::<2>(listen)?)?,
@@ -187,7 +197,7 @@ impl ForwardSpec {
         let expanded = |path: &SocketPath| -> Result<SocketPath, ForwardError> {
             let path: SocketPath = tokens.expand(path).map_err(ForwardError::Token)?;
             // A percent sign that stays would be a token to the next reader.
-            let whole = path.starts_with('/') && !path.contains('%');
+            let whole = path.starts_with('/') && !path.contains('%') && !path.contains("${");
             if whole && path.bytes().all(is_path_byte) {
                 Ok(path)
             } else {
@@ -202,6 +212,23 @@ impl ForwardSpec {
             *path = expanded(path)?;
         }
         Ok(spec)
+    }
+
+    /// The same forward on all addresses of the server, if no address was named: what `-g` means
+    /// in dbclient. None where one was, or where the listener is a socket.
+    pub fn on_all_addresses(&self) -> Option<Self> {
+        let Listen::Tcp {
+            bind: Bind::Default,
+            port,
+        } = self.listen
+        else {
+            return None;
+        };
+        let bind = Bind::Any;
+        Some(Self {
+            listen: Listen::Tcp { bind, port },
+            target: self.target.clone(),
+        })
     }
 
     /// Whether a path has the token `%letter`.
@@ -246,6 +273,12 @@ impl Target {
             _ => Err(ForwardError::Fields),
         }
     }
+}
+
+/// `[bind:]port` and no more.
+fn is_dynamic(fields: &[Field<'_>]) -> bool {
+    matches!(fields, [.., port] if fields.len() < 3 && port.port().is_some())
+        && Listen::from_fields(fields).is_ok()
 }
 
 fn is_path_byte(b: u8) -> bool {

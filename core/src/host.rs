@@ -5,6 +5,8 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use heapless::String;
 
+mod services;
+
 /// Longest host name in bytes (RFC 1035, 2.3.4).
 pub(crate) const MAX_HOST: usize = 255;
 /// Longest label of a name in bytes (RFC 1035, 2.3.4).
@@ -19,12 +21,26 @@ pub(crate) enum HostError {
     Address,
 }
 
-/// A port in decimal digits, 0 to 65535. Signs, spaces and more than five digits are refused.
-pub(crate) fn parse_port(text: &str) -> Option<u16> {
-    if text.is_empty() || text.len() > 5 || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+/// What is wrong with a port.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum PortError {
+    /// Neither digits nor the name of a service.
+    Word,
+    /// Above 65535.
+    Above(u32),
+}
+
+/// A port in decimal digits, 0 to 65535, or the name of a service. Signs and spaces are refused.
+pub(crate) fn parse_port(text: &str) -> Result<u16, PortError> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits || text.len() > 9 {
+        return services::port(text).ok_or(PortError::Word);
     }
-    text.parse().ok()
+    let number: u32 = text.parse().map_err(|_| PortError::Word)?;
+    match u16::try_from(number) {
+        Ok(_) if text.len() > 5 => Err(PortError::Word),
+        port => port.map_err(|_| PortError::Above(number)),
+    }
 }
 
 /// A name, an IPv4 address or an IPv6 address without brackets (with an optional `%zone`).

@@ -4,9 +4,12 @@
 
 use core::fmt;
 
+mod foreign;
 mod nearest;
 pub(crate) mod table;
 mod units;
+pub use foreign::{FOREIGN, Foreign, Treatment};
+pub(crate) use foreign::{find_foreign, todays_name};
 pub use nearest::nearest;
 pub use units::{parse_size, parse_time};
 
@@ -20,6 +23,8 @@ pub enum Kind {
         /// Largest value.
         max: u32,
     },
+    /// A TCP port or the name of its service.
+    Port,
     /// A time in the formats of sshd_config(5), in these bounds.
     Time {
         /// Shortest, in seconds.
@@ -35,8 +40,12 @@ pub enum Kind {
     User,
     /// A file name of at most 255 bytes.
     Path,
+    /// Patterns, at most 255 bytes.
+    Patterns,
     /// A file name of at most 255 bytes, with tokens.
     Template,
+    /// One or two of those.
+    Templates,
     /// The name or address of a server, with tokens.
     Host,
     /// `[bind:]port host:hostport`, with a path in the place of either.
@@ -57,9 +66,10 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Port => f.write_str("a number from 1 to 65535 or the name of a service"),
             Self::Time { min_s, max_s } => write!(
                 f,
-                "a time from {min_s} to {max_s} seconds, such as 90, 5m or 1h30m"
+                "a time from {min_s} to {max_s} seconds, such as 90, 5m or 1h30m, or none"
             ),
             Self::Choice(words) => {
                 f.write_str("one of ")?;
@@ -69,10 +79,14 @@ impl fmt::Display for Kind {
                 Ok(())
             }
             Self::YesNo => f.write_str("yes or no"),
-            Self::User => f.write_str("a user name of 1 to 32 letters, digits and ._+-"),
+            Self::User => f.write_str("a user name of 1 to 64 letters, digits and signs, without blanks and quotes"),
             Self::Path => f.write_str("a file name of 1 to 255 bytes"),
+            Self::Patterns => f.write_str("patterns with commas between"),
             Self::Template => {
                 f.write_str("a file name of 1 to 255 bytes; tokens such as %h are replaced")
+            }
+            Self::Templates => {
+                f.write_str("one or two file names of 1 to 255 bytes; tokens such as %h are replaced")
             }
             Self::Host => f.write_str("a name or an address; %h is the host that was asked for"),
             Self::Destination => f.write_str("[user@]host[:port]"),
@@ -96,7 +110,7 @@ impl Kind {
     pub(crate) fn words(&self) -> &'static [&'static str] {
         match self {
             Self::Choice(words) => words,
-            Self::YesNo => &["yes", "no"],
+            Self::YesNo => &["yes", "no", "true", "false"],
             _ => &[],
         }
     }
@@ -104,7 +118,7 @@ impl Kind {
     /// How many words one value may have.
     pub(crate) fn most_words(&self) -> usize {
         match self {
-            Self::Forward | Self::RekeyLimit | Self::IpQos => 2,
+            Self::Forward | Self::RekeyLimit | Self::IpQos | Self::Templates => 2,
             _ => 1,
         }
     }
@@ -187,13 +201,14 @@ macro_rules! records {
 }
 table::keyword_table!(records);
 
-/// The keyword with this name, in any case.
+/// The keyword with this name, in any case, or with one that ssh still takes for it.
 pub fn find(name: &str) -> Option<&'static Keyword> {
+    let name = todays_name(name);
     KEYWORDS.iter().find(|k| k.name.eq_ignore_ascii_case(name))
 }
 
-/// Begin a block and read another file; they are no settings and stand in files only.
-pub const STRUCTURE: [&str; 2] = ["Host", "Include"];
+/// Begin a block or read another file; they are no settings and stand in files only.
+pub const STRUCTURE: [&str; 3] = ["Host", "Include", "Match"];
 
 /// How much to log, from least to most (ssh_config(5), LogLevel).
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

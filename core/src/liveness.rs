@@ -35,11 +35,12 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// A watch that has not begun. `interval` zero turns it off; a `count_max` of zero is one.
+    /// A watch that has not begun. `interval` zero turns it off; with a
+    /// `count_max` of zero the peer counts as dead after it, unasked.
     pub fn new(interval: Duration, count_max: u32) -> Self {
         Self {
             interval,
-            count_max: count_max.max(1),
+            count_max,
             unanswered: 0,
             due: None,
         }

@@ -1,4 +1,5 @@
-//! ssh_config(5)'s TOKENS: `%h` and the like in paths, and `%s` for a serial number.
+//! ssh_config(5)'s TOKENS: `%h` and the like in paths, `%s` for a serial number, and `${NAME}` for
+//! an environment variable.
 
 use core::fmt;
 
@@ -35,9 +36,15 @@ pub struct Remote<'a> {
     pub user: &'a str,
 }
 
+/// Gives the value of the environment variable of this name to the function; false for one that
+/// is not set.
+pub type Variable<'a> = &'a dyn Fn(&str, &mut dyn FnMut(&str)) -> bool;
+
 /// What the tokens stand for.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub struct Tokens<'a> {
+    /// The environment.
+    pub variable: Variable<'a>,
     /// The server; none where no destination was given.
     pub remote: Option<Remote<'a>>,
     /// Home directory.
@@ -61,6 +68,8 @@ pub enum TokenError {
     NoSerial,
     /// A token of the server, but no destination.
     NoDestination(char),
+    /// `${` without a variable that is set.
+    Variable,
     /// Longer than its place allows.
     TooLong,
 }
@@ -80,6 +89,7 @@ impl fmt::Display for TokenError {
             Self::NoDestination(c) => {
                 write!(f, "%{c} has no value here; it needs a destination")
             }
+            Self::Variable => f.write_str("a ${variable} that is not set"),
             Self::TooLong => f.write_str("too long once its tokens are replaced; shorten it"),
         }
     }
@@ -118,11 +128,26 @@ impl Tokens<'_> {
     pub fn expand<const N: usize>(&self, text: &str) -> Result<String<N>, TokenError> {
         let mut out = String::new();
         let mut rest = text;
-        while let Some((before, after)) = rest.split_once('%') {
+        while let Some(at) = rest.find(['%', '$']) {
+            let (before, from) = rest.split_at(at);
             push(&mut out, before)?;
-            let letter = after.chars().next();
+            if let Some(named) = from.strip_prefix("${") {
+                let (name, after) = named.split_once('}').ok_or(TokenError::Variable)?;
+                let mut pushed = Ok(());
+                let is_set = (self.variable)(name, &mut |value| pushed = push(&mut out, value));
+                pushed?;
+                is_set.then_some(()).ok_or(TokenError::Variable)?;
+                rest = after;
+                continue;
+            }
+            rest = &from[1..];
+            if from.starts_with('$') {
+                push(&mut out, "$")?;
+                continue;
+            }
+            let letter = rest.chars().next();
             let letter = letter.ok_or(TokenError::Unknown(None))?;
-            rest = &after[letter.len_utf8()..];
+            rest = &rest[letter.len_utf8()..];
             self.push_token(letter, &mut out)?;
         }
         push(&mut out, rest)?;
@@ -217,6 +242,12 @@ mod tests {
     use std::string::ToString;
 
     const TOKENS_HERE: Tokens<'static> = Tokens {
+        variable: &|name, give| {
+            if name == "HOME" {
+                give("/home/me");
+            }
+            name == "HOME"
+        },
         remote: Some(Remote {
             host: "10.0.0.7",
             given: "hub",
@@ -240,6 +271,10 @@ mod tests {
         assert_eq!(expand("%l %L").unwrap(), "ctl-7.site.example ctl-7");
         assert_eq!(expand("%u %i %d").unwrap(), "charge 1000 /home/charge");
         assert_eq!(expand("/run/%s.sock %%").unwrap(), "/run/SN-0042.sock %");
+        assert_eq!(expand("${HOME}/$x%h$").unwrap(), "/home/me/$x10.0.0.7$");
+        for bad in ["${NONE}", "${", "${HOME"] {
+            assert_eq!(expand(bad), Err(TokenError::Variable), "{bad}");
+        }
     }
 
     #[test]
@@ -286,7 +321,8 @@ mod tests {
         #[test]
         fn checked_texts_expand_and_no_text_makes_it_panic(text in "(\\PC|%[a-z%]?){0,20}") {
             let whole = TOKENS_HERE.expand::<4096>(&text);
-            proptest::prop_assert_eq!(check(&text).is_ok(), whole.is_ok());
+            let variable = whole == Err(TokenError::Variable);
+            proptest::prop_assert!(variable || check(&text).is_ok() == whole.is_ok());
         }
 
         #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reachback_core::config::{Config, FileParser, Found, Position, Scope};
 use reachback_core::pattern;
 
+use super::options::Note;
 use crate::exit::{self, Exit};
 use crate::logging::escaped;
 use crate::sys::{file, host};
@@ -19,32 +20,61 @@ const FILES: usize = 64;
 /// Characters of a wrong line that are shown.
 const SHOWN: usize = 100;
 
-/// Obtains the values of a file and of those it includes for the host `given`; gives the names
-/// of the servers that its `Host` lines have, each once.
+/// What was read.
+pub struct Read {
+    /// The values.
+    pub config: Config,
+    /// The servers that `Host` lines name, each once.
+    pub names: Vec<String>,
+    /// What a person should know, with its place.
+    pub notes: Vec<Note>,
+}
+
+impl Read {
+    /// Nothing yet, beyond these values.
+    pub fn new(config: Config) -> Self {
+        Read {
+            config,
+            names: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Adds the values of a file and of those it includes to `config`, for the host and the login
+/// name that the caller gave.
 ///
 /// # Errors
 /// [`exit::NO_INPUT`] and [`exit::NO_PERMISSION`] for a file that cannot be read,
 /// [`exit::CONFIG`] for one that is wrong.
-pub fn read(config: &mut Config, path: &Path, given: &str) -> Result<Vec<String>, Exit> {
+pub fn read(config: Config, path: &Path, given: &str, user: Option<&str>) -> Result<Read, Exit> {
     let mut reader = Reader {
-        config,
-        names: Vec::new(),
+        read: Read::new(config),
+        wants_final: false,
         bytes: 0,
         files: 0,
     };
     let unreadable = |error: &io::Error| unreadable(path, error);
-    reader.file(path, Scope::new(given), &unreadable)?;
-    Ok(reader.names)
+    let local = host::user_name();
+    let scope = Scope::new(given).by(user, &local);
+    reader.file(path, scope, &unreadable)?;
+    if reader.wants_final {
+        let real = reader.read.config.hostname(given).and_then(Result::ok);
+        let real = real.map_or(given.to_owned(), |real| real.as_str().to_owned());
+        (reader.bytes, reader.files) = (0, 0);
+        reader.file(path, scope.again(&real), &unreadable)?;
+    }
+    Ok(reader.read)
 }
 
-struct Reader<'c> {
-    config: &'c mut Config,
-    names: Vec<String>,
+struct Reader {
+    read: Read,
+    wants_final: bool,
     bytes: usize,
     files: usize,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn file(
         &mut self,
         path: &Path,
@@ -61,29 +91,29 @@ impl Reader<'_> {
                 most,
             )));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            let last = valid.rsplit('\n').next().map_or(0, |l| l.chars().count());
-            let position = Position {
-                line: valid.matches('\n').count() as u32 + 1,
-                column: last as u32 + 1,
-            };
-            let text = String::from_utf8_lossy(&bytes);
-            wrong(path, &text, position, &"not UTF-8; rewrite it")
-        })?;
+        // Comments may be in another encoding; the parser refuses words that are.
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.as_ref();
         let at_start = Position { line: 1, column: 1 };
         let mut parser = FileParser::new(text, scope);
         loop {
-            let found = parser.step(self.config).map_err(|error| {
+            let found = parser.step(&mut self.read.config).map_err(|error| {
                 let position = error.position.unwrap_or(at_start);
                 wrong(path, text, position, &error.kind)
             })?;
             match found {
-                None => return Ok(()),
+                None => {
+                    self.wants_final |= parser.wants_final();
+                    return Ok(());
+                }
                 Some(Found::Name(name)) => {
-                    if !self.names.iter().any(|known| known == name) {
-                        self.names.push(name.to_owned());
+                    if !self.read.names.iter().any(|known| known == name) {
+                        self.read.names.push(name.to_owned());
                     }
+                }
+                Some(Found::Notice(notice, at)) => {
+                    let is_warning = notice.is_warning;
+                    self.note(is_warning, path, at, &notice);
                 }
                 Some(Found::Include {
                     pattern,
@@ -99,10 +129,25 @@ impl Reader<'_> {
                     let included = resolve(pattern, path);
                     let files = files(&included).map_err(|error| refused(&included, &error))?;
                     for included in files {
+                        // As in ssh; but a name that was mistyped should be seen.
+                        if !included.exists() {
+                            let what = format_args!("Include {}: no such file", included.display());
+                            self.note(true, path, position, &what);
+                            continue;
+                        }
                         self.file(&included, scope, &|error| refused(&included, error))?;
                     }
                 }
             }
+        }
+    }
+}
+
+impl Reader {
+    fn note(&mut self, is_warning: bool, path: &Path, at: Position, what: &dyn std::fmt::Display) {
+        let text = escaped(format!("{}:{}: {what}", path.display(), at.line)).to_string();
+        if !self.read.notes.iter().any(|note| note.text == text) {
+            self.read.notes.push(Note { is_warning, text });
         }
     }
 }
@@ -210,9 +255,8 @@ mod tests {
     }
 
     fn read_for(scene: &tempfile::TempDir, host: &str) -> Result<(Config, Vec<String>), Exit> {
-        let mut config = Config::new();
-        let names = read(&mut config, &scene.path().join("config"), host)?;
-        Ok((config, names))
+        let read = read(Config::new(), &scene.path().join("config"), host, None)?;
+        Ok((read.config, read.names))
     }
 
     #[test]
@@ -271,7 +315,6 @@ mod tests {
     #[test]
     fn what_cannot_be_included_is_named_with_the_line_that_wants_it() {
         for (line, code, words) in [
-            ("Include  gone", exit::NO_INPUT, "gone: No such file"),
             ("Include  a*/b", exit::NO_INPUT, "last part of the name"),
             ("Include  /dev/null", exit::NO_INPUT, "not a regular file"),
             ("Include", exit::CONFIG, "names no file"),

@@ -4,6 +4,11 @@ use std::fmt::Write;
 
 use reachback_core::keyword::KEYWORDS;
 
+use super::program::Program;
+
+mod foreign;
+pub use foreign::FOREIGN;
+
 /// What a flag does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -31,6 +36,23 @@ pub enum Action {
     Quiet,
     /// Taken because ssh has it; this program is always so.
     Nothing,
+    /// `-N`: as [`Action::Nothing`], but a remote command is not meant then.
+    NoCommand,
+    /// What dbclient and ssh mean differs.
+    Gateway,
+    /// dbclient's `-g`.
+    AllAddresses,
+    /// Asks for what is not done; the tunnel is the same without.
+    Warned,
+    /// As [`Action::Nothing`], but said.
+    Told,
+    /// Asks for what cannot be done.
+    Refused,
+    /// dbclient's window, or ssh's forwarding of standard input.
+    Window,
+    Login,
+    Ciphers,
+    Macs,
     Help,
     Version,
 }
@@ -123,11 +145,11 @@ pub static FLAGS: [Flag; 27] = [
     flag('F', "file", Action::File, "configuration file instead of /etc/reachback/config; none for no file"),
     flag('v', "", Action::Verbose, "log more (up to three times)"),
     flag('q', "", Action::Quiet, "log nothing"),
-    flag('N', "", Action::Nothing, "no remote command (always so)"),
+    flag('N', "", Action::NoCommand, "no remote command (always so)"),
     // -n and -T as well: one line of help for the three would hide them from a search.
     flag('n', "", Action::Nothing, "nothing from standard input (always so)"),
     flag('T', "", Action::Nothing, "no terminal (always so)"),
-    flag('g', "", Action::Nothing, "for -L, which there is not; who may use -R is the server's choice and the bind address"),
+    flag('g', "", Action::Gateway, "nothing, as in ssh; in dbclient it makes -R listen on all addresses, as *:port does"),
     long("json", "", Action::Json, "with status: for programs"),
     long("watch", "", Action::Watch, "with status: again every second"),
     long("all", "", Action::All, "with stop: every tunnel"),
@@ -150,6 +172,15 @@ pub fn all() -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().chain([&HELP])
 }
 
+/// What a letter means in a line that was written for this program.
+pub fn find(program: Program, short: char) -> Option<&'static Flag> {
+    let others = foreign::own_meaning(program).iter();
+    others
+        .chain(all())
+        .chain(&FOREIGN)
+        .find(|flag| flag.short == short)
+}
+
 /// The text of `--help`.
 pub fn help() -> String {
     let mut text = String::from(
@@ -170,6 +201,15 @@ pub fn help() -> String {
         };
         let _ = writeln!(text, "  {left:<29} {}", flag.help);
     }
+    text.push_str(
+        "\nTaken from lines of ssh, dbclient and autossh, without effect; see the manual:\n  ",
+    );
+    for flag in &FOREIGN {
+        if flag.action != Action::Refused {
+            let _ = write!(text, "-{} ", flag.short);
+        }
+    }
+    text.push_str("-M port\n");
     text.push_str("\nKeywords of -o and of the configuration file (default):\n");
     for keyword in &KEYWORDS {
         let _ = write!(text, "  {:<22} {}", keyword.name, keyword.help);

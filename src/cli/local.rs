@@ -38,6 +38,13 @@ impl Here {
 
     fn tokens<'a>(&'a self, remote: Option<Remote<'a>>) -> Tokens<'a> {
         Tokens {
+            variable: &|name, give| match std::env::var(name) {
+                Ok(value) => {
+                    give(&value);
+                    true
+                }
+                Err(_) => false,
+            },
             remote,
             home: &self.home,
             local_host: &self.local_host,

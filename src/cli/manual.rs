@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use reachback_core::keyword::{KEYWORDS, Keyword, OnReload, STRUCTURE};
+use reachback_core::keyword::{FOREIGN, KEYWORDS, Keyword, OnReload, STRUCTURE, Treatment};
 use reachback_core::tokens::TOKENS;
 
 use super::flags::{self, Flag, LONG_ONLY, SUBCOMMANDS};
@@ -92,6 +92,23 @@ fn program() -> String {
         }
     }
     page.push_str(".El\n");
+    page.push_str(more::OTHER_PROGRAMS);
+    for flag in &flags::FOREIGN {
+        let refused = match flag.action {
+            flags::Action::Refused => "Refused: ",
+            _ => "",
+        };
+        let _ = writeln!(
+            page,
+            ".It {}\n{}",
+            flag_item(flag),
+            match refused {
+                "" => sentence(flag.help),
+                refused => plain(&format!("{refused}{}.", flag.help)),
+            }
+        );
+    }
+    page.push_str(".El\n");
     page.push_str(more::REST);
     page
 }
@@ -113,6 +130,31 @@ fn configuration() -> String {
     page.push_str(".Sh KEYWORDS\n.Bl -tag -width Ds\n");
     for keyword in &KEYWORDS {
         page.push_str(&keyword_item(keyword));
+    }
+    page.push_str(".El\n");
+    page.push_str(more::OTHER_KEYWORDS);
+    for foreign in &FOREIGN {
+        let words = |words: &[&str]| words.join(" , ");
+        let text = match foreign.treatment {
+            Treatment::Same(why) => plain(&format!("No effect: {why}.")),
+            Treatment::Unless([], what) => plain(&format!("Warns: {what}.")),
+            Treatment::Unless(values, what) => {
+                format!(
+                    ".Cm {} ;\n{}",
+                    words(values),
+                    plain(&format!("else warns: {what}."))
+                )
+            }
+            Treatment::Refused([], why) => plain(&format!("Refused: {why}.")),
+            Treatment::Refused(values, why) => {
+                format!(
+                    ".Cm {} ;\n{}",
+                    words(values),
+                    plain(&format!("else refused: {why}."))
+                )
+            }
+        };
+        let _ = writeln!(page, ".It Cm {}\n{text}", foreign.name);
     }
     page.push_str(".El\n.Sh TOKENS\n");
     page.push_str(more::TOKEN_PLACES);

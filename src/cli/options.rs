@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::Arg;
-use reachback_core::config::{Config, ConfigError, ConfigErrorKind};
+use reachback_core::config::{Config, ConfigError, ConfigErrorKind, Notice};
 use reachback_core::control;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword;
 
-use super::file;
+use super::file::{self, Read};
 use super::flags::{self, Action, Flag};
+use super::program::Program;
 use crate::call::What;
 use crate::exit::Exit;
 use crate::logging::escaped;
@@ -21,6 +22,16 @@ pub const DEFAULT_CONFIG_FILE: &str = "/etc/reachback/config";
 
 /// `--wait` without a time, and `ExitOnForwardFailure` with `-f`.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// Something that the person who starts a tunnel should know, and that does not keep it from
+/// starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// It asks for something that is not done.
+    pub is_warning: bool,
+    /// The line.
+    pub text: String,
+}
 
 /// What the flags say; the configuration file is not read yet.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +64,12 @@ pub struct Options {
     pub help: bool,
     /// `-V`.
     pub version: bool,
+    /// `-N`.
+    pub no_command: bool,
+    /// What is to be said about the flags.
+    pub notes: Vec<Note>,
+    gateway: Option<Action>,
+    accept_new: u8,
 }
 
 impl Options {
@@ -60,26 +77,36 @@ impl Options {
     /// clusters (`-yNf`), attached values (`-p22`), `--` as the end of the flags. A word that
     /// is not UTF-8 keeps replacement characters where it is not.
     pub(super) fn parse(
+        program: Program,
         arguments: impl Iterator<Item = OsString>,
     ) -> Result<(Self, Vec<String>), Exit> {
+        let mut arguments: Vec<OsString> = arguments.collect();
         let mut options = Options::default();
-        let mut words = Vec::new();
+        let monitored = program.take_monitor(&mut arguments);
+        let variable = |(name, _): (OsString, _)| name.to_string_lossy().starts_with("AUTOSSH_");
+        if monitored || std::env::vars_os().any(variable) {
+            options.note(
+                false,
+                "autossh's -M and AUTOSSH_ variables are not needed: the tunnel watches itself",
+            );
+        }
+        let (mut words, mut kept, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut parser = lexopt::Parser::from_args(arguments);
         while let Some(argument) = parser.next().map_err(usage)? {
-            let found = match &argument {
+            let (found, shown) = match &argument {
                 Arg::Value(word) => {
-                    words.push(word.to_string_lossy().into_owned());
+                    let word = word.to_string_lossy().into_owned();
+                    kept.push(quoted(&word));
+                    words.push(word);
                     continue;
                 }
-                Arg::Short(short) => flags::all().find(|flag| flag.short == *short),
-                Arg::Long(long) => flags::all().find(|flag| flag.long == Some(long)),
+                Arg::Short(short) => (flags::find(program, *short), format!("-{short}")),
+                Arg::Long(long) => (
+                    flags::all().find(|flag| flag.long == Some(long)),
+                    format!("--{long}"),
+                ),
             };
             let Some(flag) = found else {
-                let shown = match &argument {
-                    Arg::Short(short) => format!("-{short}"),
-                    Arg::Long(long) => format!("--{long}"),
-                    Arg::Value(_) => continue,
-                };
                 return Err(Exit::usage(format!(
                     "unknown flag: {}: see reachback --help",
                     escaped(shown)
@@ -94,9 +121,59 @@ impl Options {
                 _ if flag.argument.is_empty() => String::new(),
                 _ => value(&mut parser, flag)?,
             };
-            options.apply(flag, &value)?;
+            let whole = match value.is_empty() {
+                true => shown,
+                false => format!("{shown} {}", quoted(&value)),
+            };
+            let window = value.bytes().all(|b| b.is_ascii_digit());
+            match flag.action {
+                Action::Refused => refused.push((whole, flag.help)),
+                Action::Window if !window => {
+                    refused.push((whole, "standard input is not forwarded; only -R is done"));
+                }
+                _ => {
+                    options.apply(flag, &value)?;
+                    kept.push(whole);
+                }
+            }
         }
-        Ok((options, words))
+        match refused.first() {
+            Some((what, why)) => Err(cannot(what, why, refused.len(), &kept)),
+            None => {
+                options.settle_gateway();
+                Ok((options, words))
+            }
+        }
+    }
+
+    /// Something to say at the start.
+    pub(super) fn note(&mut self, is_warning: bool, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notes.iter().any(|note| note.text == text) {
+            self.notes.push(Note { is_warning, text });
+        }
+    }
+
+    /// `-g`, once all `-R` are known.
+    fn settle_gateway(&mut self) {
+        let Some(action) = self.gateway else { return };
+        let forwards = self.config.forwards().iter();
+        let Some(shown) = forwards.clone().find_map(ForwardSpec::on_all_addresses) else {
+            return;
+        };
+        let port = shown.listen.port();
+        if action == Action::Gateway {
+            self.note(
+                false,
+                format!("-g changes nothing for -R, as in ssh; for all addresses of the server, as in dbclient, write -R *:{port}:..."),
+            );
+            return;
+        }
+        self.note(
+            false,
+            format!("-g listens on all addresses of the server, as in dbclient; for its localhost only, write -R localhost:{port}:... without -g"),
+        );
+        self.config.listen_on_all_addresses();
     }
 
     fn apply(&mut self, flag: &Flag, value: &str) -> Result<(), Exit> {
@@ -115,10 +192,14 @@ impl Options {
                 .config
                 .add_identity_file(value)
                 .map_err(|error| bad(&error))?,
-            Action::AcceptNew => self
-                .config
-                .apply("StrictHostKeyChecking", "accept-new")
-                .map_err(|error| bad(&error))?,
+            Action::AcceptNew => {
+                self.accept_new = self.accept_new.saturating_add(1);
+                if self.accept_new == 2 {
+                    self.note(true, "-y -y: taken as -y: an unknown host key is pinned, a changed one is refused");
+                }
+                self.set("StrictHostKeyChecking", "accept-new")
+                    .map_err(|error| bad(&error))?;
+            }
             Action::Port => self.set("Port", value).map_err(|error| bad(&error))?,
             Action::Ipv4 => self
                 .set("AddressFamily", "inet")
@@ -132,15 +213,26 @@ impl Options {
             Action::BindInterface => self
                 .set("BindInterface", value)
                 .map_err(|error| bad(&error))?,
-            Action::Option => self.config.parse_option(value).map_err(|error| {
-                // `no` is refused with its reason, which is the answer to the next question.
-                match error.kind {
-                    ConfigErrorKind::CheckingOff => {
-                        Exit::usage(format!("refused -o: {}: {error}", escaped(value)))
-                    }
-                    _ => bad(&error),
+            Action::Option => match self.config.parse_option(value) {
+                Ok(notice) => self.say(notice),
+                Err(error) => {
+                    // What is refused comes with its reason, which is the answer to the next
+                    // question.
+                    return Err(match error.kind {
+                        ConfigErrorKind::Refused { .. } => {
+                            Exit::usage(format!("refused -o: {}: {error}", escaped(value)))
+                        }
+                        _ => bad(&error),
+                    });
                 }
-            })?,
+            },
+            Action::Login => self.set("User", value).map_err(|error| bad(&error))?,
+            Action::Ciphers => self.set("Ciphers", value).map_err(|error| bad(&error))?,
+            Action::Macs => self.set("MACs", value).map_err(|error| bad(&error))?,
+            Action::NoCommand => self.no_command = true,
+            Action::Gateway | Action::AllAddresses => self.gateway = Some(flag.action),
+            Action::Warned => self.note(true, format!("-{short}: {}", flag.help)),
+            Action::Told => self.note(false, format!("-{short}: {}", flag.help)),
             Action::File => self.file = Some(value.into()),
             Action::Background => self.background = true,
             Action::IdleTimeout => self
@@ -176,7 +268,7 @@ impl Options {
             Action::Restrict => self.restrict = true,
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
             Action::Quiet => self.quiet = true,
-            Action::Nothing => {}
+            Action::Nothing | Action::Window | Action::Refused => {}
             Action::Help => self.help = true,
             Action::Version => self.version = true,
         }
@@ -184,7 +276,15 @@ impl Options {
     }
 
     fn set(&mut self, keyword: &str, value: &str) -> Result<(), ConfigError> {
-        self.config.apply(keyword, value)
+        let notice = self.config.apply(keyword, value)?;
+        self.say(notice);
+        Ok(())
+    }
+
+    fn say(&mut self, notice: Option<Notice>) {
+        if let Some(notice) = notice {
+            self.note(notice.is_warning, notice.to_string());
+        }
     }
 
     /// The keywords of the command line and then those of the file for this host, as the caller
@@ -193,26 +293,31 @@ impl Options {
     /// # Errors
     /// Those of [`super::file::read`]; the default file need not exist.
     pub fn read_config(&self, host: &str) -> Result<Config, Exit> {
-        self.read_named(host).map(|(config, _)| config)
+        self.read_all(host, None).map(|read| read.config)
     }
 
-    /// The same, and the servers that the file's `Host` lines name.
+    /// The same with all that the file says, for a login name that the caller gave.
     ///
     /// # Errors
     /// As [`Options::read_config`].
-    pub fn read_named(&self, host: &str) -> Result<(Config, Vec<String>), Exit> {
-        let mut config = self.config.clone();
-        let names = match self.config_file() {
-            None => Vec::new(),
-            Some(path) => file::read(&mut config, path, host)?,
-        };
-        Ok((config, names))
+    pub fn read_all(&self, host: &str, user: Option<&str>) -> Result<Read, Exit> {
+        let config = self.config.clone();
+        match self.config_file() {
+            None => Ok(Read::new(config)),
+            Some(path) => file::read(config, path, host, user),
+        }
     }
 
     /// The configuration file to read: `-F`'s, or the default one if it is there.
     pub fn config_file(&self) -> Option<&Path> {
         match &self.file {
-            Some(path) if path == Path::new("none") => None,
+            Some(path)
+                if ["none", "/dev/null"]
+                    .map(Path::new)
+                    .contains(&path.as_path()) =>
+            {
+                None
+            }
             Some(path) => Some(path),
             None => {
                 let default = Path::new(DEFAULT_CONFIG_FILE);
@@ -238,6 +343,28 @@ fn value(parser: &mut lexopt::Parser, flag: &Flag) -> Result<String, Exit> {
             let shown = escaped(value.to_string_lossy()).to_string();
             Exit::usage(format!("not UTF-8: {shown}: rewrite it"))
         })
+}
+
+/// A word as a shell would have to be given it.
+fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"@%+=:,./-_~[]^".contains(&b);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Refuses a line for its first flag that asks for what cannot be done, and shows what is left.
+fn cannot(what: &str, why: &str, count: usize, kept: &[String]) -> Exit {
+    let more = match count {
+        1 => String::new(),
+        _ => format!(" (and {} more)", count - 1),
+    };
+    let rest = escaped(kept.join(" ")).to_string();
+    let what = escaped(what).to_string();
+    Exit::usage(format!(
+        "{what}{more} cannot be done: {why}; the rest of the line: reachback {rest}"
+    ))
 }
 
 fn usage(error: lexopt::Error) -> Exit {

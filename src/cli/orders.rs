@@ -103,9 +103,9 @@ fn named(options: &Options, words: &[String]) -> Result<Named, Exit> {
             destination: None,
         });
     }
-    let (destination, given, config) = destination(options, words)?;
+    let (destination, given, read) = destination(options, words)?;
     Ok(Named {
-        config,
+        config: read.config,
         destination: Some((destination, given)),
     })
 }

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+mod others;
+
 use super::*;
 use crate::exit::{CONFIG, NO_INPUT, USAGE};
 use reachback_core::dial::AddressFamily;
@@ -58,7 +60,7 @@ fn an_invocation_takes_exactly_one_word_that_is_a_destination() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(destination(&["me@1.2.3.4"]).is_some());
+    assert!(destination(&[" me@1.2.3.4\t"]).is_ok());
     for words in [
         &[][..],
         &[""],
@@ -68,7 +70,7 @@ fn an_invocation_takes_exactly_one_word_that_is_a_destination() {
         &["--help"],
         &["me@hub.example\n"],
     ] {
-        assert!(destination(words).is_none(), "{words:?}");
+        assert!(destination(words).is_err(), "{words:?}");
     }
 }
 
@@ -115,17 +117,22 @@ fn the_dialling_flags_are_keywords_too() {
 fn checking_is_strict_unless_asked_otherwise_and_never_off() {
     assert!(!run_settings("-R 1:h:2 me@hub").accept_new);
     assert!(run_settings("-R 1:h:2 -o StrictHostKeyChecking=accept-new me@hub").accept_new);
-    let refusal = refused("-R 1:h:2 -o StrictHostKeyChecking=no me@hub");
-    assert_eq!(refusal.code, USAGE);
+    for off in ["-o StrictHostKeyChecking=no", "-y -y"] {
+        let settings = run_settings(&format!("-R 1:h:2 {off} me@hub"));
+        assert!(settings.accept_new);
+        let warnings: Vec<_> = settings.notes.iter().filter(|n| n.is_warning).collect();
+        assert_eq!(warnings.len(), 1, "{off}: {warnings:?}");
+        assert!(warnings[0].text.contains("a changed one is refused"));
+    }
 }
 
 #[test]
 fn every_wrong_word_gets_one_line_and_the_usage_code() {
     for line in [
         "-R 1:h:2",
-        "-R 1:h:2 hub",
         "-R 1:h:2 me@hub uptime",
-        "-R 1:h:2 me@hub -x",
+        "-R 1:h:2 me@hub -Z",
+        "-N -R 1:h:2 me@hub you@hub",
         "-R 1:h:2 me@hub --no-such",
         "-R 1:h:2 me@hub -p",
         "-R 1:h:2 me@hub -p 0",

@@ -7,7 +7,7 @@ use reachback_core::destination::Destination;
 use reachback_core::keyword::KEYWORDS;
 
 use super::options::DEFAULT_CONFIG_FILE;
-use super::{Command, Options, Settings, prepared, tunnel_settings};
+use super::{Command, Note, Options, Settings, prepared, tunnel_settings};
 use crate::boot::Boot;
 use crate::exit::Exit;
 
@@ -26,17 +26,20 @@ pub struct Local {
     /// Private keys; the default ones where none is named.
     pub identity_files: Vec<PathBuf>,
     /// The pinned host keys.
-    pub known_hosts_file: PathBuf,
+    pub known_hosts_files: Vec<PathBuf>,
     /// Whether new ones are pinned.
     pub accept_new: bool,
+    /// What a person should know besides.
+    pub notes: Vec<Note>,
 }
 
 impl Local {
     fn of(settings: &Settings) -> Local {
         Local {
             identity_files: settings.identity_files(),
-            known_hosts_file: settings.known_hosts_file(),
+            known_hosts_files: settings.known_hosts_files(),
             accept_new: settings.accept_new,
+            notes: settings.notes.clone(),
         }
     }
 }
@@ -46,9 +49,9 @@ pub fn config(options: &Options, words: &[String]) -> Result<Command, Exit> {
     let config = match words {
         [] => options.read_config("")?,
         words => {
-            let (destination, mut config) = prepared(options, words)?;
-            config.settle(&destination);
-            config
+            let (destination, mut read) = prepared(options, words)?;
+            read.config.settle(&destination);
+            read.config
         }
     };
     let lines = KEYWORDS.iter().map(|keyword| config.lines(keyword));
@@ -60,7 +63,7 @@ pub fn config(options: &Options, words: &[String]) -> Result<Command, Exit> {
 /// `reachback check [destination]`: the configuration, and the files of the tunnel to that
 /// destination, or of each `Host` name that is one.
 pub fn check(options: Options, words: &[String]) -> Result<Command, Exit> {
-    let (_, names) = options.read_named("")?;
+    let names = options.read_all("", None)?.names;
     let mut checked = Vec::new();
     match options.config_file() {
         Some(file) => checked.push(Checked {
@@ -106,7 +109,7 @@ pub fn boot(options: &Options, words: &[String], flags: Vec<OsString>) -> Result
             crate::logging::escaped(word)
         )));
     }
-    let (_, all) = options.read_named("")?;
+    let all = options.read_all("", None)?.names;
     let (mut names, mut unfit) = (Vec::new(), Vec::new());
     for name in all {
         if options.read_config(&name)?.start_at_boot() {

@@ -16,6 +16,7 @@ use reachback_core::time::Instant;
 pub use reachback_core::escape::escaped;
 use syslog_socket::SyslogSocket;
 
+use crate::cli::Note;
 use crate::sys::clock;
 
 /// Target for lines that matter more than info and are no warning:
@@ -65,7 +66,8 @@ pub fn stderr_takes(patience: u16) -> bool {
     poll(&mut wanted, patience).is_ok_and(|ready| ready > 0)
 }
 
-fn stderr_is_null() -> bool {
+/// Whether standard error is closed, or leads to /dev/null.
+pub fn stderr_is_null() -> bool {
     use nix::sys::stat::{fstat, stat};
     match (fstat(std::io::stderr()), stat("/dev/null")) {
         (Ok(stderr), Ok(null)) => stderr.st_rdev == null.st_rdev && stderr.st_rdev != 0,
@@ -115,6 +117,35 @@ pub fn init(target: Target, level: LevelFilter) {
             (Target::Syslog(path), _) => Sink::Syslog(SyslogSocket::new(path)),
         };
     }
+}
+
+/// Whether lines go anywhere.
+pub fn is_open() -> bool {
+    let sink = LOGGER.sink.try_lock();
+    sink.is_ok_and(|sink| !matches!(*sink, Sink::Closed))
+}
+
+/// Sends no lines anywhere, until [`init`].
+pub fn close() {
+    if let Ok(mut sink) = LOGGER.sink.try_lock() {
+        *sink = Sink::Closed;
+    }
+}
+
+/// Logs what a person should know about a start that is none the worse for it. Warnings come
+/// with `-q` as well: they name what the line asks for in vain.
+pub fn say(notes: &[Note]) {
+    let level = log::max_level();
+    log::set_max_level(level.max(LevelFilter::Warn));
+    for note in notes {
+        let level = if note.is_warning {
+            Level::Warn
+        } else {
+            Level::Info
+        };
+        log::log!(level, "{}", note.text);
+    }
+    log::set_max_level(level);
 }
 
 /// Sends what waits for a syslogd that was missing or full, if it is back. Cheap when nothing

@@ -79,8 +79,21 @@ pub enum ConfigErrorKind {
         /// What was given.
         value: Excerpt,
     },
-    /// `StrictHostKeyChecking no`.
-    CheckingOff,
+    /// A keyword of ssh without a value.
+    NoWord(&'static str),
+    /// A keyword of ssh that asks for what cannot be.
+    Refused {
+        /// The keyword.
+        name: &'static str,
+        /// What was given.
+        value: Excerpt,
+        /// Why, and what to do instead.
+        why: &'static str,
+    },
+    /// Not one of the criteria of `Match`, or one without a value.
+    Criterion(Excerpt),
+    /// A word that is not UTF-8.
+    Encoding,
     /// More values of a keyword than there is room for.
     TooMany(&'static str, usize),
     /// A `RemoteForward` that is none.
@@ -93,7 +106,7 @@ pub enum ConfigErrorKind {
     NoFile,
     /// An `Include` in a file that is included too deep.
     IncludeDepth,
-    /// A double quote without a partner, or one within a word.
+    /// A quote without a partner, or one within a word.
     Quote,
 }
 
@@ -124,9 +137,13 @@ impl fmt::Display for ConfigErrorKind {
                 let Keyword { name, kind, .. } = keyword;
                 write!(f, "bad value '{value}' for {name}; give {kind}")
             }
-            Self::CheckingOff => f.write_str(
-                "StrictHostKeyChecking no would accept any server; use accept-new to pin an unknown key",
+            Self::NoWord(name) => write!(f, "{name} has no value"),
+            Self::Refused { name, value, why } => write!(f, "{name} {value} cannot be done: {why}"),
+            Self::Criterion(word) => write!(
+                f,
+                "bad criterion '{word}' of Match; give host, originalhost, user or localuser with patterns, or all, canonical or final"
             ),
+            Self::Encoding => f.write_str("not UTF-8; rewrite it"),
             Self::TooMany(name, most) => write!(f, "too many of {name}; give at most {most}"),
             Self::Destination(error) => write!(f, "Fallback: {error}"),
             Self::Forward(error) => write!(f, "RemoteForward: {error}"),
@@ -136,7 +153,7 @@ impl fmt::Display for ConfigErrorKind {
                 f,
                 "too many files that include each other; go at most {MAX_INCLUDE_DEPTH} deep"
             ),
-            Self::Quote => f.write_str("stray double quote; put quotes around a whole word"),
+            Self::Quote => f.write_str("stray quote; put quotes around a whole word"),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Configuration files: `Host` blocks and `Include` around the keywords.
+//! Configuration files: `Host` and `Match` blocks and `Include` around the keywords.
 
 use core::iter::Enumerate;
 use core::str::Lines;
 
 use super::words::{Word, Words};
-use super::{Config, ConfigError, ConfigErrorKind, Position, find};
+use super::{Config, ConfigError, ConfigErrorKind, Notice, Position, matching};
 use crate::pattern;
 
 /// How deep files may include others.
@@ -13,7 +13,12 @@ pub const MAX_INCLUDE_DEPTH: u8 = 8;
 /// Where a file is read: for which host, and whether its lines hold at its start.
 #[derive(Copy, Clone, Debug)]
 pub struct Scope<'h> {
-    host: &'h str,
+    /// What `Host` patterns are compared with.
+    pub(super) host: &'h str,
+    pub(super) given: &'h str,
+    pub(super) user: Option<&'h str>,
+    pub(super) local_user: &'h str,
+    pub(super) is_final: bool,
     active: bool,
     /// Included from a block of another host: no block in here holds.
     never: bool,
@@ -25,18 +30,44 @@ impl<'h> Scope<'h> {
     pub fn new(host: &'h str) -> Self {
         Self {
             host,
+            given: host,
+            user: None,
+            local_user: "",
+            is_final: false,
             active: true,
             never: false,
             depth: 0,
         }
     }
+
+    /// The same for a login name that the caller gave, if any, by the local user `local`; for
+    /// `Match`.
+    pub fn by(self, user: Option<&'h str>, local: &'h str) -> Self {
+        Self {
+            user,
+            local_user: local,
+            ..self
+        }
+    }
+
+    /// The second reading that `Match final` asks for: `Host` patterns are compared with the
+    /// real host then.
+    pub fn again(self, real: &'h str) -> Self {
+        Self {
+            host: real,
+            is_final: true,
+            ..self
+        }
+    }
 }
 
 /// What the caller of [`FileParser::step`] has to know or do.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub enum Found<'t, 'h> {
     /// A pattern of a `Host` line without wildcard and negation: the name of a server.
     Name(&'t str),
+    /// Something to be told to a person.
+    Notice(Notice, Position),
     /// Every file that `pattern` names, in the order of their names, is to be read with a parser
     /// in `scope`, before the next step.
     Include {
@@ -62,6 +93,7 @@ pub struct FileParser<'t, 'h> {
     lines: Enumerate<Lines<'t>>,
     scope: Scope<'h>,
     pending: Option<Pending<'t>>,
+    wants_final: bool,
 }
 
 impl<'t, 'h> FileParser<'t, 'h> {
@@ -71,7 +103,14 @@ impl<'t, 'h> FileParser<'t, 'h> {
             lines: text.lines().enumerate(),
             scope,
             pending: None,
+            wants_final: false,
         }
+    }
+
+    /// Whether a `Match final` was read: once everything is, all is to be read a second time,
+    /// with [`Scope::again`].
+    pub fn wants_final(&self) -> bool {
+        self.wants_final
     }
 
     /// Obtains the values up to the next thing that was found, or to the end of the file. Blocks
@@ -90,21 +129,44 @@ impl<'t, 'h> FileParser<'t, 'h> {
             let Some((index, line)) = self.lines.next() else {
                 return Ok(None);
             };
-            self.line(config, (index as u32 + 1, line))?;
+            let line = (index as u32 + 1, line);
+            if let Some(notice) = self.line(config, line)? {
+                return Ok(Some(Found::Notice(notice, position(line, 0))));
+            }
         }
     }
 
-    fn line(&mut self, config: &mut Config, line: (u32, &'t str)) -> Result<(), ConfigError> {
+    fn line(
+        &mut self,
+        config: &mut Config,
+        line: (u32, &'t str),
+    ) -> Result<Option<Notice>, ConfigError> {
         let at = |offset, kind| error(line, offset, kind);
         let mut words = Words::new(line.1);
         let Some(name) = words.keyword() else {
-            return Ok(());
+            return Ok(None);
         };
-        let include = name.text.eq_ignore_ascii_case("Include");
-        if !include && !name.text.eq_ignore_ascii_case("Host") {
-            let keyword = find(name.text).map_err(|kind| at(name.offset, kind))?;
-            let obtained = config.obtain(keyword, &mut words, self.scope.active);
-            return obtained.map_err(|(offset, kind)| at(offset, kind));
+        // A comment may have any bytes, which the reader of the file has replaced.
+        let foreign = |word: &Word<'_>| word.text.contains(char::REPLACEMENT_CHARACTER);
+        let mut all = core::iter::once(name).chain(words.clone().map_while(Result::ok));
+        if let Some(word) = all.find(foreign) {
+            return Err(at(word.offset, ConfigErrorKind::Encoding));
+        }
+        let is = |known: &str| name.text.eq_ignore_ascii_case(known);
+        let include = is("Include");
+        if is("Match") {
+            let judged = matching::judge(words, &self.scope, config);
+            let judged = judged.map_err(|(offset, kind)| at(offset, kind))?;
+            self.scope.active = judged.holds && !self.scope.never;
+            self.wants_final |= judged.wants_final;
+            return Ok(judged.notice.filter(|_| !self.scope.never));
+        }
+        if !include && !is("Host") {
+            let named = config
+                .named(name.text)
+                .map_err(|kind| at(name.offset, kind))?;
+            let taken = config.take(named, &mut words, self.scope.active);
+            return taken.map_err(|(offset, kind)| at(offset, kind));
         }
         let first = words.offset();
         if include {
@@ -125,7 +187,7 @@ impl<'t, 'h> FileParser<'t, 'h> {
             words,
             include,
         });
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) trait Slot {
         store: bool,
     ) -> Result<(), ConfigErrorKind>;
 
+    /// Whether something was obtained.
+    fn is_set(&self) -> bool;
+
     /// A line of a configuration file for each value that holds.
     fn show(&self, keyword: &'static Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
@@ -63,6 +66,10 @@ impl<T: Value> Slot for Option<T> {
         Ok(())
     }
 
+    fn is_set(&self) -> bool {
+        self.is_some()
+    }
+
     fn show(&self, keyword: &'static Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         held(self, keyword).map_or(Ok(()), |value| line(keyword, &value, f))
     }
@@ -99,6 +106,10 @@ impl<T: Value, const MOST: usize> Slot for Vec<T, MOST> {
         } else {
             Ok(())
         }
+    }
+
+    fn is_set(&self) -> bool {
+        !self.is_empty()
     }
 
     fn show(&self, keyword: &'static Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {

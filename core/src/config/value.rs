@@ -7,10 +7,11 @@ use core::time::Duration;
 use heapless::String;
 
 use super::parse::{self, bad_value};
-use super::{ConfigErrorKind, RekeyLimit, StrictHostKeyChecking};
+use super::{ConfigErrorKind, Files, Path, RekeyLimit, StrictHostKeyChecking};
 use crate::destination::{self, Fallback};
 use crate::dial::AddressFamily;
 use crate::forward::ForwardSpec;
+use crate::host;
 use crate::ipqos::IpQos;
 use crate::keyword::{self, Keyword, Kind, LogLevel};
 use crate::tokens::{self, Tokens};
@@ -64,7 +65,7 @@ trait Choice: Copy + PartialEq + 'static {
 }
 
 impl Choice for bool {
-    const VALUES: &'static [Self] = &[true, false];
+    const VALUES: &'static [Self] = &[true, false, true, false];
 }
 
 impl Choice for AddressFamily {
@@ -86,7 +87,14 @@ impl Choice for LogLevel {
 }
 
 impl Choice for StrictHostKeyChecking {
-    const VALUES: &'static [Self] = &[Self::Yes, Self::AcceptNew];
+    /// Nobody can be asked, and a changed key is never accepted.
+    const VALUES: &'static [Self] = &[
+        Self::Yes,
+        Self::AcceptNew,
+        Self::Yes,
+        Self::AcceptNew,
+        Self::AcceptNew,
+    ];
 }
 
 impl<T: Choice> Value for T {
@@ -105,20 +113,16 @@ impl<T: Choice> Value for T {
     }
 }
 
-fn number(keyword: &'static Keyword, words: &[&str]) -> Result<u32, ConfigErrorKind> {
-    let Kind::Number { min, max } = keyword.kind else {
-        return Err(bad_value(keyword, ""));
-    };
-    word(keyword, words, |text| {
-        let digits = text.bytes().all(|b| b.is_ascii_digit());
-        let number = digits.then(|| text.parse().ok())?;
-        number.filter(|n| (min..=max).contains(n))
-    })
-}
-
 impl Value for u32 {
     fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
-        number(keyword, words)
+        let Kind::Number { min, max } = keyword.kind else {
+            return Err(bad_value(keyword, ""));
+        };
+        word(keyword, words, |text| {
+            let digits = text.bytes().all(|b| b.is_ascii_digit());
+            let number = digits.then(|| text.parse().ok())?;
+            number.filter(|n| (min..=max).contains(n))
+        })
     }
 
     fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,16 +130,22 @@ impl Value for u32 {
     }
 }
 
+/// A port.
 impl Value for u16 {
     fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
-        let number = number(keyword, words)?;
-        Self::try_from(number).map_err(|_| bad_value(keyword, words[0]))
+        word(keyword, words, |text| {
+            host::parse_port(text).ok().filter(|port| *port != 0)
+        })
     }
 
     fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt(f)
     }
 }
+
+/// What Linux takes to give up a connection that nobody answers, in seconds (tcp(7),
+/// `tcp_syn_retries`): that is what `ConnectTimeout none` waits for in ssh.
+const SYSTEM_TIMEOUT_S: u64 = 127;
 
 impl Value for Duration {
     fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
@@ -143,7 +153,11 @@ impl Value for Duration {
             return Err(bad_value(keyword, ""));
         };
         let bounds = u64::from(min_s)..=u64::from(max_s);
+        let none = if min_s == 0 { 0 } else { SYSTEM_TIMEOUT_S };
         word(keyword, words, |text| {
+            if text.eq_ignore_ascii_case("none") || text == "0" {
+                return Some(Duration::from_secs(none));
+            }
             keyword::parse_time(text).filter(|time| bounds.contains(&time.as_secs()))
         })
     }
@@ -224,6 +238,43 @@ impl Value for ForwardSpec {
     }
 }
 
+impl Value for Files {
+    fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
+        let mut files = Self::default();
+        for word in words {
+            let file = Path::read(keyword, &[word])?;
+            let added = files.0.push(file);
+            added.map_err(|_| ConfigErrorKind::TooMany(keyword.name, files.0.capacity()))?;
+        }
+        Ok(files)
+    }
+
+    fn show(&self, keyword: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, file) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { " " })?;
+            file.show(keyword, f)?;
+        }
+        Ok(())
+    }
+
+    fn expand(
+        &mut self,
+        keyword: &'static Keyword,
+        tokens: &Tokens<'_>,
+    ) -> Result<(), ConfigErrorKind> {
+        let mut files = self.0.iter_mut();
+        files.try_for_each(|file| file.expand(keyword, tokens))
+    }
+
+    fn uses_token(&self, keyword: &Keyword, letter: char) -> bool {
+        self.0.iter().any(|file| file.uses_token(keyword, letter))
+    }
+}
+
+fn has_tokens(keyword: &Keyword) -> bool {
+    matches!(keyword.kind, Kind::Template | Kind::Templates)
+}
+
 /// Names: what they may be is the keyword's kind.
 impl<const N: usize> Value for String<N> {
     fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
@@ -236,7 +287,7 @@ impl<const N: usize> Value for String<N> {
             };
             good.then(|| Self::try_from(text).ok())?
         })?;
-        if keyword.kind == Kind::Template {
+        if has_tokens(keyword) {
             let checked = tokens::check(&name);
             checked.map_err(|error| ConfigErrorKind::Token(keyword.name, error))?;
         }
@@ -257,7 +308,7 @@ impl<const N: usize> Value for String<N> {
         keyword: &'static Keyword,
         tokens: &Tokens<'_>,
     ) -> Result<(), ConfigErrorKind> {
-        if keyword.kind == Kind::Template {
+        if has_tokens(keyword) {
             let expanded = tokens.expand(self);
             *self = expanded.map_err(|error| ConfigErrorKind::Token(keyword.name, error))?;
         }
@@ -265,6 +316,6 @@ impl<const N: usize> Value for String<N> {
     }
 
     fn uses_token(&self, keyword: &Keyword, letter: char) -> bool {
-        keyword.kind == Kind::Template && tokens::uses(self, letter)
+        has_tokens(keyword) && tokens::uses(self, letter)
     }
 }

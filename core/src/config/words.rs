@@ -1,4 +1,4 @@
-//! The words of one configuration line: blanks between, double quotes around, `#` to the end.
+//! The words of one configuration line: blanks between, quotes around, `#` to the end.
 
 /// One word and its byte offset in the line.
 #[derive(Copy, Clone, Debug)]
@@ -16,6 +16,10 @@ pub(super) struct Words<'a> {
 
 fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\x0c')
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '\'')
 }
 
 impl<'a> Words<'a> {
@@ -67,8 +71,10 @@ impl<'a> Iterator for Words<'a> {
             self.at = self.line.len();
             return None;
         }
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let end = quoted.find('"');
+        let quote = rest.chars().next().filter(|c| is_quote(*c));
+        if let Some(quote) = quote {
+            let quoted = &rest[1..];
+            let end = quoted.find(quote);
             let after = end.map(|end| &quoted[end + 1..]);
             return Some(match (end, after) {
                 (Some(end), Some(after)) if after.is_empty() || after.starts_with(is_blank) => {
@@ -87,7 +93,7 @@ impl<'a> Iterator for Words<'a> {
         let end = rest.find(is_blank).unwrap_or(rest.len());
         self.at += end;
         let text = &rest[..end];
-        if let Some(quote) = text.find('"') {
+        if let Some(quote) = text.find(is_quote) {
             self.at = self.line.len();
             return Some(Err(offset + quote));
         }

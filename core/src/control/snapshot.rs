@@ -4,6 +4,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
+use crate::destination::UserName;
 use crate::forward::{ForwardSpec, MAX_FORWARDS};
 use crate::forwards::ForwardState;
 use crate::history::{self, EVENTS, Event, Kind};
@@ -43,7 +44,7 @@ pub struct Snapshot {
     /// The program's version.
     pub program: String<24>,
     /// Login name.
-    pub user: String<32>,
+    pub user: UserName,
     /// Server as it was named.
     pub host: String<255>,
     /// Server port.

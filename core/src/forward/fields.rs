@@ -14,7 +14,7 @@ pub(super) struct Field<'a> {
 
 impl Field<'_> {
     pub(super) fn port(self) -> Option<u16> {
-        (!self.bracketed).then(|| host::parse_port(self.text))?
+        (!self.bracketed).then(|| host::parse_port(self.text).ok())?
     }
 
     pub(super) fn host<const N: usize>(self) -> Option<String<N>> {
@@ -27,7 +27,8 @@ impl Field<'_> {
 
     /// Whether this names a Unix socket: no host begins so.
     pub(super) fn is_path(self) -> bool {
-        !self.bracketed && (self.text.starts_with('/') || self.text.starts_with("%d/"))
+        let begins = |start: &&str| self.text.starts_with(*start);
+        !self.bracketed && ["/", "%d/", "${"].iter().any(begins)
     }
 }
 

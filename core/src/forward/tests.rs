@@ -83,9 +83,8 @@ fn ssh_config_separates_listener_and_target_with_blanks() {
         parse("[::]:1111", "[::1]:22"),
         spec(address("::"), 1111, "::1", 22)
     );
-    for bad in ["1111", "1111:localhost:22"] {
-        assert_eq!(parse(bad, ""), Err(ForwardError::Words), "{bad}");
-    }
+    assert_eq!(parse("1111", ""), Err(ForwardError::Dynamic));
+    assert_eq!(parse("1111:localhost:22", ""), Err(ForwardError::Words));
     assert_eq!(parse("1:2:3", "h:4"), Err(ForwardError::Fields));
     assert_eq!(parse("1111", "localhost"), Err(ForwardError::Fields));
 }
@@ -95,7 +94,8 @@ fn each_error_names_the_part_that_is_wrong() {
     use ForwardError as E;
     for (text, error) in [
         ("", E::Fields),
-        ("1080", E::Fields),
+        ("1080", E::Dynamic),
+        ("*:1080", E::Dynamic),
         ("1111:localhost", E::Fields),
         ("a:1:h:2:3", E::Fields),
         ("[::1:1:h:2", E::Fields),
@@ -109,7 +109,7 @@ fn each_error_names_the_part_that_is_wrong() {
         ("1111:[localhost]:22", E::Host),
         ("1111:a b:22", E::Host),
         ("1111:localhost:0", E::HostPort),
-        ("1111:localhost:ssh", E::HostPort),
+        ("1111:localhost:shh", E::HostPort),
         ("1111:localhost:22 ", E::HostPort),
         ("/tmp/sock:1:h:2", E::Bind),
         ("[*]:1:h:2", E::Bind),
@@ -175,6 +175,7 @@ fn a_path_stands_for_the_listener_or_the_target_as_in_ssh() {
 #[test]
 fn tokens_in_paths_are_replaced_and_what_they_bring_is_checked() {
     let tokens = |home, serial| Tokens {
+        variable: &|_, _| false,
         remote: None,
         home,
         local_host: "c",

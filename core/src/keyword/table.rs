@@ -37,6 +37,9 @@ macro_rules! keyword_table {
             IdleTimeout, idle_timeout: value[Duration],
                 Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
                 "End when nobody connected through the tunnel for so long; 0 is never";
+            IgnoreUnknown, ignore_unknown: text[Path],
+                Kind::Patterns, "", "", Applies,
+                "Keywords that nobody knows and that are no error, from here on";
             LogLevel, log_level: value[LogLevel],
                 Kind::Choice(&[
                     "QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3",
@@ -46,7 +49,7 @@ macro_rules! keyword_table {
                 Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
                 "End so long after the last call that asked for the tunnel; 0 is never";
             Port, port: value[u16],
-                Kind::Number { min: 1, max: 65535 }, "22", "", Renews,
+                Kind::Port, "22", "", Renews,
                 "TCP port of the server";
             RekeyLimit, rekey_limit: value[RekeyLimit],
                 Kind::RekeyLimit, "1G none", "bytes, s", Renews,
@@ -61,7 +64,7 @@ macro_rules! keyword_table {
                 Kind::Path, "", "", Applies,
                 "File with this machine's serial number, for the token %s";
             ServerAliveCountMax, server_alive_count_max: value[u32],
-                Kind::Number { min: 1, max: 100 }, "3", "", Applies,
+                Kind::Number { min: 0, max: 1000 }, "3", "", Applies,
                 "Unanswered probes after which the connection counts as lost";
             ServerAliveInterval, server_alive_interval: value[Duration],
                 Kind::Time { min_s: 0, max_s: 86400 }, "60", "s", Applies,
@@ -73,7 +76,7 @@ macro_rules! keyword_table {
                 Kind::Template, "", "", NextStart,
                 "File that keeps the last address that worked, for when no name server answers";
             StrictHostKeyChecking, strict_host_key_checking: value[StrictHostKeyChecking],
-                Kind::Choice(&["yes", "accept-new"]), "yes", "", Applies,
+                Kind::Choice(&["yes", "accept-new", "ask", "no", "off"]), "yes", "", Applies,
                 "Whether an unknown host key may be accepted and pinned";
             TCPKeepAlive, tcp_keep_alive: value[bool],
                 Kind::YesNo, "yes", "", Renews,
@@ -81,9 +84,9 @@ macro_rules! keyword_table {
             User, user: text[String<MAX_USER>],
                 Kind::User, "", "", Renews,
                 "Login name, when the destination has none";
-            UserKnownHostsFile, known_hosts_file: own[Option<Path>],
-                Kind::Template, "~/.ssh/known_hosts", "", Renews,
-                "File with the pinned host keys";
+            UserKnownHostsFile, known_hosts_files: own[Option<Files>],
+                Kind::Templates, "~/.ssh/known_hosts", "", Renews,
+                "File with the pinned host keys, and a second one that is read only; none for memory";
             VerifyForward, verify_forward: value[bool],
                 Kind::YesNo, "no", "", Applies,
                 "Whether the server is asked to connect to its own listeners, to see that they lead here";

@@ -13,9 +13,11 @@ to it.
 .Pp
 A destination is
 .Ar user Ns @ Ns Ar host Ns Op : Ns Ar port ,
-an IPv6 address in brackets before a port, or the name of a
-.Cm Host
-block of the configuration that names the user.
+an IPv6 address in brackets before a port,
+.Li ssh:// Ns Ar user Ns @ Ns Ar host Ns : Ns Ar port ,
+or without a user, who is then that of the configuration's
+.Cm User
+or the local one.
 .Pp
 "#;
 
@@ -59,6 +61,8 @@ Where locks and control sockets are, see
 .Cm RuntimeDirectory
 in
 .Xr reachback_config 5 .
+.It Ev AUTOSSH_*
+Not needed, and said so.
 .El
 .Sh FILES
 .Bl -tag -width Ds
@@ -141,9 +145,20 @@ pub fn keyword(setting: Setting) -> Option<&'static str> {
             "It holds for names that stand in a\n.Cm Host\nline without wildcards.\n"
         }
         Setting::StrictHostKeyChecking => {
-            "A changed key is refused with either.\n.Cm no\nis refused itself.\n"
+            "A changed key is refused with any.\nNobody is asked:\n.Cm ask\nis taken as\n.Cm yes ,\n\
+             .Cm no\nand\n.Cm off\nas\n.Cm accept-new ,\nwith a warning.\n"
         }
-        Setting::User => "In a\n.Cm Host\nblock it makes the block's name a destination.\n",
+        Setting::IgnoreUnknown => "In this file, and in those it includes.\n",
+        Setting::ConnectTimeout => ".Cm none\nis 127 seconds, after which Linux gives up.\n",
+        Setting::ServerAliveCountMax => {
+            "With 0 the connection counts as lost after\n.Cm ServerAliveInterval\nwithout a byte, \
+             unasked.\n"
+        }
+        Setting::UserKnownHostsFile => {
+            "New keys go into the first.\n.Cm none\nand\n.Pa /dev/null\nkeep them in memory only, \
+             until the process ends.\n"
+        }
+        Setting::User => "Without it, the name of the local user.\n",
         _ => return None,
     })
 }
@@ -159,14 +174,17 @@ Its words and grammar are those of
 .Xr ssh_config 5 :
 a keyword in any case, blanks or one
 .Ql = ,
-and the value; a value with blanks stands in double quotes;
+and the value; a value with blanks stands in quotes;
 .Ql #
 begins a comment where a word could begin.
 For each keyword the first value holds, and the command line goes before the file; keywords that
 add up say so.
-An unknown keyword is an error.
+A word that OpenSSH does not know either is an error, unless
+.Cm IgnoreUnknown
+names it; what becomes of OpenSSH's other keywords is said under
+.Sx OTHER KEYWORDS .
 .Pp
-Two words are no settings:
+Three words are no settings:
 .Bl -tag -width Ds
 .It Cm Host Ar pattern ...
 What follows, up to the next
@@ -181,6 +199,28 @@ as in ssh
 and none of those with
 .Ql \&!
 before them.
+.It Cm Match Ar criterion ...
+What follows, up to the next
+.Cm Host
+or
+.Cm Match ,
+holds where all criteria do:
+.Cm host ,
+.Cm originalhost ,
+.Cm user
+and
+.Cm localuser
+with patterns,
+.Cm all ,
+and
+.Cm final
+and
+.Cm canonical ,
+which hold in a second reading that
+.Cm final
+asks for.
+.Cm exec
+runs nothing and never holds.
 .It Cm Include Ar file ...
 Reads other files in this place.
 A relative name is looked for beside the file that includes it;
@@ -199,6 +239,39 @@ read.
 .El
 "#;
 
+pub const OTHER_PROGRAMS: &str = r#".Sh LINES WRITTEN FOR OTHER PROGRAMS
+Called by the name
+.Nm ssh ,
+.Nm autossh
+or
+.Nm dbclient ,
+through a symbolic link, the program reads flags as that one does where they differ:
+.Fl y , K
+and
+.Fl I
+of ssh,
+.Fl M Ar port
+of autossh,
+.Fl g , B
+and
+.Fl J
+of dbclient.
+Under its own name it takes
+.Fl M
+with a number behind it as autossh's.
+These flags change nothing, unless it says otherwise:
+.Bl -tag -width Ds
+"#;
+
+pub const OTHER_KEYWORDS: &str = r#".Sh OTHER KEYWORDS
+Those of
+.Xr ssh_config 5
+without a setting here.
+In a block of another host they are passed over, and said if they ask for something.
+As in ssh, the first value of each counts.
+.Bl -tag -width Ds -compact
+"#;
+
 pub const TOKEN_PLACES: &str = "They are replaced in
 .Cm IdentityFile ,
 .Cm StateFile ,
@@ -211,6 +284,8 @@ takes
 .Cm %h ,
 the host as it was given, and
 .Cm %% .
+.Cm ${NAME}
+is replaced by the environment variable of that name in the same places.
 ";
 
 pub const EXAMPLES: &str = r#".Sh EXAMPLES

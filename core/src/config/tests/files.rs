@@ -16,6 +16,7 @@ fn read(
         while let Some(found) = parser.step(config)? {
             match found {
                 Found::Name(name) => names.push(name.to_string()),
+                Found::Notice(..) => {}
                 Found::Include { pattern, scope, .. } => {
                     let included = files.iter().find(|(name, _)| *name == pattern).unwrap();
                     one(files, included.1, scope, config, names)?;
@@ -68,4 +69,38 @@ fn files_include_each_other_at_most_8_deep() {
         .collect();
     files[8].1 = "User deep\n";
     assert_eq!(read(&files, "h").unwrap().0.user(), Some("deep"));
+}
+
+#[test]
+fn host_blocks_hold_for_hosts_that_match_their_patterns() {
+    let text = "User early\n\
+                Host other.example\n  Port 1\n  RemoteForward 1 h:1\n  IdentityFile /no\n\
+                Host * !server.example\n  Port 2\n\
+                Host \"x\" *.EXAMPLE\n  Port 3\n  RemoteForward 3 h:3\n\
+                Host *\n  Port 4\n  User late\n";
+    let config = parsed(text);
+    assert_eq!((config.port(), config.user()), (3, Some("early")));
+    assert_eq!(config.forwards().len(), 1);
+    assert!(config.identity_files().is_empty());
+}
+
+#[test]
+fn a_host_block_can_name_the_real_host_and_forwards_from_and_to_sockets() {
+    let text = "Host server.example\n  Hostname %h.lan\n  StartAtBoot yes\n  SerialFile /etc/serial\n\
+                \x20 RemoteForward /run/%s.sock localhost:22\n  RemoteForward 1111 /run/web.sock\n";
+    let config = parsed(text);
+    let hostname = |given| config.hostname(given).unwrap().map(|h| h.to_string());
+    assert_eq!(hostname("server.example").unwrap(), "server.example.lan");
+    assert!(hostname("::1").is_err(), "an address is no part of a name");
+    assert!(config.start_at_boot());
+    assert_eq!(config.serial_file(), Some("/etc/serial"));
+    let forwards: StdVec<_> = config.forwards().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        forwards,
+        ["/run/%s.sock:localhost:22", "1111:/run/web.sock"]
+    );
+    assert!(config.uses_token('s') && !config.uses_token('h'));
+    assert!(Config::new().hostname("x").is_none());
+    let fixed = parsed("Hostname 10.0.0.7\n");
+    assert_eq!(fixed.hostname("hub").unwrap().unwrap(), "10.0.0.7");
 }

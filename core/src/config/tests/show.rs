@@ -2,6 +2,7 @@ use super::*;
 
 fn here() -> Tokens<'static> {
     Tokens {
+        variable: &|_, _| false,
         remote: Some(crate::tokens::Remote {
             host: "10.0.0.7",
             given: "hub",
@@ -30,7 +31,7 @@ fn tokens_are_replaced_in_forwards_and_file_names_and_nowhere_else() {
         "/run/SN-1.sock:/run/me.sock"
     );
     assert_eq!(config.identity_files(), ["/home/me/.ssh/10.0.0.7"]);
-    assert_eq!(config.known_hosts_file(), "~/known-hub");
+    assert_eq!(config.known_hosts_files().0, ["~/known-hub"]);
     assert_eq!(config.state_file(), Some("/var/22-op-100%"));
     assert_eq!(config.serial_file(), Some("/a/%s"));
     assert_eq!(config.runtime_directory(), Some("/b/%s"));
@@ -68,8 +69,9 @@ const LINES: &[&str] = &[
     "StateFile /st",
     "StrictHostKeyChecking accept-new",
     "TCPKeepAlive no",
+    "IgnoreUnknown Use*,x",
     "User op",
-    "UserKnownHostsFile ~/kh",
+    "UserKnownHostsFile ~/kh \"/b c\"",
 ];
 
 proptest! {

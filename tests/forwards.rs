@@ -3,12 +3,15 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use support::client::Call;
+use support::keys::{self, Kind};
+use support::peers::Dropbear;
 use support::rig::Site;
 use support::targets::{self, Target};
-use support::{free_port, patience, user};
+use support::{Scene, free_port, patience, skip, user, wait_until};
 
 /// Takes a port on both of localhost's addresses, as another session's listener would.
 fn hold(port: u16) -> (TcpListener, Option<TcpListener>) {
@@ -76,4 +79,50 @@ fn exit_on_forward_failure_ends_with_69_and_takes_the_other_listener_back() {
     support::wait_until("the other port is free", patience(), || {
         std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err()
     });
+}
+
+/// Dropbear before 2026.90 does not find the listener that it is asked to close.
+#[test]
+fn a_listener_that_dropbear_keeps_costs_no_user_his_connection() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = match Dropbear::start(&scene, &key) {
+        Ok(server) => server,
+        Err(why) => return skip(&why),
+    };
+    let (kept, taken) = (Target::echo(), Target::http("dashboard"));
+    let ports = [free_port(), free_port()];
+    let client = Call::new(&scene)
+        .args(&["-y"])
+        .identity(&key)
+        .forward(ports[0], kept.address)
+        .forward(ports[1], taken.address)
+        .start(Dropbear::USER, server.port);
+    client.wait_up(ports[0]);
+    client.wait_up(ports[1]);
+    let mut user = targets::dial(ports[0]);
+    assert_eq!(echoed(&mut user, b"before"), b"before");
+
+    let spec = format!("{}:{}", ports[1], taken.address);
+    let destination = format!("{}@127.0.0.1:{}", Dropbear::USER, server.port);
+    let cancel = ["-O", "cancel", "-R", &spec, &destination];
+    assert_eq!(Call::new(&scene).args(&cancel).run().code, 0);
+    client.wait_for("forward kept by the server: ");
+    let mut stranger = targets::dial(ports[1]);
+    assert_eq!(stranger.read(&mut [0; 1]).unwrap_or(0), 0, "it is refused");
+    assert_eq!(taken.hits(), 0);
+    assert_eq!(echoed(&mut user, b"during"), b"during");
+
+    let mark = client.log().mark();
+    drop(user);
+    client.wait_up_after(mark, ports[0]);
+    let renewed = || TcpStream::connect(("127.0.0.1", ports[1])).is_err();
+    wait_until("the listener is gone", patience(), renewed);
+}
+
+fn echoed(stream: &mut TcpStream, data: &[u8]) -> Vec<u8> {
+    stream.write_all(data).unwrap();
+    let mut back = vec![0; data.len()];
+    stream.read_exact(&mut back).unwrap();
+    back
 }

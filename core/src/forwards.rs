@@ -421,6 +421,12 @@ impl Forwards {
         self.wanted().filter(|(_, f)| f.is_confirmed()).count()
     }
 
+    /// Whether the server listens for one that nobody wants, and was told so.
+    pub(crate) fn any_kept(&self) -> bool {
+        let kept = |forward: &Forward| forward.is_confirmed() && !forward.is_wanted();
+        self.0.iter().any(kept)
+    }
+
     /// Whether the server has confirmed all that are wanted.
     pub fn all_confirmed(&self) -> bool {
         self.wanted().all(|(_, forward)| forward.is_confirmed())

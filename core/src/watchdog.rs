@@ -22,6 +22,7 @@ mod agenda;
 mod listeners;
 mod types;
 use agenda::Agenda;
+pub use listeners::KEPT;
 pub use types::{Action, ExitReason, Happening, Policy, State, Timer};
 
 /// Shortest time from the beginning of one attempt to that of the next, whatever happens.
@@ -52,6 +53,8 @@ pub struct Watchdog {
     forwards: Forwards,
     /// [`Action::TunnelUp`] was given for what is wanted now.
     announced: bool,
+    /// See [`KEPT`].
+    kept_until: Option<Instant>,
     liveness: Liveness,
     agenda: Agenda,
     exit_reason: ExitReason,
@@ -92,6 +95,7 @@ impl Watchdog {
             home_at: None,
             forwards: Forwards::new(forwards),
             announced: false,
+            kept_until: None,
             liveness,
             agenda: Agenda::default(),
             exit_reason: ExitReason::Stopped,
@@ -138,6 +142,7 @@ impl Watchdog {
             Happening::ForwardCancelled { id, done } => self.handle_cancelled(now, id, done),
             Happening::ForwardElsewhere { id } => self.handle_elsewhere(now, id),
             Happening::FirstAnswers => self.handle_first_answers(now),
+            Happening::Idle => self.handle_idle(now),
             Happening::ForwardRefused { id } => self.handle_refused(now, id),
             Happening::Inbound => {
                 if self.is_up() {
@@ -188,6 +193,7 @@ impl Watchdog {
                     (self.forwards.retry_due(), Timer::ForwardRetry),
                     (self.liveness.poll_timeout(), alive),
                     (self.home_at, Timer::TryFirst),
+                    (self.renewal_due(), Timer::Renewal),
                 ];
                 timers
                     .into_iter()
@@ -277,6 +283,7 @@ impl Watchdog {
         self.liveness.start(now);
         self.home_at = self.destinations.home_due(now + self.policy.homeward);
         self.announced = false;
+        self.kept_until = None;
         let timeout = self.policy.forward_timeout;
         self.forwards.request_wanted(now, timeout);
         self.announce();
@@ -301,6 +308,10 @@ impl Watchdog {
         }
         while let Some(id) = self.forwards.poll_retry(now) {
             self.request(now, id);
+        }
+        if self.renewal_due().is_some_and(|due| due <= now) {
+            self.handle_reconnect(now);
+            return;
         }
         if self.home_at.is_some_and(|due| due <= now) {
             self.home_at = Some(now + self.policy.homeward);

@@ -58,6 +58,8 @@ pub struct Session<O: Outside> {
     writable: bool,
     /// Logged in: the client forgets its phase when it ends.
     connected: bool,
+    /// The server does not stop listening when it is asked to, or is known for that.
+    keeps_listeners: bool,
 }
 
 impl<O: Outside> Session<O> {
@@ -78,6 +80,7 @@ impl<O: Outside> Session<O> {
             readable: true,
             writable: true,
             connected: false,
+            keeps_listeners: false,
         }
     }
 
@@ -106,6 +109,16 @@ impl<O: Outside> Session<O> {
     /// True when no connection is being served.
     pub fn is_idle(&self) -> bool {
         self.relays.is_empty()
+    }
+
+    /// How many connections are being served.
+    pub fn serving(&self) -> usize {
+        self.relays.count()
+    }
+
+    /// Whether the server goes on listening although it was asked not to.
+    pub fn keeps_listeners(&self) -> bool {
+        self.keeps_listeners
     }
 
     /// What `VerifyForward` knows of a forward.
@@ -277,4 +290,47 @@ impl<O: Outside> Session<O> {
 /// What the SSH client calls a forward.
 fn wire_id(id: ForwardId) -> reachback_ssh::ForwardId {
     reachback_ssh::ForwardId(id.number())
+}
+
+/// Dropbear before 2026.90 looks for another address than it was given, so that no cancellation
+/// matches.
+fn is_old_dropbear(software: &str) -> bool {
+    let version = software.strip_prefix("dropbear_");
+    let numbers = version.and_then(|version| version.split_once('.'));
+    numbers.is_some_and(|(year, number)| {
+        let number = number.split(|c: char| !c.is_ascii_digit()).next();
+        match (
+            year.parse::<u16>(),
+            number.unwrap_or_default().parse::<u16>(),
+        ) {
+            (Ok(year), Ok(number)) => (year, number) < (2026, 90),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old_dropbear;
+
+    #[test]
+    fn dropbear_keeps_its_listeners_up_to_2025_89() {
+        for old in [
+            "dropbear_2022.83",
+            "dropbear_2025.89",
+            "dropbear_2019.78-1",
+            "dropbear_0.52",
+        ] {
+            assert!(is_old_dropbear(old), "{old}");
+        }
+        for other in [
+            "dropbear_2026.90",
+            "dropbear_2027.1",
+            "dropbear_",
+            "dropbear",
+            "OpenSSH_9.2",
+        ] {
+            assert!(!is_old_dropbear(other), "{other}");
+        }
+    }
 }

@@ -234,8 +234,11 @@ impl<O: Outside> Tunnel<O> {
                     outside,
                     now,
                 })?;
-                if self.ending && session.is_idle() {
-                    self.finish(now);
+                if session.is_idle() {
+                    self.watchdog.handle(now, Happening::Idle);
+                    if self.ending {
+                        self.finish(now);
+                    }
                 }
                 if matches!(self.watchdog.state(), State::Up { .. }) {
                     self.remember(outside);

@@ -1,9 +1,15 @@
 //! What becomes of the forwards while the tunnel is up.
 
+use core::time::Duration;
+
 use super::{ExitReason, Watchdog};
 use crate::forward::ForwardSpec;
 use crate::forwards::{Forward, ForwardId, ForwardState, Origin};
 use crate::time::Instant;
+
+/// How long a listener that the server kept against our will may wait for its connection to be
+/// unused. Nobody who comes to it is served meanwhile.
+pub const KEPT: Duration = Duration::from_secs(3600);
 
 impl Watchdog {
     /// Somebody wants a forward. True if it was not wanted before; none when every record is in
@@ -72,9 +78,22 @@ impl Watchdog {
             (true, true) => self.request(now, id),
             (true, false) => self.announce(),
             (false, true) => {}
-            // The listener can only be got rid of with its connection.
-            (false, false) => self.handle_reconnect(now),
+            // The listener can only be got rid of with its connection, and that may have users.
+            (false, false) => self.kept_until = self.kept_until.or(Some(now + KEPT)),
         }
+    }
+
+    /// No connection is being served: a listener that the server kept against our will can be got
+    /// rid of now.
+    pub(super) fn handle_idle(&mut self, now: Instant) {
+        if self.is_up() && self.forwards.any_kept() {
+            self.handle_reconnect(now);
+        }
+    }
+
+    /// When such a listener is got rid of whoever is served.
+    pub(super) fn renewal_due(&self) -> Option<Instant> {
+        self.kept_until.filter(|_| self.forwards.any_kept())
     }
 
     /// What a refusal is to a request, this is to a confirmation.

@@ -122,6 +122,8 @@ pub enum Happening {
     },
     /// The first destination showed itself as an SSH server, and no connection is being served.
     FirstAnswers,
+    /// The tunnel is up and no connection is being served.
+    Idle,
     /// Bytes came from the server.
     Inbound,
     /// The attempt or the tunnel is over; the caller has closed its sockets.
@@ -206,6 +208,8 @@ pub enum Timer {
     ProbeAnswer,
     /// The first destination is to be looked at.
     TryFirst,
+    /// The connection is renewed for a listener that the server kept.
+    Renewal,
     /// The next attempt.
     Wait,
     /// The end of a graceful end.

@@ -1,9 +1,9 @@
 //! What the client says, for the watchdog, the record, the log and the relays.
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use reachback_core::history::Kind;
 use reachback_core::watchdog::Happening;
-use reachback_ssh::{Error, Event};
+use reachback_ssh::{Error, Event, Refusal};
 
 use super::{Session, Turn};
 use crate::ended::Ended;
@@ -39,6 +39,7 @@ impl<O: Outside> Session<O> {
         match event {
             Event::Identified(software) => {
                 debug!("the server is {software}");
+                self.keeps_listeners = super::is_old_dropbear(&software);
                 watchdog.handle(now, Happening::Identified);
             }
             Event::HostKey { key_type, blob } => {
@@ -101,17 +102,17 @@ impl<O: Outside> Session<O> {
                     return Ok(true);
                 };
                 if let Some(forward) = watchdog.forwards().get(id) {
-                    let outcome = if done {
-                        "cancelled"
-                    } else {
-                        "kept by the server"
-                    };
-                    info!(
-                        "forward {outcome}: {}{}",
-                        forward.spec,
-                        at_server(plan, server)
-                    );
+                    let (spec, server) = (&forward.spec, at_server(plan, server));
+                    match done {
+                        true => info!("forward cancelled: {spec}{server}"),
+                        false => warn!(
+                            "forward kept by the server: {spec}{server}: connections to it are \
+                             refused, and the connection to the server is renewed when no other \
+                             is served, within an hour"
+                        ),
+                    }
                 }
+                self.keeps_listeners |= !done;
                 watchdog.handle(now, Happening::ForwardCancelled { id, done });
             }
             Event::KeepaliveAnswered => {
@@ -129,6 +130,13 @@ impl<O: Outside> Session<O> {
                 let Some((id, forward)) = id.and_then(|id| Some((id, forwards.get(id)?))) else {
                     return Ok(true);
                 };
+                if !forward.is_wanted() {
+                    // The server goes on listening although it was asked not to.
+                    let prohibited = Refusal::Prohibited;
+                    let text = "this forward was cancelled";
+                    self.client.refuse_channel(channel, prohibited, text)?;
+                    return Ok(true);
+                }
                 let target = &forward.spec.target;
                 debug!("connection from {originator} port {originator_port} to {target}");
                 let port = forward.port();

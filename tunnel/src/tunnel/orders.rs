@@ -11,7 +11,7 @@ use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{Happening, State};
 
-use super::Tunnel;
+use super::{Connection, Tunnel};
 use crate::outside::Outside;
 
 /// How far forwards have come.
@@ -54,9 +54,29 @@ impl<O: Outside> Tunnel<O> {
         };
         info!("forward {spec} is taken away, as asked");
         self.note(Kind::ForwardRemoved, spec, outside, now);
+        let words = self.taken_away(id);
         self.watchdog.unwant(now, id, Origin::Caller);
         self.orders_changed = true;
-        Verdict::done("taken away")
+        Verdict::done(words)
+    }
+
+    /// What the caller of an order is told, in view of what the server does about a cancellation.
+    fn taken_away(&self, id: ForwardId) -> String {
+        let forward = self.watchdog.forwards().get(id);
+        let listens = forward.is_some_and(|f| matches!(f.state(), ForwardState::Confirmed { .. }));
+        match &self.connection {
+            Connection::Up(session) if listens && session.keeps_listeners() => {
+                let when = match session.serving() {
+                    0 => "is renewed now".to_owned(),
+                    n => format!("is renewed when no other is served ({n} now), within an hour"),
+                };
+                format!(
+                    "taken away; this server goes on listening, so connections to it are refused \
+                     and the connection to the server {when}"
+                )
+            }
+            _ => "taken away".to_owned(),
+        }
     }
 
     /// The forwards that are wanted.

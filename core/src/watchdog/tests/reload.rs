@@ -104,14 +104,46 @@ fn a_forward_wanted_again_that_the_server_kept_is_up() {
     assert_eq!(bench.on(cancelled(false)), [Action::TunnelUp]);
 }
 
-#[test]
-fn a_listener_that_the_server_keeps_against_our_will_ends_with_its_connection() {
+/// The server listens for a forward that nobody wants, and does not let it go.
+fn kept() -> Bench {
     let mut bench = requested();
     bench.on(CONFIRMED);
     bench.pass(1000);
     unwant(&mut bench);
+    assert_eq!(bench.on(cancelled(false)), [], "somebody may be served");
+    bench
+}
+
+#[test]
+fn a_listener_that_the_server_keeps_ends_with_its_connection_once_nobody_uses_that() {
     let renewed = [Action::Abandon(Failure::Asked), Action::Resolve];
-    assert_eq!(bench.on(cancelled(false)), renewed);
+    assert_eq!(kept().on(Happening::Idle), renewed);
+
+    let mut used = kept();
+    let since = used.now;
+    loop {
+        used.on(Happening::Inbound);
+        let (_, actions) = used.next_timer();
+        if actions == renewed {
+            break;
+        }
+        assert_eq!(actions, [Action::Probe]);
+    }
+    assert_eq!(used.now.since(since), KEPT);
+}
+
+#[test]
+fn an_idle_tunnel_is_renewed_for_nothing_else() {
+    let mut bench = requested();
+    assert_eq!(bench.on(Happening::Idle), []);
+    bench.on(CONFIRMED);
+    assert_eq!(bench.on(Happening::Idle), []);
+
+    let mut wanted_again = kept();
+    want(&mut wanted_again, 0);
+    assert_eq!(wanted_again.on(Happening::Idle), []);
+    let timer = wanted_again.dog.poll_timeout().map(|(_, timer)| timer);
+    assert_eq!(timer, Some(Timer::Probe));
 }
 
 #[test]

@@ -25,21 +25,39 @@ fn assert_serves(setup: &Setup, negotiated: &str) {
     assert_eq!(rig.client.stop(), 0, "{negotiated}");
 }
 
+/// As [`assert_serves`], with keys that are renewed again and again while bytes go both ways.
+fn assert_serves_and_renews(lines: &[&str], negotiated: &str) {
+    let mut server = lines.to_vec();
+    server.push("RekeyLimit 64K");
+    let setup = Setup {
+        server: &server,
+        ..Setup::default()
+    };
+    let rig = setup.up(Target::echo());
+    for _ in 0..2 {
+        rig.assert_echoes(negotiated);
+    }
+    let log = &rig.sshd.log;
+    for line in [negotiated, "rekey"] {
+        assert!(
+            log.contains(line),
+            "the server did not log '{line}': {:#?}",
+            log.all()
+        );
+    }
+    assert_eq!(rig.client.stop(), 0, "{negotiated}");
+}
+
 #[test]
 fn each_key_exchange_of_openssh_carries_a_tunnel() {
     for name in [
         "curve25519-sha256",
         "curve25519-sha256@libssh.org",
         "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384",
     ] {
         let line = format!("KexAlgorithms {name}");
-        assert_serves(
-            &Setup {
-                server: &[&line],
-                ..Setup::default()
-            },
-            &format!("kex: algorithm: {name}"),
-        );
+        assert_serves_and_renews(&[&line], &format!("kex: algorithm: {name}"));
     }
 }
 
@@ -51,13 +69,25 @@ fn each_cipher_of_openssh_carries_a_tunnel() {
         "aes128-gcm@openssh.com",
     ] {
         let line = format!("Ciphers {name}");
-        assert_serves(
-            &Setup {
-                server: &[&line],
-                ..Setup::default()
-            },
-            &format!("kex: client->server cipher: {name}"),
-        );
+        assert_serves_and_renews(&[&line], &format!("kex: client->server cipher: {name}"));
+    }
+}
+
+#[test]
+fn counter_mode_with_each_mac_of_openssh_carries_a_tunnel() {
+    for cipher in ["aes256-ctr", "aes192-ctr", "aes128-ctr"] {
+        for mac in [
+            "hmac-sha2-256-etm@openssh.com",
+            "hmac-sha2-512-etm@openssh.com",
+            "hmac-sha2-256",
+            "hmac-sha2-512",
+        ] {
+            let lines = [format!("Ciphers {cipher}"), format!("MACs {mac}")];
+            assert_serves_and_renews(
+                &[&lines[0], &lines[1]],
+                &format!("kex: server->client cipher: {cipher} MAC: {mac}"),
+            );
+        }
     }
 }
 

@@ -45,8 +45,11 @@ pub enum Failure {
     Lost,
     /// The server stopped answering.
     Silent,
-    /// The server broke the protocol, or there is no algorithm in common.
+    /// The server broke the protocol, or a signature or a packet did not verify.
     Protocol,
+    /// There is no algorithm in common with the server: a matter of configuration, which does not
+    /// heal by itself.
+    Incompatible,
     /// The server refused every key.
     AuthRefused,
     /// The host key is not the pinned one, or it is revoked.
@@ -73,7 +76,8 @@ pub enum Failure {
 pub enum Class {
     /// Try again soon.
     Normal,
-    /// Authentication refused: minutes, so that no penalty box or fail2ban is fed.
+    /// Authentication refused, or nothing in common: minutes, so that no penalty box or fail2ban
+    /// is fed, and since neither heals by itself.
     Slow,
     /// Host key trouble: do not connect; look again slowly.
     HostKey,
@@ -87,7 +91,7 @@ impl Failure {
     /// The kind of waiting that this failure calls for.
     pub fn class(self) -> Class {
         match self {
-            Self::AuthRefused => Class::Slow,
+            Self::AuthRefused | Self::Incompatible => Class::Slow,
             Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
             Self::GoneAway => Class::Respect,
             Self::Local => Class::Local,
@@ -114,6 +118,7 @@ impl fmt::Display for Failure {
             Self::Lost => "connection broken",
             Self::Silent => "the server stopped answering",
             Self::Protocol => "protocol error",
+            Self::Incompatible => "no algorithm in common",
             Self::AuthRefused => "authentication refused",
             Self::HostKeyChanged => "host key changed",
             Self::HostKeyUnknown => "host key unknown",

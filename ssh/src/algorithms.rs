@@ -55,6 +55,8 @@ algorithms! {
         Curve25519LibSsh = "curve25519-sha256@libssh.org",
         /// RFC 5656.
         EcdhNistp256 = "ecdh-sha2-nistp256",
+        /// RFC 5656.
+        EcdhNistp384 = "ecdh-sha2-nistp384",
     }
 }
 
@@ -90,7 +92,7 @@ impl PublicKeyAlgorithm {
 }
 
 algorithms! {
-    /// An authenticated cipher.
+    /// A cipher.
     Cipher {
         /// OpenSSH's `PROTOCOL.chacha20poly1305`.
         ChaCha20Poly1305 = "chacha20-poly1305@openssh.com",
@@ -98,18 +100,37 @@ algorithms! {
         Aes256Gcm = "aes256-gcm@openssh.com",
         /// RFC 5647 with OpenSSH's negotiation.
         Aes128Gcm = "aes128-gcm@openssh.com",
+        /// RFC 4344 section 4.
+        Aes256Ctr = "aes256-ctr",
+        /// RFC 4344 section 4.
+        Aes192Ctr = "aes192-ctr",
+        /// RFC 4344 section 4.
+        Aes128Ctr = "aes128-ctr",
     }
 }
 
 algorithms! {
-    /// A message authentication code. Named because the lists must not be empty; never used,
-    /// since every cipher offered authenticates by itself (RFC 5647 section 5.1,
-    /// `PROTOCOL.chacha20poly1305`).
+    /// A message authentication code, for a cipher that does not authenticate by itself.
     Mac {
-        /// OpenSSH's `PROTOCOL`, section 1.5; RFC 6668.
+        /// RFC 6668, encrypt-then-MAC (OpenSSH's `PROTOCOL`, section 1.5).
         HmacSha256Etm = "hmac-sha2-256-etm@openssh.com",
+        /// RFC 6668, encrypt-then-MAC.
+        HmacSha512Etm = "hmac-sha2-512-etm@openssh.com",
         /// RFC 6668.
         HmacSha256 = "hmac-sha2-256",
+        /// RFC 6668.
+        HmacSha512 = "hmac-sha2-512",
+    }
+}
+
+impl Cipher {
+    /// True when a MAC is to be negotiated for it (RFC 5647 section 5.1,
+    /// `PROTOCOL.chacha20poly1305`).
+    fn needs_mac(self) -> bool {
+        matches!(
+            self,
+            Cipher::Aes256Ctr | Cipher::Aes192Ctr | Cipher::Aes128Ctr
+        )
     }
 }
 
@@ -191,6 +212,10 @@ pub struct Negotiated {
     pub cipher_c2s: Cipher,
     /// Cipher from server to client.
     pub cipher_s2c: Cipher,
+    /// MAC from client to server, unless the cipher authenticates by itself.
+    pub mac_c2s: Option<Mac>,
+    /// MAC from server to client, unless the cipher authenticates by itself.
+    pub mac_s2c: Option<Mac>,
     /// The server announced strict key exchange; has a meaning in the first exchange only.
     pub strict: bool,
     /// The server has already sent an exchange packet for another method, which is to be
@@ -213,9 +238,8 @@ pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Err
     let host_key_list = reader.name_list()?;
     let cipher_c2s_list = reader.name_list()?;
     let cipher_s2c_list = reader.name_list()?;
-    // MACs are implied by the ciphers, so the server's lists do not matter.
-    reader.name_list()?;
-    reader.name_list()?;
+    let mac_c2s_list = reader.name_list()?;
+    let mac_s2c_list = reader.name_list()?;
     let compressions = [reader.name_list()?, reader.name_list()?];
     reader.name_list()?;
     reader.name_list()?;
@@ -223,28 +247,26 @@ pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Err
     // Reserved for extension; its value and what may follow it are ignored.
     reader.u32()?;
 
-    let kex = choose(&offer.kex, |k| k.name(), kex_list, "key exchange method")?;
+    let kex = choose(&offer.kex, Kex::name, kex_list, List::Kex)?;
     let host_key = choose(
         &offer.host_keys,
-        |k| k.name(),
+        PublicKeyAlgorithm::name,
         host_key_list,
-        "host key algorithm",
+        List::HostKey,
     )?;
-    let cipher_c2s = choose(
-        &offer.ciphers,
-        |c| c.name(),
-        cipher_c2s_list,
-        "cipher to the server",
-    )?;
-    let cipher_s2c = choose(
-        &offer.ciphers,
-        |c| c.name(),
-        cipher_s2c_list,
-        "cipher from the server",
-    )?;
+    let cipher = |list| choose(&offer.ciphers, Cipher::name, list, List::Cipher);
+    let cipher_c2s = cipher(cipher_c2s_list)?;
+    let cipher_s2c = cipher(cipher_s2c_list)?;
+    let mac = |cipher: Cipher, list| {
+        let macs = cipher.needs_mac().then_some(&offer.macs);
+        let chosen = macs.map(|macs| choose(macs, Mac::name, list, List::Mac));
+        chosen.transpose()
+    };
+    let mac_c2s = mac(cipher_c2s, mac_c2s_list)?;
+    let mac_s2c = mac(cipher_s2c, mac_s2c_list)?;
     for list in compressions {
         if !names(list).any(|name| name == "none") {
-            return Err(no_common("compression", list));
+            return Err(no_common(None, list));
         }
     }
 
@@ -256,6 +278,8 @@ pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Err
         host_key,
         cipher_c2s,
         cipher_s2c,
+        mac_c2s,
+        mac_s2c,
         strict: names(kex_list).any(|name| name == STRICT_SERVER),
         ignore_guess: guessed && !right_guess,
     })
@@ -265,16 +289,18 @@ fn choose<T: Copy>(
     ours: &[T],
     name: impl Fn(T) -> &'static str,
     theirs: &str,
-    what: &'static str,
+    list: List,
 ) -> Result<T, Error> {
     ours.iter()
         .copied()
         .find(|&item| names(theirs).any(|n| n == name(item)))
-        .ok_or_else(|| no_common(what, theirs))
+        .ok_or_else(|| no_common(Some(list), theirs))
 }
 
 /// The list is printable ASCII (checked by the reader), so cutting it is all it needs.
-fn no_common(what: &'static str, theirs: &str) -> Error {
+fn no_common(list: Option<List>, theirs: &str) -> Error {
+    let all = list.map_or(Vec::new(), List::names);
+    let supported = names(theirs).find_map(|name| all.iter().copied().find(|ours| *ours == name));
     let mut cut = String::from(theirs.get(..THEIRS).unwrap_or(theirs));
     if cut.len() < theirs.len() {
         cut.push_str("...");
@@ -282,5 +308,9 @@ fn no_common(what: &'static str, theirs: &str) -> Error {
     if cut.is_empty() {
         cut.push_str("nothing");
     }
-    Error::NoCommon { what, theirs: cut }
+    Error::NoCommon {
+        list,
+        theirs: cut,
+        supported,
+    }
 }

@@ -9,19 +9,41 @@ use core::fmt;
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey, chacha20_poly1305_openssh as chacha};
 
 use crate::Error;
-use crate::algorithms::Cipher;
+use crate::algorithms::{Cipher, Mac};
 
-/// Bytes of the length field, which the AEAD ciphers treat apart.
+mod ctr;
+use ctr::Ctr;
+
+/// Bytes of the length field, which most ciphers treat apart.
 const LENGTH: usize = 4;
-/// Bytes of every tag.
+/// Bytes of an AEAD cipher's tag.
 const TAG: usize = 16;
+
+/// Bytes of the longest cipher key (`chacha20-poly1305@openssh.com`).
+pub const MAX_KEY: usize = 64;
+/// Bytes of the longest initial IV (counter mode).
+pub const MAX_IV: usize = 16;
+/// Bytes of the longest MAC key, and of the longest tag (SHA-512).
+pub const MAX_TAG: usize = 64;
+
+/// The keys of one direction (RFC 4253 section 7.2).
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// Encryption key, of [`key_len`] bytes.
+    pub key: &'a [u8],
+    /// Initial IV, of [`iv_len`] bytes.
+    pub iv: &'a [u8],
+    /// Integrity key, of [`mac_key_len`] bytes; not looked at by an authenticated cipher.
+    pub mac: &'a [u8],
+}
 
 /// Bytes of key that a cipher takes.
 pub fn key_len(cipher: Cipher) -> usize {
     match cipher {
         Cipher::ChaCha20Poly1305 => chacha::KEY_LEN,
-        Cipher::Aes256Gcm => 32,
-        Cipher::Aes128Gcm => 16,
+        Cipher::Aes256Gcm | Cipher::Aes256Ctr => 32,
+        Cipher::Aes192Ctr => 24,
+        Cipher::Aes128Gcm | Cipher::Aes128Ctr => 16,
     }
 }
 
@@ -30,6 +52,15 @@ pub fn iv_len(cipher: Cipher) -> usize {
     match cipher {
         Cipher::ChaCha20Poly1305 => 0,
         Cipher::Aes256Gcm | Cipher::Aes128Gcm => aead::NONCE_LEN,
+        Cipher::Aes256Ctr | Cipher::Aes192Ctr | Cipher::Aes128Ctr => 16,
+    }
+}
+
+/// Bytes of key that a MAC takes, which are also those of its tag (RFC 6668 section 2).
+pub fn mac_key_len(mac: Mac) -> usize {
+    match mac {
+        Mac::HmacSha256Etm | Mac::HmacSha256 => 32,
+        Mac::HmacSha512Etm | Mac::HmacSha512 => 64,
     }
 }
 
@@ -47,10 +78,13 @@ pub struct Gcm {
 }
 
 impl Gcm {
-    fn new(algorithm: &'static aead::Algorithm, key: &[u8], iv: &[u8]) -> Result<Self, Error> {
+    fn new(algorithm: &'static aead::Algorithm, keys: &Keys<'_>) -> Result<Self, Error> {
         let wrong = Error::Crypto("setting a cipher key");
-        let key = UnboundKey::new(algorithm, key).map_err(|_| wrong.clone())?;
-        let (fixed, counter) = iv.split_first_chunk::<4>().ok_or_else(|| wrong.clone())?;
+        let key = UnboundKey::new(algorithm, keys.key).map_err(|_| wrong.clone())?;
+        let (fixed, counter) = keys
+            .iv
+            .split_first_chunk::<4>()
+            .ok_or_else(|| wrong.clone())?;
         let counter = <[u8; 8]>::try_from(counter).map_err(|_| wrong)?;
         Ok(Gcm {
             key: LessSafeKey::new(key),
@@ -82,21 +116,23 @@ macro_rules! direction {
             ChaCha(Box<$chacha>),
             /// `aes256-gcm@openssh.com` and `aes128-gcm@openssh.com`.
             Gcm(Box<Gcm>),
+            /// AES in counter mode with a MAC.
+            Ctr(Box<Ctr>),
         }
 
         impl $name {
-            /// Sets the key up. `key` has [`key_len`] and `iv` [`iv_len`] bytes, else this
-            /// fails with [`Error::Crypto`]. The caller wipes both afterwards.
-            pub fn new(cipher: Cipher, key: &[u8], iv: &[u8]) -> Result<Self, Error> {
+            /// Sets the keys up; `mac` goes with the ciphers that do not authenticate by
+            /// themselves. Fails with [`Error::Crypto`] when a length is wrong. The caller
+            /// wipes `keys` afterwards.
+            pub fn new(cipher: Cipher, mac: Option<Mac>, keys: &Keys<'_>) -> Result<Self, Error> {
                 Ok(match cipher {
                     Cipher::ChaCha20Poly1305 => {
-                        Self::ChaCha(Box::new(<$chacha>::new(chacha_key(key)?)))
+                        Self::ChaCha(Box::new(<$chacha>::new(chacha_key(keys.key)?)))
                     }
-                    Cipher::Aes256Gcm => {
-                        Self::Gcm(Box::new(Gcm::new(&aead::AES_256_GCM, key, iv)?))
-                    }
-                    Cipher::Aes128Gcm => {
-                        Self::Gcm(Box::new(Gcm::new(&aead::AES_128_GCM, key, iv)?))
+                    Cipher::Aes256Gcm => Self::Gcm(Box::new(Gcm::new(&aead::AES_256_GCM, keys)?)),
+                    Cipher::Aes128Gcm => Self::Gcm(Box::new(Gcm::new(&aead::AES_128_GCM, keys)?)),
+                    Cipher::Aes256Ctr | Cipher::Aes192Ctr | Cipher::Aes128Ctr => {
+                        Self::Ctr(Box::new(Ctr::new(cipher, mac, keys)?))
                     }
                 })
             }
@@ -105,7 +141,7 @@ macro_rules! direction {
             pub fn block(&self) -> usize {
                 match self {
                     Self::Plain | Self::ChaCha(_) => 8,
-                    Self::Gcm(_) => 16,
+                    Self::Gcm(_) | Self::Ctr(_) => 16,
                 }
             }
 
@@ -114,6 +150,7 @@ macro_rules! direction {
                 match self {
                     Self::Plain => 0,
                     Self::ChaCha(_) | Self::Gcm(_) => TAG,
+                    Self::Ctr(ctr) => ctr.tag_len(),
                 }
             }
 
@@ -122,6 +159,7 @@ macro_rules! direction {
                 match self {
                     Self::Plain => 0,
                     Self::ChaCha(_) | Self::Gcm(_) => LENGTH,
+                    Self::Ctr(ctr) => ctr.clear(),
                 }
             }
         }
@@ -132,6 +170,7 @@ macro_rules! direction {
                     Self::Plain => concat!(stringify!($name), "::Plain"),
                     Self::ChaCha(_) => concat!(stringify!($name), "::ChaCha(..)"),
                     Self::Gcm(_) => concat!(stringify!($name), "::Gcm(..)"),
+                    Self::Ctr(_) => concat!(stringify!($name), "::Ctr(..)"),
                 })
             }
         }
@@ -174,23 +213,25 @@ impl Sealer {
                     .map_err(|_| failed)?;
                 tag.copy_from_slice(made.as_ref());
             }
+            Sealer::Ctr(ctr) => ctr.seal(seq, packet, tag),
         }
         Ok(())
     }
 }
 
 impl Opener {
-    /// The length field of the packet that begins with `first4`. It is not authenticated
-    /// yet, so the caller bounds it.
-    pub fn length(&self, seq: u32, first4: [u8; 4]) -> u32 {
+    /// The length field of the packet that begins with `first4`, which is the next one to be
+    /// opened. It is not authenticated yet, so the caller bounds it.
+    pub fn length(&mut self, seq: u32, first4: [u8; 4]) -> u32 {
         u32::from_be_bytes(match self {
             Opener::Plain | Opener::Gcm(_) => first4,
             Opener::ChaCha(key) => key.decrypt_packet_length(seq, first4),
+            Opener::Ctr(ctr) => ctr.length(first4),
         })
     }
 
     /// Checks and decrypts `packet` (length field to tag) in place; afterwards the bytes
-    /// between length field and tag are plain. The length field keeps its encrypted form.
+    /// between length field and tag are plain. The length field may keep its encrypted form.
     ///
     /// Fails with [`Error::BadTag`]; the contents are then unspecified.
     pub fn open(&mut self, seq: u32, packet: &mut [u8]) -> Result<(), Error> {
@@ -213,6 +254,10 @@ impl Opener {
                 gcm.key
                     .open_in_place(nonce, Aad::from(&*length), sealed)
                     .map_err(|_| Error::BadTag)?;
+            }
+            Opener::Ctr(ctr) => {
+                let (sealed, tag) = packet.split_at_mut(body);
+                ctr.open(seq, sealed, tag)?;
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::algorithms::List;
+
 /// Why the client gave the connection up. Every variant is final: the connection is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -19,10 +21,12 @@ pub enum Error {
     Limit(&'static str),
     /// No algorithm in common (RFC 4253 section 7.1).
     NoCommon {
-        /// Kind of algorithm.
-        what: &'static str,
-        /// The server's list, cut and escaped for a log.
+        /// Which list; `None` for compression.
+        list: Option<List>,
+        /// The server's list, cut for a log.
         theirs: String,
+        /// A name of the server's that is supported here and was not offered.
+        supported: Option<&'static str>,
     },
     /// The server's signature over the exchange hash does not verify.
     BadHostSignature,
@@ -58,9 +62,11 @@ impl fmt::Display for Error {
                 write!(f, "unexpected message {message} during {during}")
             }
             Error::Limit(what) => write!(f, "the server passed the limit on {what}"),
-            Error::NoCommon { what, theirs } => {
-                write!(f, "no common {what}; the server offers {theirs}")
-            }
+            Error::NoCommon {
+                list,
+                theirs,
+                supported,
+            } => no_common(f, *list, theirs, *supported),
             Error::BadHostSignature => f.write_str("the server's host key signature is wrong"),
             Error::BadTag => f.write_str("a packet was corrupted on the way"),
             Error::Crypto(what) => write!(f, "{what} failed"),
@@ -79,5 +85,35 @@ impl fmt::Display for Error {
             }
             Error::RekeyTimeout => f.write_str("the server did not finish renewing the keys"),
         }
+    }
+}
+
+/// What the server offers, and what has to change where.
+fn no_common(
+    f: &mut fmt::Formatter<'_>,
+    list: Option<List>,
+    theirs: &str,
+    supported: Option<&str>,
+) -> fmt::Result {
+    let Some(list) = list else {
+        return write!(
+            f,
+            "the server insists on compression ({theirs}): allow 'none' there \
+             (Compression in sshd_config)"
+        );
+    };
+    let keyword = list.keyword();
+    write!(
+        f,
+        "no {} in common; the server offers {theirs}",
+        list.kind()
+    )?;
+    match (supported, list.names().get(list.defaults() - 1)) {
+        (Some(name), _) => write!(f, "; {keyword} +{name} allows it here"),
+        (None, Some(name)) => write!(
+            f,
+            ", none of which reachback has: allow {name} there ({keyword} in sshd_config)"
+        ),
+        (None, None) => Ok(()),
     }
 }

@@ -129,7 +129,7 @@ pub fn key_type(blob: &[u8]) -> Result<&str, Error> {
 
 /// A key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and unpadded base64.
 pub fn fingerprint(blob: &[u8]) -> String {
-    let mut hash = Hasher::sha256();
+    let mut hash = Hasher::new(&ring::digest::SHA256);
     hash.put(blob);
     let mut text = String::from("SHA256:");
     text.push_str(&Base64Unpadded::encode_string(hash.0.finish().as_ref()));

@@ -1,6 +1,7 @@
 //! The key exchanges: secrets, messages, exchange hash and derived keys.
 //!
-//! All of them have the shape of RFC 5656 section 4 (one string each way) and use SHA-256.
+//! All of them have the shape of RFC 5656 section 4 (one string each way); they differ in the
+//! secret and in the hash.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,6 +10,7 @@ use core::fmt;
 use ml_kem::MlKem768;
 use ml_kem::kem::{Ciphertext, Decapsulate, KeyExport};
 use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey};
+use ring::digest;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::algorithms::Kex;
@@ -24,10 +26,10 @@ pub const MSG_REPLY: u8 = 31;
 const X25519: usize = 32;
 /// Bytes of an ML-KEM-768 ciphertext (FIPS 203 table 3).
 const ML_KEM_CIPHERTEXT: usize = 1088;
-/// Bytes of SHA-256.
-const DIGEST: usize = 32;
-/// Longest encoding of a shared secret: length, sign byte, 32 bytes.
-const ENCODED_SECRET: usize = 4 + 1 + 32;
+/// Bytes of the longest shared secret (P-384).
+const SECRET: usize = 48;
+/// Longest encoding of a shared secret: length, sign byte, number.
+const ENCODED_SECRET: usize = 4 + 1 + SECRET;
 
 /// What both sides said before the exchange, as it enters the exchange hash.
 #[derive(Clone, Copy, Debug)]
@@ -42,28 +44,13 @@ pub struct Transcript<'a> {
     pub server_kexinit: &'a [u8],
 }
 
-/// An exchange hash, of up to 64 bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Hash {
-    bytes: [u8; 64],
-    len: u8,
-}
-
-impl Hash {
-    fn new(digest: &[u8]) -> Self {
-        let mut bytes = [0; 64];
-        let len = digest.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&digest[..len]);
-        Hash {
-            bytes,
-            len: len as u8,
-        }
-    }
-}
+/// An exchange hash.
+#[derive(Clone, Copy)]
+pub struct Hash(digest::Digest);
 
 impl AsRef<[u8]> for Hash {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.0.as_ref()
     }
 }
 
@@ -107,15 +94,15 @@ impl Secret {
         }))
     }
 
-    /// K as an `mpint` (RFC 5656 section 4, RFC 8731 section 3.1). `k` is 32 bytes.
-    fn number(k: &[u8; 32]) -> Self {
+    /// K as an `mpint` (RFC 5656 section 4, RFC 8731 section 3.1), of at most [`SECRET`] bytes.
+    fn number(k: &[u8]) -> Self {
         let mut secret = Self::empty();
         secret.0.put_mpint(k);
         secret
     }
 
-    /// K as a `string` (mlkem768x25519-sha256). `k` is 32 bytes.
-    fn string(k: &[u8; 32]) -> Self {
+    /// K as a `string` (mlkem768x25519-sha256), of at most [`SECRET`] bytes.
+    fn string(k: &[u8]) -> Self {
         let mut secret = Self::empty();
         secret.0.put_string(k);
         secret
@@ -135,6 +122,7 @@ impl fmt::Debug for Secret {
 
 /// One exchange under way: the client's ephemeral secrets and its first message.
 pub struct Exchange {
+    hash: &'static digest::Algorithm,
     own: Own,
     init: Vec<u8>,
 }
@@ -168,6 +156,7 @@ impl Exchange {
     pub fn start(kex: Kex, rng: &mut dyn Rng) -> Result<Exchange, Error> {
         let curve = match kex {
             Kex::EcdhNistp256 => &agreement::ECDH_P256,
+            Kex::EcdhNistp384 => &agreement::ECDH_P384,
             Kex::MlKem768X25519 | Kex::Curve25519 | Kex::Curve25519LibSsh => &agreement::X25519,
         };
         let private = EphemeralPrivateKey::generate(curve, &ring::rand::SystemRandom::new())
@@ -193,7 +182,11 @@ impl Exchange {
             init.put_string(public.as_ref());
             Own::Classic(private)
         };
-        Ok(Exchange { own, init })
+        let hash = match kex {
+            Kex::EcdhNistp384 => &digest::SHA384,
+            _ => &digest::SHA256,
+        };
+        Ok(Exchange { hash, own, init })
     }
 
     /// The whole payload of the client's exchange message.
@@ -224,12 +217,19 @@ impl Exchange {
         let client_share = Reader::new(&self.init[1..]).string()?;
 
         let secret = match self.own {
-            Own::Classic(private) => Secret::number(&*agree(private, server_share)?),
+            Own::Classic(private) => agree(private, server_share, Secret::number)?,
             Own::Hybrid(private, decapsulation) => hybrid(private, &decapsulation, server_share)?,
         };
 
-        let exchange_hash =
-            exchange_hash(transcript, host_key, client_share, server_share, &secret);
+        let hash = Hasher::new(self.hash);
+        let exchange_hash = exchange_hash(
+            hash,
+            transcript,
+            host_key,
+            client_share,
+            server_share,
+            &secret,
+        );
         Ok(Reply {
             host_key: host_key.to_vec(),
             signature: signature.to_vec(),
@@ -241,13 +241,13 @@ impl Exchange {
 
 /// H of RFC 5656 section 4; the hybrid exchange hashes the same fields.
 fn exchange_hash(
+    mut hash: Hasher,
     transcript: &Transcript<'_>,
     host_key: &[u8],
     client_share: &[u8],
     server_share: &[u8],
     secret: &Secret,
 ) -> Hash {
-    let mut hash = Hasher::sha256();
     hash.put_string(transcript.client_ident);
     hash.put_string(transcript.server_ident);
     hash.put_string(transcript.client_kexinit);
@@ -256,25 +256,19 @@ fn exchange_hash(
     hash.put_string(client_share);
     hash.put_string(server_share);
     hash.put(secret.encoded());
-    Hash::new(hash.0.finish().as_ref())
+    Hash(hash.0.finish())
 }
 
-/// Elliptic-curve Diffie-Hellman; checks the point and refuses an all-zero secret.
-fn agree(private: EphemeralPrivateKey, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
-    let failed = Error::Crypto("key agreement");
+/// Elliptic-curve Diffie-Hellman; checks the point and refuses an all-zero secret. `use_secret`
+/// gets what was agreed on.
+fn agree<T>(
+    private: EphemeralPrivateKey,
+    peer: &[u8],
+    use_secret: impl FnOnce(&[u8]) -> T,
+) -> Result<T, Error> {
     let peer = UnparsedPublicKey::new(private.algorithm(), peer);
-    let mut shared = Zeroizing::new([0u8; 32]);
-    agreement::agree_ephemeral(private, &peer, |secret| {
-        let fits = secret.len() == shared.len();
-        if fits {
-            shared.copy_from_slice(secret);
-        }
-        fits
-    })
-    .ok()
-    .filter(|&fits| fits)
-    .ok_or(failed)?;
-    Ok(shared)
+    agreement::agree_ephemeral(private, &peer, use_secret)
+        .map_err(|_| Error::Crypto("key agreement"))
 }
 
 /// mlkem768x25519-sha256: K is SHA-256 over the ML-KEM secret and the X25519 secret, and
@@ -291,22 +285,18 @@ fn hybrid(
     let ciphertext = Ciphertext::<MlKem768>::try_from(ciphertext)
         .map_err(|_| Error::Malformed("hybrid key exchange share"))?;
     let mut post_quantum = decapsulation.decapsulate(&ciphertext);
-    let classic = agree(private, public);
-
-    let mut hash = Hasher::sha256();
+    let mut hash = Hasher::new(&digest::SHA256);
     hash.put(&post_quantum);
     post_quantum.zeroize();
-    hash.put(&*classic?);
-    let mut k = Zeroizing::new([0u8; DIGEST]);
-    k.copy_from_slice(hash.0.finish().as_ref());
-    Ok(Secret::string(&k))
+    agree(private, public, |classic| hash.put(classic))?;
+    Ok(Secret::string(hash.0.finish().as_ref()))
 }
 
 /// Fills `out` with the key that `letter` names (`b'A'` to `b'F'`, RFC 4253 section 7.2).
 ///
 /// `out` may have any length; `session_id` is the connection's first exchange hash.
 pub fn derive(secret: &Secret, hash: &Hash, session_id: &[u8], letter: u8, out: &mut [u8]) {
-    let mut start = Hasher::sha256();
+    let mut start = Hasher::new(hash.0.algorithm());
     start.put(secret.encoded());
     start.put(hash.as_ref());
 

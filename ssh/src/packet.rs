@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::cipher::{Opener, Sealer};
+use crate::cipher::{MAX_TAG, Opener, Sealer};
 use crate::limits::{
     CONTROL_RESERVE, INBOUND_BUFFER, OUTBOUND_BUFFER, OUTBOUND_HIGH, PACKET_LENGTH,
 };
@@ -225,7 +225,7 @@ impl Outbound {
     /// to the vector given back, and [`Outbound::finish`] seals it.
     pub(crate) fn begin(&mut self, payload: usize) -> Result<&mut Vec<u8>, Error> {
         // Block size, tag and header never add more than this.
-        const OVERHEAD: usize = HEADER + 32 + 16;
+        const OVERHEAD: usize = HEADER + 32 + MAX_TAG;
         let needed = payload + OVERHEAD;
         self.abandon();
         if self.room() < needed {
@@ -261,7 +261,7 @@ impl Outbound {
         let packet = &mut self.buf[self.packet..];
         packet[..LENGTH_FIELD].copy_from_slice(&(length as u32).to_be_bytes());
         packet[LENGTH_FIELD] = padding as u8;
-        let mut tag = [0; 16];
+        let mut tag = [0; MAX_TAG];
         let tag_len = self.sealer.tag_len();
         self.sealer
             .seal(self.sequence, packet, &mut tag[..tag_len])?;

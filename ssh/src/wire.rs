@@ -195,9 +195,9 @@ impl Put for Vec<u8> {
 pub struct Hasher(pub ring::digest::Context);
 
 impl Hasher {
-    /// An empty SHA-256.
-    pub fn sha256() -> Self {
-        Hasher(ring::digest::Context::new(&ring::digest::SHA256))
+    /// A hash of nothing.
+    pub fn new(algorithm: &'static ring::digest::Algorithm) -> Self {
+        Hasher(ring::digest::Context::new(algorithm))
     }
 }
 

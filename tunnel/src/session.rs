@@ -277,7 +277,8 @@ impl<O: Outside> Session<O> {
     fn ended(&self, error: Error) -> Ended {
         let failure = match (&error, self.connected) {
             (Error::AuthRefused { .. }, _) => Failure::AuthRefused,
-            (Error::HostKeySwapped | Error::BadHostSignature, _) => Failure::HostKeyChanged,
+            (Error::NoCommon { .. }, _) => Failure::Incompatible,
+            (Error::HostKeySwapped, _) => Failure::HostKeyChanged,
             (Error::Disconnected { .. }, false) => Failure::GoneAway,
             (Error::Disconnected { .. }, true) => Failure::ServerClosed,
             (Error::Crypto(_) | Error::Rng, _) => Failure::Local,

@@ -379,7 +379,10 @@ fn a_server_that_is_not_there_is_tried_for_ever_and_seldom() {
 fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most() {
     for (failure, class) in [
         (Failure::Unreachable, Class::Normal),
+        // One flipped bit on the way is not a changed key.
+        (Failure::Protocol, Class::Normal),
         (Failure::AuthRefused, Class::Slow),
+        (Failure::Incompatible, Class::Slow),
         (Failure::HostKeyChanged, Class::HostKey),
         (Failure::HostKeyUnknown, Class::HostKey),
         (Failure::Local, Class::Local),

@@ -64,6 +64,17 @@ impl List {
         }
     }
 
+    /// What it is a list of.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            List::Kex => "key exchange method",
+            List::HostKey => "host key algorithm",
+            List::Cipher => "cipher",
+            List::Mac => "MAC",
+            List::UserKey => "signature algorithm",
+        }
+    }
+
     /// The names of what is supported, best first. The first [`List::defaults`] of them are
     /// the list when nothing else is said.
     pub fn names(self) -> Vec<&'static str> {

@@ -23,6 +23,7 @@ fn k() -> [u8; 32] {
 
 fn hash_with(secret: &Secret) -> Hash {
     exchange_hash(
+        Hasher::new(&digest::SHA256),
         &TRANSCRIPT,
         b"host key",
         b"client share",

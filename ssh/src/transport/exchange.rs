@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
 use super::Transport;
-use crate::algorithms::{self, Negotiated};
-use crate::cipher::{self, Opener, Sealer};
+use crate::algorithms::{self, Cipher, Mac, Negotiated};
+use crate::cipher::{self, Keys, MAX_IV, MAX_KEY, MAX_TAG, Opener, Sealer};
 use crate::ident::{CLIENT_IDENT, Ident};
 use crate::kex::{self, Exchange, Reply, Transcript};
 use crate::limits::{
@@ -40,6 +40,43 @@ pub(super) enum Kex {
         opener: Opener,
         negotiated: Negotiated,
     },
+}
+
+/// Room for the keys of one direction.
+struct KeyBytes {
+    key: Zeroizing<[u8; MAX_KEY]>,
+    iv: [u8; MAX_IV],
+    mac: Zeroizing<[u8; MAX_TAG]>,
+}
+
+impl KeyBytes {
+    fn new() -> KeyBytes {
+        KeyBytes {
+            key: Zeroizing::new([0; MAX_KEY]),
+            iv: [0; MAX_IV],
+            mac: Zeroizing::new([0; MAX_TAG]),
+        }
+    }
+
+    /// Derives the initial IV, the encryption key and the integrity key by their letters
+    /// (RFC 4253 section 7.2).
+    fn derive(
+        &mut self,
+        cipher: Cipher,
+        mac: Option<Mac>,
+        letters: &[u8; 3],
+        reply: &Reply,
+        session: &kex::Hash,
+    ) -> Keys<'_> {
+        let iv = &mut self.iv[..cipher::iv_len(cipher)];
+        let key = &mut self.key[..cipher::key_len(cipher)];
+        let mac = &mut self.mac[..mac.map_or(0, cipher::mac_key_len)];
+        let (secret, hash) = (&reply.secret, &reply.exchange_hash);
+        kex::derive(secret, hash, session.as_ref(), letters[0], iv);
+        kex::derive(secret, hash, session.as_ref(), letters[1], key);
+        kex::derive(secret, hash, session.as_ref(), letters[2], mac);
+        Keys { key, iv, mac }
+    }
 }
 
 impl Transport {
@@ -260,31 +297,24 @@ impl Transport {
     fn send_newkeys(&mut self, mut reply: Reply, negotiated: Negotiated) -> Result<(), Error> {
         self.host_key = core::mem::take(&mut reply.host_key);
         let session = *self.session_id.get_or_insert(reply.exchange_hash);
-        // 64 bytes is the longest key (chacha20-poly1305@openssh.com), 12 the longest IV.
-        let derive = |cipher, iv_letter, key_letter, out: &mut [u8; 64], iv: &mut [u8; 12]| {
-            let (key_len, iv_len) = (cipher::key_len(cipher), cipher::iv_len(cipher));
-            let hash = &reply.exchange_hash;
-            kex::derive(
-                &reply.secret,
-                hash,
-                session.as_ref(),
-                iv_letter,
-                &mut iv[..iv_len],
-            );
-            kex::derive(
-                &reply.secret,
-                hash,
-                session.as_ref(),
-                key_letter,
-                &mut out[..key_len],
-            );
-            (key_len, iv_len)
-        };
-        let (mut key, mut iv) = (Zeroizing::new([0; 64]), Zeroizing::new([0; 12]));
-        let (k, i) = derive(negotiated.cipher_c2s, b'A', b'C', &mut key, &mut iv);
-        let sealer = Sealer::new(negotiated.cipher_c2s, &key[..k], &iv[..i])?;
-        let (k, i) = derive(negotiated.cipher_s2c, b'B', b'D', &mut key, &mut iv);
-        let opener = Opener::new(negotiated.cipher_s2c, &key[..k], &iv[..i])?;
+        let Negotiated {
+            cipher_c2s,
+            cipher_s2c,
+            mac_c2s,
+            mac_s2c,
+            ..
+        } = negotiated;
+        let mut keys = KeyBytes::new();
+        let sealer = Sealer::new(
+            cipher_c2s,
+            mac_c2s,
+            &keys.derive(cipher_c2s, mac_c2s, b"ACE", &reply, &session),
+        )?;
+        let opener = Opener::new(
+            cipher_s2c,
+            mac_s2c,
+            &keys.derive(cipher_s2c, mac_s2c, b"BDF", &reply, &session),
+        )?;
         self.send_now(&[msg::NEWKEYS])?;
         self.outbound.set_sealer(sealer, self.strict);
         self.kex = Kex::AwaitingNewKeys { opener, negotiated };

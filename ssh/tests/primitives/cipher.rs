@@ -4,17 +4,15 @@
 
 use hex_literal::hex;
 use reachback_ssh::Error;
-use reachback_ssh::algorithms::Cipher;
-use reachback_ssh::cipher::{Opener, Sealer, iv_len, key_len};
+use reachback_ssh::algorithms::{Cipher, Mac};
+use reachback_ssh::cipher::{Keys, Opener, Sealer, iv_len, key_len, mac_key_len};
 
-const ALL: [Cipher; 3] = [
-    Cipher::ChaCha20Poly1305,
-    Cipher::Aes256Gcm,
-    Cipher::Aes128Gcm,
-];
+use crate::suites;
 
 /// Fixed part a0a1a2a3 and a counter at its highest, to show that it wraps.
 const IV: [u8; 12] = hex!("a0a1a2a3 ffffffffffffffff");
+/// The same for the counter of 128 bits.
+const CTR_IV: [u8; 16] = hex!("a0a1a2a3a4a5a6a7 ffffffffffffffff");
 
 fn packet() -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 28];
@@ -22,13 +20,27 @@ fn packet() -> Vec<u8> {
     packet
 }
 
-fn pair(cipher: Cipher) -> (Sealer, Opener) {
+fn with_keys<T>(cipher: Cipher, mac: Option<Mac>, make: impl FnOnce(&Keys<'_>) -> T) -> T {
     let key: Vec<u8> = (0..key_len(cipher) as u8).collect();
-    let iv = &IV[..iv_len(cipher)];
-    (
-        Sealer::new(cipher, &key, iv).unwrap(),
-        Opener::new(cipher, &key, iv).unwrap(),
-    )
+    let mac: Vec<u8> = (0x80..).take(mac.map_or(0, mac_key_len)).collect();
+    let iv: &[u8] = match iv_len(cipher) {
+        16 => &CTR_IV,
+        n => &IV[..n],
+    };
+    make(&Keys {
+        key: &key,
+        iv,
+        mac: &mac,
+    })
+}
+
+fn pair((cipher, mac): (Cipher, Option<Mac>)) -> (Sealer, Opener) {
+    with_keys(cipher, mac, |keys| {
+        (
+            Sealer::new(cipher, mac, keys).unwrap(),
+            Opener::new(cipher, mac, keys).unwrap(),
+        )
+    })
 }
 
 fn seal(sealer: &mut Sealer, seq: u32) -> Vec<u8> {
@@ -41,7 +53,7 @@ fn seal(sealer: &mut Sealer, seq: u32) -> Vec<u8> {
 
 #[test]
 fn aes_128_gcm_gives_the_known_packets_one_after_another() {
-    let (mut sealer, _) = pair(Cipher::Aes128Gcm);
+    let (mut sealer, _) = pair((Cipher::Aes128Gcm, None));
     assert_eq!(
         seal(&mut sealer, 0),
         hex!(
@@ -60,7 +72,7 @@ fn aes_128_gcm_gives_the_known_packets_one_after_another() {
 
 #[test]
 fn aes_256_gcm_gives_the_known_packets_one_after_another() {
-    let (mut sealer, _) = pair(Cipher::Aes256Gcm);
+    let (mut sealer, _) = pair((Cipher::Aes256Gcm, None));
     assert_eq!(
         seal(&mut sealer, 0),
         hex!(
@@ -78,8 +90,27 @@ fn aes_256_gcm_gives_the_known_packets_one_after_another() {
 }
 
 #[test]
+fn aes_ctr_with_each_hmac_gives_the_known_packets_one_after_another() {
+    for suite in suites().into_iter().filter(|(_, mac)| mac.is_some()) {
+        let (mut sealer, _) = pair(suite);
+        let name = [suite.0.name(), suite.1.unwrap().name()].join(" ");
+        let mut known = include_str!("../data/ctr_hmac.txt")
+            .lines()
+            .filter_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
+        for seq in [3, 4] {
+            let sealed: String = seal(&mut sealer, seq)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(known.next(), Some(&*format!("{seq} {sealed}")), "{name}");
+        }
+        assert_eq!(known.next(), None);
+    }
+}
+
+#[test]
 fn chacha20_poly1305_gives_the_known_packets_by_sequence_number() {
-    let (mut sealer, opener) = pair(Cipher::ChaCha20Poly1305);
+    let (mut sealer, mut opener) = pair((Cipher::ChaCha20Poly1305, None));
     let third = seal(&mut sealer, 3);
     assert_eq!(
         third,
@@ -100,13 +131,16 @@ fn chacha20_poly1305_gives_the_known_packets_by_sequence_number() {
 
 #[test]
 fn a_sealed_packet_opens_to_what_it_was_and_its_length_can_be_read_first() {
-    for cipher in ALL {
-        let (mut sealer, mut opener) = pair(cipher);
+    for suite in suites() {
+        let (mut sealer, mut opener) = pair(suite);
         for seq in [0, 1, 2, u32::MAX] {
             let mut sealed = seal(&mut sealer, seq);
             assert_ne!(sealed[4..32], packet()[4..]);
-            let length = opener.length(seq, sealed[..4].try_into().unwrap());
-            assert_eq!(length, 28, "{cipher:?}");
+            // A packet that comes in pieces is asked for its length more than once.
+            for _ in 0..3 {
+                let length = opener.length(seq, sealed[..4].try_into().unwrap());
+                assert_eq!(length, 28, "{suite:?}");
+            }
             opener.open(seq, &mut sealed).unwrap();
             assert_eq!(sealed[4..32], packet()[4..]);
         }
@@ -115,27 +149,27 @@ fn a_sealed_packet_opens_to_what_it_was_and_its_length_can_be_read_first() {
 
 #[test]
 fn any_changed_bit_and_any_cut_is_refused() {
-    for cipher in ALL {
-        let sealed = seal(&mut pair(cipher).0, 5);
+    for suite in suites() {
+        let sealed = seal(&mut pair(suite).0, 5);
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(
-                pair(cipher).1.open(5, &mut changed),
+                pair(suite).1.open(5, &mut changed),
                 Err(Error::BadTag),
-                "{cipher:?} bit {bit}"
+                "{suite:?} bit {bit}"
             );
         }
         for end in 0..sealed.len() {
-            assert!(pair(cipher).1.open(5, &mut sealed[..end].to_vec()).is_err());
+            assert!(pair(suite).1.open(5, &mut sealed[..end].to_vec()).is_err());
         }
     }
 }
 
 #[test]
 fn a_packet_at_another_place_in_the_stream_is_refused() {
-    for cipher in ALL {
-        let (mut sealer, mut opener) = pair(cipher);
+    for suite in suites() {
+        let (mut sealer, mut opener) = pair(suite);
         let _first = seal(&mut sealer, 0);
         let mut second = seal(&mut sealer, 1);
         assert_eq!(opener.open(0, &mut second), Err(Error::BadTag));
@@ -144,17 +178,28 @@ fn a_packet_at_another_place_in_the_stream_is_refused() {
 
 #[test]
 fn shapes_are_those_that_the_packet_layer_pads_for() {
-    let shape = |c| {
-        let (s, o) = pair(c);
+    let shape = |suite: (Cipher, Option<Mac>)| {
+        let (c, (s, o)) = (suite.0, pair(suite));
         assert_eq!(
             (s.block(), s.tag_len(), s.aad_len()),
             (o.block(), o.tag_len(), o.aad_len())
         );
         (key_len(c), iv_len(c), s.block(), s.tag_len(), s.aad_len())
     };
-    assert_eq!(shape(Cipher::ChaCha20Poly1305), (64, 0, 8, 16, 4));
-    assert_eq!(shape(Cipher::Aes256Gcm), (32, 12, 16, 16, 4));
-    assert_eq!(shape(Cipher::Aes128Gcm), (16, 12, 16, 16, 4));
+    assert_eq!(shape((Cipher::ChaCha20Poly1305, None)), (64, 0, 8, 16, 4));
+    assert_eq!(shape((Cipher::Aes256Gcm, None)), (32, 12, 16, 16, 4));
+    assert_eq!(shape((Cipher::Aes128Gcm, None)), (16, 12, 16, 16, 4));
+    let ctr = |cipher, mac| shape((cipher, Some(mac)));
+    assert_eq!(ctr(Cipher::Aes128Ctr, Mac::HmacSha256), (16, 16, 16, 32, 0));
+    assert_eq!(ctr(Cipher::Aes192Ctr, Mac::HmacSha512), (24, 16, 16, 64, 0));
+    assert_eq!(
+        ctr(Cipher::Aes256Ctr, Mac::HmacSha256Etm),
+        (32, 16, 16, 32, 4)
+    );
+    assert_eq!(
+        ctr(Cipher::Aes256Ctr, Mac::HmacSha512Etm),
+        (32, 16, 16, 64, 4)
+    );
     let plain = Sealer::Plain;
     assert_eq!((plain.block(), plain.tag_len(), plain.aad_len()), (8, 0, 0));
 }
@@ -171,18 +216,32 @@ fn before_the_first_exchange_packets_pass_unchanged() {
 
 #[test]
 fn keys_of_a_wrong_length_are_refused() {
-    for cipher in ALL {
-        let key = vec![0; key_len(cipher) - 1];
-        assert!(Sealer::new(cipher, &key, &IV[..iv_len(cipher)]).is_err());
-        assert!(Opener::new(cipher, &key, &IV[..iv_len(cipher)]).is_err());
+    for (cipher, mac) in suites() {
+        let good = |keys: &Keys<'_>| {
+            let sealer = Sealer::new(cipher, mac, keys).is_ok();
+            assert_eq!(sealer, Opener::new(cipher, mac, keys).is_ok());
+            sealer
+        };
+        with_keys(cipher, mac, |keys| {
+            assert!(good(keys));
+            let key = &keys.key[1..];
+            assert!(!good(&Keys { key, ..*keys }));
+            if !keys.iv.is_empty() {
+                let iv = &keys.iv[1..];
+                assert!(!good(&Keys { iv, ..*keys }));
+            }
+            if mac.is_some() {
+                let mac = &keys.mac[1..];
+                assert!(!good(&Keys { mac, ..*keys }));
+                assert!(Sealer::new(cipher, None, keys).is_err());
+            }
+        });
     }
-    assert!(Sealer::new(Cipher::Aes128Gcm, &[0; 16], &IV[..11]).is_err());
-    assert!(Opener::new(Cipher::Aes128Gcm, &[0; 16], &[0; 13]).is_err());
 }
 
 #[test]
 fn keys_do_not_show_in_debug_output() {
-    let (sealer, opener) = pair(Cipher::Aes128Gcm);
+    let (sealer, opener) = pair((Cipher::Aes128Gcm, None));
     assert_eq!(
         format!("{sealer:?} {opener:?}"),
         "Sealer::Gcm(..) Opener::Gcm(..)"

@@ -4,7 +4,7 @@
 use hex_literal::hex;
 use ml_kem::kem::TryKeyInit;
 use p256::elliptic_curve::sec1::ToEncodedPoint;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Algorithm, SHA256, SHA384, digest};
 
 use reachback_ssh::algorithms::Kex;
 use reachback_ssh::kex::{Exchange, MSG_INIT, MSG_REPLY, Reply, Transcript, derive};
@@ -79,7 +79,12 @@ fn reply(server_share: &[u8]) -> Vec<u8> {
 }
 
 /// What a server hashes: the fields of RFC 5656 section 4 and its own encoding of K.
-fn servers_hash(client_share: &[u8], server_share: &[u8], encoded_k: &[u8]) -> Vec<u8> {
+fn servers_hash(
+    algorithm: &'static Algorithm,
+    client_share: &[u8],
+    server_share: &[u8],
+    encoded_k: &[u8],
+) -> Vec<u8> {
     let mut all = Vec::new();
     for field in [
         TRANSCRIPT.client_ident,
@@ -93,17 +98,22 @@ fn servers_hash(client_share: &[u8], server_share: &[u8], encoded_k: &[u8]) -> V
         all.put_string(field);
     }
     all.put(encoded_k);
-    digest(&SHA256, &all).as_ref().to_vec()
+    digest(algorithm, &all).as_ref().to_vec()
 }
 
 /// Compares everything that depends on K: the exchange hash and a key derived from it.
 fn assert_agreed(reply: &Reply, client_share: &[u8], server_share: &[u8], encoded_k: &[u8]) {
-    let hash = servers_hash(client_share, server_share, encoded_k);
+    // The hash's length tells which one it is.
+    let algorithm = match reply.exchange_hash.as_ref().len() {
+        48 => &SHA384,
+        _ => &SHA256,
+    };
+    let hash = servers_hash(algorithm, client_share, server_share, encoded_k);
     assert_eq!(reply.host_key, b"host key");
     assert_eq!(reply.signature, b"signature");
     assert_eq!(reply.exchange_hash.as_ref(), hash);
 
-    let expected = digest(&SHA256, &[encoded_k, &hash, b"E", b"session"].concat());
+    let expected = digest(algorithm, &[encoded_k, &hash, b"E", b"session"].concat());
     let mut key = [0; 32];
     derive(
         &reply.secret,
@@ -112,7 +122,7 @@ fn assert_agreed(reply: &Reply, client_share: &[u8], server_share: &[u8], encode
         b'E',
         &mut key,
     );
-    assert_eq!(key, expected.as_ref());
+    assert_eq!(key, expected.as_ref()[..32]);
 }
 
 fn number(k: &[u8]) -> Vec<u8> {
@@ -198,6 +208,54 @@ fn nistp256_refuses_points_off_the_curve_and_other_encodings() {
     for bad in [&off_curve[..], &compressed, &[0], &[4; 65], b""] {
         assert_eq!(
             failure(Kex::EcdhNistp256, bad),
+            Error::Crypto("key agreement")
+        );
+    }
+}
+
+#[test]
+fn nistp384_agrees_with_another_implementation_that_gives_the_answers_of_rfc_5903() {
+    // RFC 5903 section 8.2.
+    let initiator = hex!(
+        "04667842d7d180ac2cde6f74f37551f55755c7645c20ef73e31634fe72b4c55ee6de3ac808acb4bdb4c88732aee95f41aa"
+        "9482ed1fc0eeb9cafc4984625ccfc23f65032149e0e144ada024181535a0f38eeb9fcff3c2c947dae69b4c634573a81c"
+    );
+    let responder = hex!(
+        "41cb0779b4bdb85d47846725fbec3c9430fab46cc8dc5060855cc9bda0aa2942e0308312916b8ed2960e4bd55a7448fc"
+    );
+    let responder_point = hex!(
+        "04e558dbef53eecde3d3fccfc1aea08a89a987475d12fd950d83cfa41732bc509d0d1ac43a0336def96fda41d0774a3571"
+        "dcfbec7aacf3196472169e838430367f66eebe3c6e70c416dd5f0c68759dd1fff83fa40142209dff5eaad96db9e6386c"
+    );
+    let both = hex!(
+        "11187331c279962d93d604243fd592cb9d0a926f422e47187521287e7156c5c4d603135569b9e9d09cf5d4a270f59746"
+    );
+    let secret = p384::SecretKey::from_slice(&responder).unwrap();
+    assert_eq!(
+        secret.public_key().to_encoded_point(false).as_bytes(),
+        responder_point
+    );
+    let x_with = |point: &[u8]| {
+        let point = p384::PublicKey::from_sec1_bytes(point).unwrap();
+        let shared = p384::ecdh::diffie_hellman(secret.to_nonzero_scalar(), point.as_affine());
+        shared.raw_secret_bytes().to_vec()
+    };
+    assert_eq!(x_with(&initiator), both);
+    for _ in 0..8 {
+        let exchange = start(Kex::EcdhNistp384);
+        let client = share(&exchange);
+        let k = x_with(&client);
+        let done = exchange
+            .finish(&reply(&responder_point), &TRANSCRIPT)
+            .unwrap();
+        assert_eq!(done.exchange_hash.as_ref().len(), 48);
+        assert_agreed(&done, &client, &responder_point, &number(&k));
+    }
+    let mut off_curve = responder_point;
+    off_curve[96] ^= 1;
+    for bad in [&off_curve[..], &responder_point[..49], &[0], b""] {
+        assert_eq!(
+            failure(Kex::EcdhNistp384, bad),
             Error::Crypto("key agreement")
         );
     }
@@ -299,7 +357,7 @@ fn replies_that_do_not_parse_or_are_too_long_are_refused() {
 
 #[test]
 fn two_exchanges_never_share_a_public_key() {
-    for kex in [Kex::Curve25519, Kex::EcdhNistp256] {
+    for kex in [Kex::Curve25519, Kex::EcdhNistp256, Kex::EcdhNistp384] {
         assert_ne!(share(&start(kex)), share(&start(kex)));
     }
 }

@@ -10,3 +10,18 @@ mod negotiation;
 mod properties;
 mod user_keys;
 mod wire;
+
+use reachback_ssh::algorithms::{Cipher, Mac};
+
+/// Every way to protect a packet: each cipher, with each MAC where it needs one.
+fn suites() -> Vec<(Cipher, Option<Mac>)> {
+    let mut all = Vec::new();
+    for &cipher in Cipher::ALL {
+        if cipher.name().ends_with("-ctr") {
+            all.extend(Mac::ALL.iter().map(|mac| (cipher, Some(*mac))));
+        } else {
+            all.push((cipher, None));
+        }
+    }
+    all
+}

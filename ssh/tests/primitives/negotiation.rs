@@ -2,7 +2,7 @@
 
 use reachback_ssh::Error;
 use reachback_ssh::algorithms::{
-    Cipher, Kex, Negotiated, Offer, PublicKeyAlgorithm, negotiate, write_kexinit,
+    Cipher, Kex, Mac, Negotiated, Offer, PublicKeyAlgorithm, negotiate, write_kexinit,
 };
 use reachback_ssh::wire::{Put, Reader, names};
 
@@ -80,7 +80,7 @@ fn the_first_proposal_announces_extensions_and_strict_exchange_and_later_ones_do
     assert_eq!(
         lists[0],
         "mlkem768x25519-sha256,curve25519-sha256,curve25519-sha256@libssh.org,\
-         ecdh-sha2-nistp256,ext-info-c,kex-strict-c-v00@openssh.com"
+         ecdh-sha2-nistp256,ecdh-sha2-nistp384,ext-info-c,kex-strict-c-v00@openssh.com"
     );
     assert_eq!(
         lists[1],
@@ -88,7 +88,8 @@ fn the_first_proposal_announces_extensions_and_strict_exchange_and_later_ones_do
     );
     assert_eq!(
         lists[2],
-        "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com"
+        "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,\
+         aes256-ctr,aes192-ctr,aes128-ctr"
     );
     assert_eq!(lists[2], lists[3]);
     assert!(!lists[4].is_empty() && lists[4] == lists[5]);
@@ -110,6 +111,8 @@ fn the_clients_first_name_that_the_server_has_wins() {
             host_key: PublicKeyAlgorithm::Ed25519,
             cipher_c2s: Cipher::ChaCha20Poly1305,
             cipher_s2c: Cipher::ChaCha20Poly1305,
+            mac_c2s: None,
+            mac_s2c: None,
             strict: true,
             ignore_guess: false,
         }
@@ -160,32 +163,76 @@ fn a_pinned_key_type_is_asked_for_first_and_the_order_stays_otherwise() {
 }
 
 #[test]
-fn nothing_in_common_names_the_kind_and_what_the_server_has() {
+fn nothing_in_common_names_the_list_what_the_server_has_and_what_would_help() {
     let cases = [
         (
             0,
             "diffie-hellman-group14-sha1,ext-info-s",
-            "key exchange method",
+            "no key exchange method in common; the server offers \
+             diffie-hellman-group14-sha1,ext-info-s, none of which reachback has: allow \
+             ecdh-sha2-nistp384 there (KexAlgorithms in sshd_config)",
         ),
-        (1, "ssh-rsa,ssh-dss", "host key algorithm"),
-        (2, "aes128-ctr,3des-cbc", "cipher to the server"),
-        (3, "aes128-ctr", "cipher from the server"),
-        (6, "zlib", "compression"),
-        (7, "zlib", "compression"),
+        (
+            1,
+            "ssh-dss,ssh-rsa",
+            "no host key algorithm in common; the server offers ssh-dss,ssh-rsa; \
+             HostKeyAlgorithms +ssh-rsa allows it here",
+        ),
+        (
+            2,
+            "aes128-cbc,3des-cbc",
+            "no cipher in common; the server offers aes128-cbc,3des-cbc, none of which \
+             reachback has: allow aes128-ctr there (Ciphers in sshd_config)",
+        ),
+        (
+            3,
+            "",
+            "no cipher in common; the server offers nothing, none of which reachback has: \
+             allow aes128-ctr there (Ciphers in sshd_config)",
+        ),
+        (
+            6,
+            "zlib",
+            "the server insists on compression (zlib): allow 'none' there (Compression in \
+             sshd_config)",
+        ),
+        (
+            7,
+            "zlib",
+            "the server insists on compression (zlib): allow 'none' there (Compression in \
+             sshd_config)",
+        ),
     ];
-    for (list, theirs, what) in cases {
-        assert_eq!(
-            Server::openssh_9_2().with(list, theirs).settle(),
-            Err(Error::NoCommon {
-                what,
-                theirs: theirs.into()
-            })
-        );
+    for (list, theirs, text) in cases {
+        let error = Server::openssh_9_2().with(list, theirs).settle();
+        assert_eq!(error.unwrap_err().to_string(), text);
     }
-    assert!(matches!(
-        Server::openssh_9_2().with(2, "").settle(),
-        Err(Error::NoCommon { theirs, .. }) if theirs == "nothing"
-    ));
+}
+
+#[test]
+fn a_mac_is_settled_where_the_cipher_needs_one_and_only_there() {
+    let ctr = |list: usize| Server::openssh_9_2().with(list, "aes192-ctr");
+    let settled = ctr(2).with(5, "hmac-md5").settle().unwrap();
+    assert_eq!(settled.cipher_c2s, Cipher::Aes192Ctr);
+    assert_eq!(settled.mac_c2s, Some(Mac::HmacSha256));
+    assert_eq!(settled.mac_s2c, None);
+    let settled = ctr(3)
+        .with(5, "hmac-sha2-512,hmac-sha2-512-etm@openssh.com")
+        .settle()
+        .unwrap();
+    assert_eq!(settled.mac_s2c, Some(Mac::HmacSha512Etm));
+    let error = ctr(2).with(4, "hmac-sha1,hmac-md5").settle().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no MAC in common; the server offers hmac-sha1,hmac-md5, none of which reachback has: \
+         allow hmac-sha2-512 there (MACs in sshd_config)"
+    );
+}
+
+#[test]
+fn authenticated_ciphers_come_before_those_with_a_mac() {
+    let server = Server::openssh_9_2().with(2, "aes256-ctr,aes128-gcm@openssh.com");
+    assert_eq!(server.settle().unwrap().cipher_c2s, Cipher::Aes128Gcm);
 }
 
 #[test]

@@ -4,12 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use reachback_ssh::Error;
-use reachback_ssh::algorithms::{Cipher, Offer, PublicKeyAlgorithm, negotiate};
-use reachback_ssh::cipher::{Opener, Sealer, iv_len, key_len};
+use reachback_ssh::algorithms::{Offer, PublicKeyAlgorithm, negotiate};
+use reachback_ssh::cipher::{Keys, Opener, Sealer, iv_len, key_len, mac_key_len};
 use reachback_ssh::hostkey;
 use reachback_ssh::ident::IdentReader;
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::wire::{Put, Reader, magnitude};
+
+use crate::suites;
 
 /// Bytes in which 32-bit lengths often make sense.
 fn wire_bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -134,21 +136,25 @@ proptest! {
 
     #[test]
     fn every_cipher_opens_what_it_sealed(
-        which in 0usize..3,
+        which in 0usize..15,
         seq in any::<u32>(),
         key in vec(any::<u8>(), 64),
         body in vec(any::<u8>(), 1..400),
     ) {
-        let cipher =
-            [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm, Cipher::Aes128Gcm][which];
-        let (key, iv) = (&key[..key_len(cipher)], &key[64 - iv_len(cipher)..]);
+        let (cipher, mac) = suites()[which];
+        let keys = Keys {
+            key: &key[..key_len(cipher)],
+            iv: &key[64 - iv_len(cipher)..],
+            mac: &key[..mac.map_or(0, mac_key_len)],
+        };
         let mut packet = (body.len() as u32).to_be_bytes().to_vec();
         packet.extend(&body);
-        let mut tag = [0; 16];
-        Sealer::new(cipher, key, iv).unwrap().seal(seq, &mut packet, &mut tag).unwrap();
+        let mut sealer = Sealer::new(cipher, mac, &keys).unwrap();
+        let mut tag = vec![0; sealer.tag_len()];
+        sealer.seal(seq, &mut packet, &mut tag).unwrap();
         packet.extend(tag);
 
-        let mut opener = Opener::new(cipher, key, iv).unwrap();
+        let mut opener = Opener::new(cipher, mac, &keys).unwrap();
         let first4 = packet[..4].try_into().unwrap();
         prop_assert_eq!(opener.length(seq, first4) as usize, body.len());
         opener.open(seq, &mut packet).unwrap();
@@ -157,14 +163,17 @@ proptest! {
 
     #[test]
     fn no_sealed_bytes_panic_and_none_open_without_the_key(
-        which in 0usize..3,
+        which in 0usize..15,
         seq in any::<u32>(),
         mut bytes in vec(any::<u8>(), 0..100),
     ) {
-        let cipher =
-            [Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm, Cipher::Aes128Gcm][which];
-        let key = vec![7; key_len(cipher)];
-        let mut opener = Opener::new(cipher, &key, &[7; 12][..iv_len(cipher)]).unwrap();
+        let (cipher, mac) = suites()[which];
+        let keys = Keys {
+            key: &[7; 64][..key_len(cipher)],
+            iv: &[7; 16][..iv_len(cipher)],
+            mac: &[7; 64][..mac.map_or(0, mac_key_len)],
+        };
+        let mut opener = Opener::new(cipher, mac, &keys).unwrap();
         let opened = opener.open(seq, &mut bytes);
         prop_assert!(matches!(opened, Err(Error::BadTag | Error::Malformed(_))));
     }

@@ -106,7 +106,7 @@ fn hashing_fields_is_hashing_their_encoding() {
     let mut encoded = Vec::new();
     encoded.put_string(b"abc");
     encoded.put_mpint(&[0x80]);
-    let mut hash = Hasher::sha256();
+    let mut hash = Hasher::new(&ring::digest::SHA256);
     hash.put_string(b"abc");
     hash.put_mpint(&[0x80]);
     let whole = ring::digest::digest(&ring::digest::SHA256, &encoded);

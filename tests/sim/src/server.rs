@@ -2,7 +2,7 @@
 //! writes down what the client does wrong.
 //!
 //! Bytes in ([`Server::handle_input`]), bytes out ([`Server::take_output`]). It speaks
-//! curve25519-sha256, Ed25519 and chacha20-poly1305, with code of its own but for the cipher
+//! curve25519-sha256, Ed25519 and any one cipher, with code of its own but for the cipher
 //! and the field types, so a mistake of the client is not made twice. The client is judged by
 //! [`Server::violations`]: order of messages while keys are exchanged, windows, packet sizes,
 //! ends of channels.

@@ -46,6 +46,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         Failure::HostKeyChanged,
         Failure::GoneAway,
         Failure::Protocol,
+        Failure::Incompatible,
     ])
 }
 

@@ -1,8 +1,7 @@
 //! The server's half of curve25519-sha256 with an Ed25519 host key (RFC 8731, RFC 8709),
 //! written without the client's own key exchange code.
 
-use reachback_ssh::algorithms::Cipher;
-use reachback_ssh::cipher::{Opener, Sealer};
+use reachback_ssh::cipher::{self, Keys, Opener, Sealer};
 use reachback_ssh::ident::CLIENT_IDENT;
 use reachback_ssh::wire::{Hasher, Put, Reader};
 use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey};
@@ -37,10 +36,10 @@ pub(crate) fn kexinit(knobs: &Knobs, first: bool, cookie: [u8; 16]) -> Vec<u8> {
     payload.put_name_list([knobs.kex_list].into_iter().chain(strict));
     payload.put_name_list(["ssh-ed25519"]);
     for _ in 0..2 {
-        payload.put_name_list(["chacha20-poly1305@openssh.com"]);
+        payload.put_name_list([knobs.cipher.name()]);
     }
     for _ in 0..2 {
-        payload.put_name_list(["hmac-sha2-256"]);
+        payload.put_name_list([knobs.mac.name()]);
     }
     for _ in 0..2 {
         payload.put_name_list(["none"]);
@@ -90,7 +89,7 @@ pub(crate) fn answer(
     secret.put_mpint(&shared);
 
     let blob = host_key_blob(knobs.host_key);
-    let mut hash = Hasher::sha256();
+    let mut hash = Hasher::new(&ring::digest::SHA256);
     hash.put_string(CLIENT_IDENT.as_bytes());
     hash.put_string(ident);
     hash.put_string(client_kexinit);
@@ -114,20 +113,35 @@ pub(crate) fn answer(
     reply.put_string(&share);
     reply.put_string(&signature);
 
-    let key = |letter| derived(&secret, &hash, letter, &session_id);
-    let cipher = Cipher::ChaCha20Poly1305;
+    let key = |letter, length: usize| derived(&secret, &hash, letter, &session_id, length);
+    let keys = |letters: [u8; 3]| {
+        [
+            key(letters[0], cipher::iv_len(knobs.cipher)),
+            key(letters[1], cipher::key_len(knobs.cipher)),
+            key(letters[2], cipher::mac_key_len(knobs.mac)),
+        ]
+    };
+    let (out, into) = (keys(*b"BDF"), keys(*b"ACE"));
+
+    let (cipher, mac) = (knobs.cipher, Some(knobs.mac));
+    let sealer = Sealer::new(cipher, mac, &borrowed(&out));
+    let opener = Opener::new(cipher, mac, &borrowed(&into));
     Ok(Agreed {
         reply,
-        sealer: Sealer::new(cipher, &key(b'D'), &[]).map_err(|error| error.to_string())?,
-        opener: Opener::new(cipher, &key(b'C'), &[]).map_err(|error| error.to_string())?,
+        sealer: sealer.map_err(|error| error.to_string())?,
+        opener: opener.map_err(|error| error.to_string())?,
         session_id,
     })
 }
 
-/// 64 bytes of key (RFC 4253 section 7.2): two blocks of SHA-256.
-fn derived(secret: &[u8], hash: &[u8], letter: u8, session_id: &[u8]) -> Vec<u8> {
+fn borrowed([iv, key, mac]: &[Vec<u8>; 3]) -> Keys<'_> {
+    Keys { key, iv, mac }
+}
+
+/// Up to 64 bytes of key (RFC 4253 section 7.2): two blocks of SHA-256.
+fn derived(secret: &[u8], hash: &[u8], letter: u8, session_id: &[u8], length: usize) -> Vec<u8> {
     let block = |parts: &[&[u8]]| {
-        let mut digest = Hasher::sha256();
+        let mut digest = Hasher::new(&ring::digest::SHA256);
         digest.put(secret);
         digest.put(hash);
         for part in parts {
@@ -138,5 +152,6 @@ fn derived(secret: &[u8], hash: &[u8], letter: u8, session_id: &[u8]) -> Vec<u8>
     let mut key = block(&[&[letter], session_id]);
     let second = block(&[&key]);
     key.extend(second);
+    key.truncate(length);
     key
 }

@@ -1,5 +1,6 @@
 //! What a server does, and every way in which it can misbehave.
 
+use reachback_ssh::algorithms::{Cipher, Mac};
 use reachback_ssh::ident::CLIENT_IDENT;
 
 /// Where a server falls silent for good. It goes on reading.
@@ -67,6 +68,10 @@ pub struct Knobs {
     pub zero_share: bool,
     /// Key exchange methods offered; only curve25519-sha256 can be carried out.
     pub kex_list: &'static str,
+    /// The one cipher it offers.
+    pub cipher: Cipher,
+    /// The one MAC it offers.
+    pub mac: Mac,
     /// Authentication.
     pub auth: Answer,
     /// Text sent before the answer to an authentication request.
@@ -115,6 +120,8 @@ impl Default for Knobs {
             bad_signature: false,
             zero_share: false,
             kex_list: "curve25519-sha256",
+            cipher: Cipher::ChaCha20Poly1305,
+            mac: Mac::HmacSha256,
             auth: Answer::Yes,
             banner: None,
             forward: Answer::Yes,

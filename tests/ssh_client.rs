@@ -149,6 +149,8 @@ impl Driver {
                 Event::ChannelClosed { .. } => self.closed += 1,
                 Event::Identified(_)
                 | Event::Banner(_)
+                | Event::AddressDiffers { .. }
+                | Event::OpenRefused { .. }
                 | Event::DirectOpened { .. }
                 | Event::DirectRefused { .. } => {}
             }
@@ -377,7 +379,7 @@ fn a_key_that_is_not_authorised_ends_with_the_methods_that_would_do() {
         }
     };
     assert!(
-        matches!(&error, Error::AuthRefused { methods } if methods.contains("publickey")),
+        matches!(&error, Error::AuthRefused { methods, .. } if methods.contains("publickey")),
         "{error}"
     );
 }

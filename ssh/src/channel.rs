@@ -20,8 +20,6 @@ impl ChannelId {
 /// How far an open has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
-    /// The forward's own confirmation has not come yet.
-    AwaitingForward,
     /// To be told to the caller.
     Announce,
     /// The caller has yet to say yes or no.

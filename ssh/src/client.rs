@@ -10,6 +10,7 @@ use crate::auth::Auth;
 use crate::channel::ChannelId;
 use crate::connection::{Connection, Refusal};
 use crate::forward::ForwardId;
+use crate::limits::{LOGIN_PACKET_LENGTH, PACKET_LENGTH};
 use crate::message as msg;
 use crate::transport::{Rekey, Transport};
 use crate::userkey::UserKey;
@@ -68,6 +69,12 @@ impl Client {
     /// How far the connection has come.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// What the server said before its identification line, cut and escaped for a log: servers
+    /// that turn a caller away give their reason there. Empty when it said nothing.
+    pub fn said_before_identification(&self) -> String {
+        self.transport.said()
     }
 
     /// Where to read bytes of the network to. Empty while [`Client::poll_event`] has to be
@@ -303,6 +310,7 @@ impl Client {
                 self.auth.handle_ext_info(transport.inbound.payload())?;
                 Ok(None)
             }
+            (msg::UNIMPLEMENTED, Phase::Connected) => self.connection.not_implemented(transport),
             (0..50, _) if number != msg::SERVICE_ACCEPT => transport.handle(number),
             (_, Phase::Authentication) => self.auth.handle(transport),
             // Answers to authentication that come late are to be ignored (RFC 4252 section 5.3).
@@ -324,10 +332,12 @@ impl Client {
         match event {
             Event::KeysExchanged { first: true, .. } => {
                 self.phase = Phase::Authentication;
+                self.transport.inbound.set_longest(LOGIN_PACKET_LENGTH);
                 self.auth.start(&mut self.transport)
             }
             Event::Authenticated { .. } => {
                 self.phase = Phase::Connected;
+                self.transport.inbound.set_longest(PACKET_LENGTH);
                 Ok(())
             }
             _ => Ok(()),

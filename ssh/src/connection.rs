@@ -1,11 +1,10 @@
 //! Global requests in order and the channel table (RFC 4254).
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::channel::{Channel, ChannelId, Opening};
-use crate::forward::{Belongs, ForwardId, Forwards};
-use crate::limits::{ADDRESS, CHANNELS, GLOBAL_REQUESTS, KEEPALIVES, PING};
+use crate::forward::{Forwards, News, Owner};
+use crate::limits::{ADDRESS, CHANNELS, PING};
 use crate::message::{self as msg, printable};
 use crate::transport::Transport;
 use crate::wire::{Put, Reader};
@@ -13,6 +12,9 @@ use crate::{Error, Event};
 
 mod commands;
 mod outbound;
+mod requests;
+
+use requests::Requests;
 
 /// Why a channel is refused (RFC 4254 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +30,12 @@ pub enum Refusal {
     ResourceShortage = 4,
 }
 
-/// A request of ours that wants a reply. Replies carry no name and come in the order of the
-/// requests (RFC 4254 section 4).
-#[derive(Clone, Copy)]
-enum Asked {
-    Forward(ForwardId),
-    Cancel(ForwardId),
-    Keepalive,
-}
-
 /// Header of `SSH_MSG_CHANNEL_DATA` up to the data: number, channel, length.
 pub(crate) const DATA_HEADER: usize = 9;
 
 pub(crate) struct Connection {
     forwards: Forwards,
-    asked: VecDeque<Asked>,
+    requests: Requests,
     channels: [Option<Channel>; CHANNELS],
 }
 
@@ -50,71 +43,9 @@ impl Connection {
     pub(crate) fn new() -> Connection {
         Connection {
             forwards: Forwards::new(),
-            asked: VecDeque::with_capacity(GLOBAL_REQUESTS),
+            requests: Requests::new(),
             channels: [const { None }; CHANNELS],
         }
-    }
-
-    fn ask(
-        &mut self,
-        asked: Asked,
-        payload: &[u8],
-        transport: &mut Transport,
-    ) -> Result<(), Error> {
-        if self.asked.len() >= GLOBAL_REQUESTS {
-            return Err(Error::Limit("unanswered requests"));
-        }
-        transport.send(payload)?;
-        self.asked.push_back(asked);
-        Ok(())
-    }
-
-    pub(crate) fn request_forward(
-        &mut self,
-        id: ForwardId,
-        bind: &str,
-        port: u16,
-        transport: &mut Transport,
-    ) -> Result<(), Error> {
-        let payload = self.forwards.request(id, bind, port)?;
-        self.ask(Asked::Forward(id), &payload, transport)
-    }
-
-    pub(crate) fn request_socket_forward(
-        &mut self,
-        id: ForwardId,
-        path: &str,
-        transport: &mut Transport,
-    ) -> Result<(), Error> {
-        let payload = self.forwards.request_socket(id, path)?;
-        self.ask(Asked::Forward(id), &payload, transport)
-    }
-
-    pub(crate) fn cancel_forward(
-        &mut self,
-        id: ForwardId,
-        transport: &mut Transport,
-    ) -> Result<(), Error> {
-        match self.forwards.cancel(id) {
-            Some(payload) => self.ask(Asked::Cancel(id), &payload, transport),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn keepalive(&mut self, transport: &mut Transport) -> Result<(), Error> {
-        let waiting = self
-            .asked
-            .iter()
-            .filter(|a| matches!(a, Asked::Keepalive))
-            .count();
-        if waiting >= KEEPALIVES {
-            return Ok(());
-        }
-        let mut payload = Vec::new();
-        payload.put_u8(msg::GLOBAL_REQUEST);
-        payload.put_string(b"keepalive@openssh.com");
-        payload.put_boolean(true);
-        self.ask(Asked::Keepalive, &payload, transport)
     }
 
     pub(crate) fn handle(
@@ -132,8 +63,8 @@ impl Connection {
                 }
                 Ok(None)
             }
-            msg::REQUEST_SUCCESS => self.granted(transport).map(Some),
-            msg::REQUEST_FAILURE => self.refused(transport).map(Some),
+            msg::REQUEST_SUCCESS => self.granted(transport),
+            msg::REQUEST_FAILURE => self.refused(transport),
             msg::CHANNEL_OPEN => self.handle_open(transport),
             msg::CHANNEL_WINDOW_ADJUST => {
                 let (_, channel) = self.channel(&mut reader)?;
@@ -201,58 +132,6 @@ impl Connection {
         }
     }
 
-    fn next_asked(&mut self) -> Result<Asked, Error> {
-        let asked = self.asked.pop_front();
-        asked.ok_or(Error::Malformed("order of replies"))
-    }
-
-    /// `SSH_MSG_REQUEST_SUCCESS`.
-    fn granted(&mut self, transport: &Transport) -> Result<Event<'static>, Error> {
-        Ok(match self.next_asked()? {
-            Asked::Keepalive => Event::KeepaliveAnswered,
-            Asked::Forward(forward) => {
-                let reply = &transport.inbound.payload()[1..];
-                let port = self.forwards.confirmed(forward, reply)?;
-                self.announce_waiting(forward);
-                Event::ForwardConfirmed { forward, port }
-            }
-            Asked::Cancel(forward) => {
-                self.forwards.remove(forward);
-                Event::ForwardCancelled {
-                    forward,
-                    done: true,
-                }
-            }
-        })
-    }
-
-    /// `SSH_MSG_REQUEST_FAILURE`.
-    fn refused(&mut self, transport: &mut Transport) -> Result<Event<'static>, Error> {
-        Ok(match self.next_asked()? {
-            // Any answer proves life: OpenSSH says failure, others success.
-            Asked::Keepalive => Event::KeepaliveAnswered,
-            Asked::Forward(forward) => {
-                self.forwards.remove(forward);
-                self.refuse_orphans(forward, transport)?;
-                Event::ForwardRefused { forward }
-            }
-            Asked::Cancel(forward) => {
-                self.forwards.kept(forward);
-                Event::ForwardCancelled {
-                    forward,
-                    done: false,
-                }
-            }
-        })
-    }
-
-    fn announce_waiting(&mut self, id: ForwardId) {
-        let waiting = |c: &&mut Channel| c.forward == id && c.opening == Opening::AwaitingForward;
-        for channel in self.channels.iter_mut().flatten().filter(waiting) {
-            channel.opening = Opening::Announce;
-        }
-    }
-
     /// `SSH_MSG_CHANNEL_OPEN` (RFC 4254 sections 5.1 and 7.2; OpenSSH's PROTOCOL, 2.4): only
     /// `forwarded-tcpip` and its Unix counterpart, and only for a forward of ours.
     fn handle_open(&mut self, transport: &mut Transport) -> Result<Option<Event<'static>>, Error> {
@@ -260,49 +139,67 @@ impl Connection {
         let kind = reader.string()?;
         let remote = reader.u32()?;
         let (window, packet) = (reader.u32()?, reader.u32()?);
-        let (belongs, originator, originator_port) = match kind {
+        let (address, port, originator, originator_port) = match kind {
             b"forwarded-tcpip" => {
-                let address = reader.string()?;
-                let port = reader.u32()?;
-                let originator = reader.string()?;
-                let originator_port = reader.u32()?;
-                reader.finish()?;
-                let belongs = if address.len() > ADDRESS || originator.len() > ADDRESS {
-                    Belongs::No
-                } else {
-                    self.forwards.owner_of(address, port)
-                };
-                (belongs, originator, originator_port)
+                let (address, port) = (reader.string()?, reader.u32()?);
+                (address, port, reader.string()?, reader.u32()?)
             }
             b"forwarded-streamlocal@openssh.com" => {
                 let path = reader.string()?;
                 // Reserved.
                 reader.string()?;
-                reader.finish()?;
-                (self.forwards.owner_of_socket(path), &b"a socket"[..], 0)
+                (path, 0, &b"a socket"[..], 0)
             }
-            _ => return refuse(remote, Refusal::UnknownType, "not supported", transport),
+            _ => {
+                refuse(remote, Refusal::UnknownType, "not supported", transport)?;
+                return Ok(None);
+            }
         };
-        let belongs = if packet == 0 { Belongs::No } else { belongs };
-        let (forward, opening) = match belongs {
-            Belongs::Now(id) => (id, Opening::Announce),
-            Belongs::Later(id) => (id, Opening::AwaitingForward),
-            Belongs::No => return refuse(remote, Refusal::Prohibited, "not requested", transport),
+        reader.finish()?;
+        let absurd = packet == 0 || address.len() > ADDRESS || originator.len() > ADDRESS;
+        let owner = match kind {
+            _ if absurd => None,
+            b"forwarded-tcpip" => self.forwards.owner_of(address, port),
+            _ => self.forwards.owner_of_socket(address),
         };
-        let Some(slot) = self.channels.iter_mut().find(|slot| slot.is_none()) else {
-            return refuse(
-                remote,
-                Refusal::ResourceShortage,
-                "too many connections",
-                transport,
-            );
+        let address = printable(address);
+        let Some(Owner { id, news }) = owner else {
+            let refusal = Refusal::Prohibited;
+            refuse(remote, refusal, "not requested", transport)?;
+            return Ok(Some(Event::OpenRefused {
+                refusal,
+                address,
+                port,
+            }));
         };
-        let mut channel = Channel::new(remote, forward, window, packet);
-        channel.opening = opening;
-        channel.originator = printable(originator);
-        channel.originator_port = originator_port;
-        *slot = Some(channel);
-        Ok(None)
+        let news = news.map(|news| match news {
+            News::Unanswered { port } => {
+                self.requests.in_use(id);
+                Event::ForwardConfirmed {
+                    forward: id,
+                    port,
+                    replied: false,
+                }
+            }
+            News::Renamed => Event::AddressDiffers {
+                forward: id,
+                address: address.clone(),
+            },
+        });
+        if let Some(slot) = self.channels.iter_mut().find(|slot| slot.is_none()) {
+            let mut channel = Channel::new(remote, id, window, packet);
+            channel.originator = printable(originator);
+            channel.originator_port = originator_port;
+            *slot = Some(channel);
+            return Ok(news);
+        }
+        let refusal = Refusal::ResourceShortage;
+        refuse(remote, refusal, "too many connections", transport)?;
+        Ok(news.or(Some(Event::OpenRefused {
+            refusal,
+            address,
+            port,
+        })))
     }
 
     /// Data that is not the stream's own has no place in a forward: it is dropped, and its
@@ -327,10 +224,7 @@ impl Connection {
         let (remote, answered, opening) = (channel.remote, channel.close_out, channel.opening);
         if matches!(
             opening,
-            Opening::AwaitingForward
-                | Opening::Announce
-                | Opening::AwaitingCaller
-                | Opening::AwaitingServer
+            Opening::Announce | Opening::AwaitingCaller | Opening::AwaitingServer
         ) {
             return Err(Error::Malformed("close of a channel that is not open"));
         }
@@ -376,11 +270,10 @@ fn refuse(
     refusal: Refusal,
     text: &str,
     transport: &mut Transport,
-) -> Result<Option<Event<'static>>, Error> {
+) -> Result<(), Error> {
     let mut payload = with_channel(msg::CHANNEL_OPEN_FAILURE, remote);
     payload.put_u32(refusal as u32);
     payload.put_string(text.as_bytes());
     payload.put_string(b"");
-    transport.send(&payload)?;
-    Ok(None)
+    transport.send(&payload)
 }

@@ -43,8 +43,10 @@ pub enum Error {
         /// The server's text, cut and escaped for a log.
         text: String,
     },
-    /// No key was accepted (RFC 4252 section 5.1).
+    /// Nothing that this client has lets it in (RFC 4252 section 5.1).
     AuthRefused {
+        /// What is missing.
+        why: Denial,
         /// Methods the server would go on with, cut and escaped for a log.
         methods: String,
     },
@@ -52,6 +54,19 @@ pub enum Error {
     HostKeySwapped,
     /// A key exchange on the living connection did not end in time.
     RekeyTimeout,
+}
+
+/// Why a server does not let the client in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It accepts none of the keys.
+    Keys,
+    /// It does not take keys.
+    NoPublicKey,
+    /// It accepted a key, and wants something else besides (partial success).
+    SecondFactor,
+    /// It accepts an RSA key with SHA-1 signatures only.
+    Sha1,
 }
 
 impl fmt::Display for Error {
@@ -74,12 +89,30 @@ impl fmt::Display for Error {
             Error::Disconnected { reason, text } => {
                 write!(f, "the server disconnected: {text} (reason {reason})")
             }
-            Error::AuthRefused { methods } => {
-                write!(
+            Error::AuthRefused { why, methods } => match why {
+                Denial::Keys => {
+                    write!(
+                        f,
+                        "the server accepts none of the keys; it would take: {methods}"
+                    )
+                }
+                Denial::NoPublicKey => {
+                    write!(
+                        f,
+                        "the server takes no public keys; it would take: {methods}"
+                    )
+                }
+                Denial::SecondFactor => write!(
                     f,
-                    "the server accepts none of the keys; it would take: {methods}"
-                )
-            }
+                    "the server accepted the key and wants a second factor besides: {methods} \
+                     (AuthenticationMethods in its sshd_config)"
+                ),
+                Denial::Sha1 => f.write_str(
+                    "the server accepts the RSA key only with SHA-1 signatures (ssh-rsa), which \
+                     are not made here: allow rsa-sha2-256 there (PubkeyAcceptedAlgorithms in \
+                     sshd_config), or use an Ed25519 key",
+                ),
+            },
             Error::HostKeySwapped => {
                 f.write_str("the server changed its host key in mid-connection")
             }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::Client;
 use crate::algorithms::Negotiated;
 use crate::channel::ChannelId;
-use crate::connection::DATA_HEADER;
+use crate::connection::{DATA_HEADER, Refusal};
 use crate::forward::ForwardId;
 
 /// What happened, in the order in which it happened.
@@ -33,10 +33,10 @@ pub enum Event<'a> {
     },
     /// Text of the server for the user (RFC 4252 section 5.4), fit for a log.
     Banner(String),
-    /// Logged in with the key of this index.
+    /// Logged in.
     Authenticated {
-        /// Index into [`crate::Config::keys`].
-        key: usize,
+        /// Index into [`crate::Config::keys`]; `None` when the server asked for nothing.
+        key: Option<usize>,
     },
     /// The server listens.
     ForwardConfirmed {
@@ -44,6 +44,9 @@ pub enum Event<'a> {
         forward: ForwardId,
         /// The port it listens on; 0 for a Unix socket.
         port: u16,
+        /// False when the server has not replied, but sent a connection for it; its reply is
+        /// then no event any more.
+        replied: bool,
     },
     /// The server does not listen; the forward is forgotten and may be asked for again.
     ForwardRefused {
@@ -70,6 +73,24 @@ pub enum Event<'a> {
         originator: String,
         /// Port of the originator.
         originator_port: u32,
+    },
+    /// The server calls a forward's address by another name than the one asked for, and its
+    /// connections are taken nevertheless, since no other forward has that port. Comes once for
+    /// each forward.
+    AddressDiffers {
+        /// Which forward.
+        forward: ForwardId,
+        /// The server's word for the address, fit for a log.
+        address: String,
+    },
+    /// The server opened a channel that was refused here, for want of a forward or of room.
+    OpenRefused {
+        /// Why.
+        refusal: Refusal,
+        /// The listener that the server named, fit for a log.
+        address: String,
+        /// Its port; 0 for a Unix socket.
+        port: u32,
     },
     /// Data for a target. Every byte is to be given back through [`Client::channel_taken`] once
     /// the target took it, and not before.

@@ -17,6 +17,7 @@ pub struct ForwardId(pub u8);
 enum State {
     /// `tcpip-forward` is out.
     Requested,
+    /// The server listens: it said so, or it sent a connection.
     Confirmed,
     /// `cancel-tcpip-forward` is out.
     Cancelling,
@@ -38,16 +39,25 @@ struct Forward {
     id: ForwardId,
     listener: Listener,
     state: State,
+    /// The server names its address in other words than we did, which was said.
+    renamed: bool,
 }
 
-/// Whether an inbound open belongs to a forward.
+/// The forward that an inbound open belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Belongs {
-    /// To a confirmed one.
-    Now(ForwardId),
-    /// To one whose reply has not come yet.
-    Later(ForwardId),
-    No,
+pub(crate) struct Owner {
+    pub(crate) id: ForwardId,
+    /// There is something about it that was not said before.
+    pub(crate) news: Option<News>,
+}
+
+/// What an inbound open tells about a forward, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is in use, on this port, although its request was not answered.
+    Unanswered { port: u16 },
+    /// The server names another address than the one asked for.
+    Renamed,
 }
 
 /// The table of forwards, at most [`FORWARDS`].
@@ -87,6 +97,7 @@ impl Forwards {
             id,
             listener,
             state: State::Requested,
+            renamed: false,
         });
         Ok(request)
     }
@@ -102,28 +113,28 @@ impl Forwards {
         Some(forward.listener.global("cancel-"))
     }
 
-    /// The server's success for a request; gives the port it listens on, 0 for a socket. A fixed port comes back
-    /// empty from OpenSSH and echoed from others; port 0 always comes back (RFC 4254 section 7.1).
+    /// The server's success for a request; gives the port it listens on, 0 for a socket. A fixed
+    /// port comes back empty from OpenSSH and echoed from others; port 0 always comes back
+    /// (RFC 4254 section 7.1).
     pub(crate) fn confirmed(&mut self, id: ForwardId, reply: &[u8]) -> Result<u16, Error> {
         let forward = self
             .0
             .iter_mut()
             .find(|f| f.id == id)
             .ok_or(Error::Malformed("forward reply"))?;
-        let listens_on = match &mut forward.listener {
-            Listener::Unix { .. } => 0,
-            Listener::Tcp { port, .. } => {
-                if *port == 0 {
-                    *port = u16::try_from(Reader::new(reply).u32()?)
-                        .ok()
-                        .filter(|p| *p != 0)
-                        .ok_or(Error::Malformed("allocated port"))?;
-                }
-                *port
-            }
-        };
         forward.state = State::Confirmed;
-        Ok(listens_on)
+        if let Listener::Tcp { port, .. } = &mut forward.listener
+            && *port == 0
+        {
+            let named = Reader::new(reply).u32().ok();
+            *port = named
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port != 0)
+                .ok_or(Error::Malformed(
+                    "reply to a forward of port 0 (it names no port)",
+                ))?;
+        }
+        Ok(forward.listener.port())
     }
 
     /// The forward is no more: refused, or cancelled.
@@ -138,43 +149,62 @@ impl Forwards {
         }
     }
 
-    /// The forward an inbound open names: the address as it was requested, and the port. A
-    /// forward being cancelled takes no more.
-    pub(crate) fn owner_of(&self, address: &[u8], port: u32) -> Belongs {
-        self.owner_where(|listener| match listener {
-            Listener::Tcp { bind, port: own } => {
-                *own != 0 && u32::from(*own) == port && bind.as_bytes() == address
-            }
+    /// The forward an inbound open names: the address as it was requested, and the port. An
+    /// address in other words is let through when exactly one confirmed forward has the port,
+    /// as dbclient does. A forward being cancelled takes no more.
+    pub(crate) fn owner_of(&mut self, address: &[u8], port: u32) -> Option<Owner> {
+        let of_port = |f: &Forward| match &f.listener {
+            Listener::Tcp { port: own, .. } => *own != 0 && u32::from(*own) == port,
             Listener::Unix { .. } => false,
+        };
+        let named = |f: &Forward| matches!(&f.listener, Listener::Tcp { bind, .. } if bind.as_bytes() == address);
+        if let Some(forward) = self.0.iter_mut().find(|f| of_port(f) && named(f)) {
+            return forward.take();
+        }
+        let mut candidates = self.0.iter_mut().filter(|f| of_port(f));
+        let forward = candidates.next()?;
+        if candidates.next().is_some() || forward.state != State::Confirmed {
+            return None;
+        }
+        let news = !core::mem::replace(&mut forward.renamed, true);
+        Some(Owner {
+            id: forward.id,
+            news: news.then_some(News::Renamed),
         })
     }
 
     /// The same for a Unix socket: the path as it was requested, byte for byte.
-    pub(crate) fn owner_of_socket(&self, named: &[u8]) -> Belongs {
-        self.owner_where(|listener| match listener {
-            Listener::Unix { path } => path.as_bytes() == named,
-            Listener::Tcp { .. } => false,
-        })
+    pub(crate) fn owner_of_socket(&mut self, named: &[u8]) -> Option<Owner> {
+        let is_named = |f: &&mut Forward| matches!(&f.listener, Listener::Unix { path } if path.as_bytes() == named);
+        self.0.iter_mut().find(is_named)?.take()
     }
+}
 
-    fn owner_where(&self, named: impl Fn(&Listener) -> bool) -> Belongs {
-        match self.0.iter().find(|f| named(&f.listener)) {
-            Some(Forward {
-                id,
-                state: State::Confirmed,
-                ..
-            }) => Belongs::Now(*id),
-            Some(Forward {
-                id,
-                state: State::Requested,
-                ..
-            }) => Belongs::Later(*id),
-            _ => Belongs::No,
+impl Forward {
+    /// A connection for this forward came.
+    fn take(&mut self) -> Option<Owner> {
+        let (id, port) = (self.id, self.listener.port());
+        match self.state {
+            State::Cancelling => None,
+            State::Requested => {
+                self.state = State::Confirmed;
+                let news = Some(News::Unanswered { port });
+                Some(Owner { id, news })
+            }
+            State::Confirmed => Some(Owner { id, news: None }),
         }
     }
 }
 
 impl Listener {
+    /// 0 for a Unix socket, and for a port that the server has yet to choose.
+    fn port(&self) -> u16 {
+        match self {
+            Listener::Tcp { port, .. } => *port,
+            Listener::Unix { .. } => 0,
+        }
+    }
+
     /// The global request about this listener; `verb` stands before its name.
     fn global(&self, verb: &str) -> Vec<u8> {
         let name = match self {
@@ -218,15 +248,68 @@ mod tests {
         assert_eq!(forwards.cancel(ID), None, "once is enough");
     }
 
+    fn confirmed(bind: &str) -> Forwards {
+        let mut forwards = Forwards::new();
+        forwards.request(ID, bind, 1111).unwrap();
+        forwards.confirmed(ID, &[]).unwrap();
+        forwards
+    }
+
+    const OURS: Option<Owner> = Some(Owner { id: ID, news: None });
+
     #[test]
     fn an_open_that_crosses_the_cancellation_belongs_to_nobody() {
-        let mut forwards = requested();
-        forwards.confirmed(ID, &[]).unwrap();
-        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::Now(ID));
+        let mut forwards = confirmed("localhost");
+        assert_eq!(forwards.owner_of(b"localhost", 1111), OURS);
         forwards.cancel(ID).unwrap();
-        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::No);
+        assert_eq!(forwards.owner_of(b"localhost", 1111), None);
+        assert_eq!(forwards.owner_of(b"127.0.0.1", 1111), None);
         forwards.kept(ID);
-        assert_eq!(forwards.owner_of(b"localhost", 1111), Belongs::Now(ID));
+        assert_eq!(forwards.owner_of(b"localhost", 1111), OURS);
+    }
+
+    #[test]
+    fn another_name_for_the_address_is_taken_by_its_port_and_said_once() {
+        let renamed = Some(Owner {
+            id: ID,
+            news: Some(News::Renamed),
+        });
+        for name in [
+            &b"127.0.0.1"[..],
+            b"0.0.0.0",
+            b"::1",
+            b"LOCALHOST",
+            b"",
+            b"192.0.2.1",
+        ] {
+            let mut forwards = confirmed("localhost");
+            assert_eq!(forwards.owner_of(name, 1111), renamed);
+            assert_eq!(forwards.owner_of(name, 1111), OURS);
+            assert_eq!(forwards.owner_of(name, 1112), None);
+            assert_eq!(forwards.owner_of(name, 1111 + 65_536), None);
+        }
+    }
+
+    #[test]
+    fn another_name_is_nobodys_when_two_forwards_have_the_port_or_none_is_confirmed() {
+        let mut forwards = confirmed("localhost");
+        let other = ForwardId(4);
+        forwards.request(other, "192.0.2.1", 1111).unwrap();
+        assert_eq!(forwards.owner_of(b"127.0.0.1", 1111), None);
+        forwards.confirmed(other, &[]).unwrap();
+        assert_eq!(forwards.owner_of(b"127.0.0.1", 1111), None);
+        assert_eq!(forwards.owner_of(b"localhost", 1111), OURS);
+        assert_eq!(requested().owner_of(b"127.0.0.1", 1111), None);
+    }
+
+    #[test]
+    fn a_connection_confirms_a_request_without_reply_once() {
+        let mut forwards = requested();
+        let news = Some(News::Unanswered { port: 1111 });
+        let first = forwards.owner_of(b"localhost", 1111);
+        assert_eq!(first, Some(Owner { id: ID, news }));
+        assert_eq!(forwards.owner_of(b"localhost", 1111), OURS);
+        assert!(forwards.cancel(ID).is_some());
     }
 
     #[test]
@@ -248,16 +331,15 @@ mod tests {
             .position(|w| w == b"streamlocal-forward@openssh.com");
         assert_eq!(at, Some(5));
         assert!(request.ends_with(b"\x01\x00\x00\x00\x0b/run/a.sock"));
-        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::Later(ID));
         assert_eq!(forwards.confirmed(ID, b"whatever").unwrap(), 0);
-        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::Now(ID));
+        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), OURS);
         for other in [&b"/run/a.soc"[..], b"/run/a.sock\0", b"/run//a.sock", b""] {
-            assert_eq!(forwards.owner_of_socket(other), Belongs::No);
+            assert_eq!(forwards.owner_of_socket(other), None);
         }
-        assert_eq!(forwards.owner_of(b"/run/a.sock", 0), Belongs::No);
+        assert_eq!(forwards.owner_of(b"/run/a.sock", 0), None);
         let cancel = forwards.cancel(ID).unwrap();
         assert_eq!(cancel[5..43], *b"cancel-streamlocal-forward@openssh.com");
-        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), Belongs::No);
+        assert_eq!(forwards.owner_of_socket(b"/run/a.sock"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
+use crate::message::printable;
 use crate::{Error, limits};
 
 /// What the client calls itself, without CR LF.
@@ -54,6 +55,8 @@ impl Ident {
 pub struct IdentReader {
     /// The current line, of which no more than [`limits::IDENT_LINE`] bytes are kept.
     line: Vec<u8>,
+    /// The beginning of what came before, for whoever has to say why no identification did.
+    said: Vec<u8>,
     lines: usize,
     bytes: usize,
 }
@@ -62,6 +65,28 @@ impl IdentReader {
     /// A reader that has seen nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What the server said before its identification line, cut and escaped for a log; lines
+    /// are joined by spaces.
+    pub fn said(&self) -> String {
+        let mut text = self.said.clone();
+        let unfinished = self.line.get(..PREFIX.len()).is_none_or(|l| l != PREFIX);
+        if unfinished {
+            text.extend_from_slice(&self.line);
+        }
+        let lines = text.split(|byte| matches!(byte, b'\r' | b'\n'));
+        let mut joined = Vec::with_capacity(text.len());
+        for line in lines
+            .map(<[u8]>::trim_ascii)
+            .filter(|line| !line.is_empty())
+        {
+            if !joined.is_empty() {
+                joined.push(b' ');
+            }
+            joined.extend_from_slice(line);
+        }
+        printable(&joined)
     }
 
     /// Takes in bytes up to and including the line feed of the identification line.
@@ -99,7 +124,8 @@ impl IdentReader {
             if self.lines > limits::PRE_IDENT_LINES {
                 return Err(Error::Limit("lines before the identification line"));
             }
-            self.line.clear();
+            let room = limits::PEER_TEXT.saturating_sub(self.said.len());
+            self.said.extend(self.line.drain(..).take(room));
         }
         Ok((bytes.len(), None))
     }

@@ -8,6 +8,9 @@ pub const PRE_IDENT_LINES: usize = 64;
 pub const PRE_IDENT_BYTES: usize = 16 * 1024;
 /// Largest `packet_length` taken or sent (RFC 4253 section 6.1 asks for 35000 in all).
 pub const PACKET_LENGTH: usize = 35_000;
+/// Largest `packet_length` taken while logging in: OpenSSH sends its banner in one packet, and
+/// takes itself no longer ones. Of the banner, [`PEER_TEXT`] bytes are kept.
+pub const LOGIN_PACKET_LENGTH: usize = 256 * 1024;
 /// Room for packets read and not yet handled; a full buffer stops the reading.
 pub const INBOUND_BUFFER: usize = 64 * 1024;
 /// Room for sealed packets not yet written.
@@ -37,6 +40,9 @@ pub const KEEPALIVES: usize = 8;
 pub const USER_KEYS: usize = 4;
 /// Authentication attempts on one connection.
 pub const AUTH_ATTEMPTS: usize = 6;
+/// Up to so many signatures refused, it is asked besides whether SHA-1 is the cause: five lines
+/// in a server's log would be one too many for fail2ban.
+pub const SHA1_QUERY_ATTEMPTS: usize = 3;
 /// Banners shown before or during authentication (RFC 4252 section 5.4); more end the connection.
 pub const BANNERS: usize = 16;
 /// Longest text of a server that is kept for an error or a log.

@@ -21,8 +21,8 @@ const MIN_PADDING: usize = 4;
 
 /// What was read from the network and not yet handed on.
 ///
-/// One fixed buffer of [`INBOUND_BUFFER`] bytes. When it is full, [`Inbound::space`] is empty
-/// and the caller stops reading.
+/// One buffer of [`INBOUND_BUFFER`] bytes, but for a long banner. When it is full,
+/// [`Inbound::space`] is empty and the caller stops reading.
 pub(crate) struct Inbound {
     buf: Box<[u8]>,
     start: usize,
@@ -31,6 +31,8 @@ pub(crate) struct Inbound {
     sequence: u32,
     /// Where the payload of the packet taken last is.
     payload: Range<usize>,
+    /// Largest `packet_length` taken.
+    longest: usize,
     /// Bytes and packets since the last change of keys, for RFC 4344's limits.
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
@@ -45,6 +47,7 @@ impl Inbound {
             opener: Opener::Plain,
             sequence: 0,
             payload: 0..0,
+            longest: PACKET_LENGTH,
             bytes: 0,
             packets: 0,
         }
@@ -56,6 +59,9 @@ impl Inbound {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
+            if self.buf.len() > INBOUND_BUFFER {
+                self.buf = vec![0; INBOUND_BUFFER].into_boxed_slice();
+            }
         } else if self.buf.len() - self.end < self.buf.len() / 4 && self.start > 0 {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -106,13 +112,14 @@ impl Inbound {
         };
         let length = self.opener.length(self.sequence, *first) as usize;
         // Bounded first: the sum below must not overflow where `usize` has 32 bits.
-        let bounded = (1 + 1 + MIN_PADDING..=PACKET_LENGTH).contains(&length);
+        let bounded = (1 + 1 + MIN_PADDING..=self.longest).contains(&length);
         let skipped = self.opener.aad_len();
         if !bounded || !(length + LENGTH_FIELD - skipped).is_multiple_of(self.opener.block()) {
             return Err(Error::Malformed("packet length"));
         }
         let whole = LENGTH_FIELD + length + self.opener.tag_len();
         if have < whole {
+            self.make_room(whole);
             return Ok(false);
         }
         let packet = &mut self.buf[self.start..self.start + whole];
@@ -127,6 +134,22 @@ impl Inbound {
         self.bytes += whole as u64;
         self.packets += 1;
         Ok(true)
+    }
+
+    /// Takes packets of up to `longest` bytes from now on. What does not fit the buffer is given
+    /// a larger one, until it was handled.
+    pub(crate) fn set_longest(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
+    fn make_room(&mut self, whole: usize) {
+        if whole > self.buf.len() {
+            let mut larger = vec![0; whole].into_boxed_slice();
+            let have = self.end - self.start;
+            larger[..have].copy_from_slice(&self.buf[self.start..self.end]);
+            (self.start, self.end) = (0, have);
+            self.buf = larger;
+        }
     }
 
     /// The payload of the packet that [`Inbound::next`] opened last, until there is room for
@@ -214,6 +237,11 @@ impl Outbound {
         if reset {
             self.sequence = 0;
         }
+    }
+
+    /// Sequence number of the packet that [`Outbound::finish`] seals next.
+    pub(crate) fn next_sequence(&self) -> u32 {
+        self.sequence
     }
 
     /// Bytes outside of packets: the identification line.

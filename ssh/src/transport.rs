@@ -2,12 +2,14 @@
 //! (RFC 4253 sections 4 to 9).
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::algorithms::Offer;
 use crate::ident::{CLIENT_IDENT, Ident, IdentReader};
 use crate::kex;
-use crate::limits::HELD_MESSAGES;
+use crate::limits::{GLOBAL_REQUESTS, HELD_MESSAGES};
 use crate::message as msg;
 use crate::packet::{Inbound, Outbound};
 use crate::{Error, Event, Rng};
@@ -37,6 +39,9 @@ pub(crate) struct Transport {
     /// The first exchange of keys is over.
     exchanged: bool,
     strict: bool,
+    /// Sequence numbers of the global requests that went out and wait for a reply, in order:
+    /// `SSH_MSG_UNIMPLEMENTED` names a message by its number.
+    pub(crate) requests: VecDeque<u32>,
     /// Control messages held back between our KEXINIT and our NEWKEYS, each behind its length.
     held: Vec<u8>,
     rekey: Rekey,
@@ -67,6 +72,7 @@ impl Transport {
             host_key: Vec::new(),
             exchanged: false,
             strict: false,
+            requests: VecDeque::with_capacity(GLOBAL_REQUESTS),
             held: Vec::new(),
             rekey,
             kex_started_ms: now_ms,
@@ -110,6 +116,9 @@ impl Transport {
 
     /// Sends at once, whatever the exchange of keys: for the transport's own messages.
     pub(crate) fn send_now(&mut self, payload: &[u8]) -> Result<(), Error> {
+        if payload.first() == Some(&msg::GLOBAL_REQUEST) {
+            self.requests.push_back(self.outbound.next_sequence());
+        }
         self.outbound
             .begin(payload.len())?
             .extend_from_slice(payload);
@@ -134,6 +143,11 @@ impl Transport {
         self.ident = ident;
         let software = self.ident.as_ref().map(|ident| ident.software().into());
         Ok(software.map(Event::Identified))
+    }
+
+    /// What the server said before its identification line.
+    pub(crate) fn said(&self) -> String {
+        self.ident_reader.said()
     }
 
     /// Opens the next packet and gives the number of its message, whose payload is then

@@ -22,6 +22,9 @@ use crate::stats::Stats;
 
 mod check;
 mod events;
+mod strays;
+
+use strays::Strays;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
 const READS_PER_TURN: usize = 4;
@@ -54,6 +57,7 @@ pub struct Session<O: Outside> {
     client: Client,
     relays: Relays<O>,
     checks: Checks,
+    strays: Strays,
     readable: bool,
     writable: bool,
     /// Logged in: the client forgets its phase when it ends.
@@ -77,6 +81,7 @@ impl<O: Outside> Session<O> {
             client,
             relays: Relays::new(relays, family),
             checks: Checks::new(outside.randomness()),
+            strays: Strays::new(),
             readable: true,
             writable: true,
             connected: false,
@@ -103,7 +108,8 @@ impl<O: Outside> Session<O> {
     pub fn poll_timeout(&self, forwards: &Forwards) -> Option<Instant> {
         let client = self.client.poll_timeout().map(Instant);
         let all = client.into_iter().chain(self.relays.poll_timeout());
-        all.chain(self.checks.poll_timeout(forwards)).min()
+        let all = all.chain(self.checks.poll_timeout(forwards));
+        all.chain(self.strays.poll_timeout()).min()
     }
 
     /// True when no connection is being served.
@@ -199,6 +205,7 @@ impl<O: Outside> Session<O> {
         let sent = moved.map_err(|error| self.ended(error))?;
         turn.stats.turned(self.relays.count(), sent);
         self.relays.say_refused(turn.watchdog.forwards(), now);
+        self.strays.say_count(turn.watchdog.forwards(), now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();
@@ -250,7 +257,7 @@ impl<O: Outside> Session<O> {
         } else {
             Failure::Lost
         };
-        Ended::new(failure, reason(error))
+        Ended::new(failure, self.with_said(&reason(error)))
     }
 
     /// The server closed the connection; what that means depends on how far it had come.
@@ -258,7 +265,7 @@ impl<O: Outside> Session<O> {
         match self.client.phase() {
             Phase::Identification => Ended::new(
                 Failure::GoneAway,
-                "the server closed the connection before it identified itself",
+                self.with_said("the server closed the connection before it identified itself"),
             ),
             Phase::KeyExchange => Ended::new(
                 Failure::GoneAway,
@@ -271,6 +278,16 @@ impl<O: Outside> Session<O> {
             Phase::Connected | Phase::Ended => {
                 Ended::new(Failure::ServerClosed, "the server closed the connection")
             }
+        }
+    }
+
+    /// Servers that turn a caller away say why in place of their identification.
+    fn with_said(&self, text: &str) -> String {
+        let said = self.client.said_before_identification();
+        if said.is_empty() {
+            text.to_owned()
+        } else {
+            format!("{text}; it said: {said}")
         }
     }
 

@@ -96,6 +96,11 @@ impl Stats {
         self.asked.get_or_insert(now);
     }
 
+    /// The oldest request may stay without an answer.
+    pub fn unanswered(&mut self) {
+        self.asked = None;
+    }
+
     /// The server answered a request.
     pub fn answered(&mut self, now: Instant) {
         if let Some(asked) = self.asked.take() {

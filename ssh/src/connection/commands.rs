@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use super::{Connection, DATA_HEADER, Refusal, refuse, with_channel};
 use crate::channel::{Channel, ChannelId, Opening};
-use crate::forward::ForwardId;
 use crate::limits::{CHANNEL_PACKET, CHANNEL_WINDOW};
 use crate::message as msg;
 use crate::transport::Transport;
@@ -24,29 +23,6 @@ impl Connection {
             originator: core::mem::take(&mut channel.originator),
             originator_port: channel.originator_port,
         })
-    }
-
-    /// An inbound open whose forward was refused after all is refused too.
-    pub(super) fn refuse_orphans(
-        &mut self,
-        forward: ForwardId,
-        transport: &mut Transport,
-    ) -> Result<(), Error> {
-        for slot in &mut self.channels {
-            if let Some(channel) = slot
-                && channel.forward == forward
-                && channel.opening == Opening::AwaitingForward
-            {
-                refuse(
-                    channel.remote,
-                    Refusal::Prohibited,
-                    "not requested",
-                    transport,
-                )?;
-                *slot = None;
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn accept(&mut self, id: ChannelId, transport: &mut Transport) -> Result<(), Error> {
@@ -81,7 +57,7 @@ impl Connection {
         };
         let remote = channel.remote;
         self.channels[id.index()] = None;
-        refuse(remote, refusal, text, transport).map(|_| ())
+        refuse(remote, refusal, text, transport)
     }
 
     pub(crate) fn taken(

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use reachback_ssh::algorithms::Offer;
-use reachback_ssh::limits::{INBOUND_BUFFER, OUTBOUND_BUFFER};
+use reachback_ssh::limits::{INBOUND_BUFFER, LOGIN_PACKET_LENGTH, OUTBOUND_BUFFER};
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::{ChannelId, Client, Config, Error, Event, ForwardId, Refusal, Rekey};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -97,9 +97,14 @@ pub fn user_key(seed: u8) -> Rc<[UserKey]> {
 
 /// A client that logs in as `controller`. `seed` makes its cookies and padding.
 pub fn client(rekey: Rekey, seed: u64, now_ms: u64) -> Client {
+    client_with(user_key(7), rekey, seed, now_ms)
+}
+
+/// As [`client`], with other keys.
+pub fn client_with(keys: Rc<[UserKey]>, rekey: Rekey, seed: u64, now_ms: u64) -> Client {
     let config = Config {
         user: "controller".into(),
-        keys: user_key(7),
+        keys,
         offer: Offer::default(),
         rekey,
     };
@@ -189,7 +194,12 @@ impl Duo {
     fn deliver(&mut self) -> bool {
         let chunk = self.chunk();
         let space = self.client.input_space();
-        assert!(space.len() <= INBOUND_BUFFER, "the input buffer grew");
+        let most = if self.server.authenticated {
+            INBOUND_BUFFER
+        } else {
+            LOGIN_PACKET_LENGTH + 128
+        };
+        assert!(space.len() <= most, "the input buffer grew");
         let n = chunk.min(space.len()).min(self.to_client.len());
         for (place, byte) in space.iter_mut().zip(self.to_client.drain(..n)) {
             *place = byte;

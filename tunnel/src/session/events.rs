@@ -58,13 +58,14 @@ impl<O: Outside> Session<O> {
             }
             Event::Banner(text) => info!("the server says: {text}"),
             Event::Authenticated { key } => {
-                if let Some(key) = plan.keys.get(key) {
-                    let user = &server.user;
-                    info!(
+                let user = &server.user;
+                match key.and_then(|key| plan.keys.get(key)) {
+                    Some(key) => info!(
                         "authenticated as {user} with {} {}",
                         key.key_type(),
                         key.fingerprint()
-                    );
+                    ),
+                    None => info!("authenticated as {user} without a key"),
                 }
                 self.connected = true;
                 stats.logged_in(now);
@@ -73,6 +74,7 @@ impl<O: Outside> Session<O> {
             Event::ForwardConfirmed {
                 forward: number,
                 port,
+                replied,
             } => {
                 let Some(id) = watchdog.forwards().by_number(number.0) else {
                     return Ok(true);
@@ -80,10 +82,21 @@ impl<O: Outside> Session<O> {
                 if let Some(forward) = watchdog.forwards().get(id) {
                     let spec = &forward.spec;
                     let shown = format!("server {} to {}", spec.listen.on(port), spec.target);
+                    if !replied {
+                        warn!(
+                            "the server sends connections for {} but has not replied to the \
+                             request for it; taking it as confirmed",
+                            spec.listen.on(port)
+                        );
+                    }
                     info!("forward confirmed: {shown}{}", at_server(plan, server));
                     stats.note(Kind::ForwardConfirmed, shown, now, outside.wall_s());
                 }
-                stats.answered(now);
+                if replied {
+                    stats.answered(now);
+                } else {
+                    stats.unanswered();
+                }
                 watchdog.handle(now, Happening::ForwardConfirmed { id, port });
                 self.checks.confirmed(id, watchdog.forwards_mut(), now);
             }
@@ -114,6 +127,28 @@ impl<O: Outside> Session<O> {
                 }
                 self.keeps_listeners |= !done;
                 watchdog.handle(now, Happening::ForwardCancelled { id, done });
+            }
+            Event::AddressDiffers {
+                forward: number,
+                address,
+            } => {
+                let forwards = watchdog.forwards();
+                let forward = forwards.by_number(number.0).and_then(|id| forwards.get(id));
+                if let Some(forward) = forward {
+                    warn!(
+                        "the server names '{address}' for {}; its connections are taken by \
+                         their port",
+                        forward.spec.listen
+                    );
+                }
+            }
+            Event::OpenRefused {
+                refusal,
+                address,
+                port,
+            } => {
+                let stray = (refusal, address, port);
+                self.strays.refused(stray, watchdog.forwards(), now);
             }
             Event::KeepaliveAnswered => {
                 stats.answered(now);

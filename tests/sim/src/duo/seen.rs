@@ -1,6 +1,6 @@
 //! Events of the client, to be kept and compared.
 
-use reachback_ssh::Event;
+use reachback_ssh::{Event, Refusal};
 
 /// An event of the client, without what it borrows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,20 @@ pub enum Seen {
     Confirmed {
         forward: u8,
         port: u16,
+    },
+    /// Confirmed without a reply.
+    InUse {
+        forward: u8,
+        port: u16,
+    },
+    AddressDiffers {
+        forward: u8,
+        address: String,
+    },
+    OpenRefused {
+        refusal: Refusal,
+        address: String,
+        port: u32,
     },
     Refused {
         forward: u8,
@@ -57,8 +71,33 @@ impl From<Event<'_>> for Seen {
             Event::KeysExchanged { first, .. } => Seen::Keys { first },
             Event::Banner(text) => Seen::Banner(text),
             Event::Authenticated { .. } => Seen::Authenticated,
-            Event::ForwardConfirmed { forward, port } => Seen::Confirmed {
+            Event::ForwardConfirmed {
+                forward,
+                port,
+                replied: true,
+            } => Seen::Confirmed {
                 forward: forward.0,
+                port,
+            },
+            Event::ForwardConfirmed {
+                forward,
+                port,
+                replied: false,
+            } => Seen::InUse {
+                forward: forward.0,
+                port,
+            },
+            Event::AddressDiffers { forward, address } => Seen::AddressDiffers {
+                forward: forward.0,
+                address,
+            },
+            Event::OpenRefused {
+                refusal,
+                address,
+                port,
+            } => Seen::OpenRefused {
+                refusal,
+                address,
                 port,
             },
             Event::ForwardRefused { forward } => Seen::Refused { forward: forward.0 },

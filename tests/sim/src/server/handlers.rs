@@ -131,28 +131,48 @@ impl Server {
     }
 
     fn handle_authentication(&mut self, payload: &[u8]) {
-        if let Some(text) = &self.knobs.banner {
+        if let Some(text) = self.knobs.banner.take() {
             let mut banner = vec![USERAUTH_BANNER];
-            banner.put_string(text);
+            banner.put_string(&text);
             banner.put_string(b"");
             self.send(&banner);
         }
-        let signed = self.signature_holds(payload) == Some(true);
-        if !signed {
-            self.violation("a signature that does not verify");
-        }
+        let mut reader = Reader::new(&payload[1..]);
+        let mut next = || reader.string().unwrap_or_default();
+        let (_user, _service, method) = (next(), next(), next());
         if self.knobs.stall == Some(Stall::Authentication) {
             return;
         }
-        match self.knobs.auth {
+        let answer = match method {
+            b"none" => self.knobs.auth_none,
+            b"publickey" => {
+                let signed = reader.boolean() == Ok(true);
+                if signed && self.signature_holds(payload) != Some(true) {
+                    self.violation("a signature that does not verify");
+                }
+                if !signed && self.knobs.auth_query == Answer::Yes {
+                    let mut ok = vec![USERAUTH_PK_OK];
+                    ok.extend_from_slice(reader.rest());
+                    self.send(&ok);
+                    return;
+                }
+                if signed {
+                    self.knobs.auth
+                } else {
+                    self.knobs.auth_query
+                }
+            }
+            _ => Answer::No,
+        };
+        match answer {
             Answer::Yes => {
                 self.authenticated = true;
                 self.send(&[USERAUTH_SUCCESS]);
             }
             Answer::No => {
                 let mut failure = vec![USERAUTH_FAILURE];
-                failure.put_name_list(["publickey", "password"]);
-                failure.put_boolean(false);
+                failure.put_name_list(self.knobs.auth_methods.iter().copied());
+                failure.put_boolean(self.knobs.partial && method == b"publickey");
                 self.send(&failure);
             }
             Answer::Silence | Answer::Ask => {}
@@ -173,7 +193,10 @@ impl Server {
         signature.string().ok()?;
         let signature = signature.string().ok()?;
         let mut key = Reader::new(blob);
-        key.string().ok()?;
+        if key.string().ok()? != b"ssh-ed25519" {
+            // Others are not looked into here.
+            return Some(true);
+        }
         let key = key.string().ok()?;
         let mut message = Vec::new();
         message.put_string(self.session_id.as_deref()?);

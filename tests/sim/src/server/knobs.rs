@@ -72,9 +72,17 @@ pub struct Knobs {
     pub cipher: Cipher,
     /// The one MAC it offers.
     pub mac: Mac,
-    /// Authentication.
+    /// Authentication with a key and its signature.
     pub auth: Answer,
-    /// Text sent before the answer to an authentication request.
+    /// Authentication with `none`.
+    pub auth_none: Answer,
+    /// Whether a key would do, without a signature.
+    pub auth_query: Answer,
+    /// Methods named after a failure.
+    pub auth_methods: &'static [&'static str],
+    /// A failure with a key is said to be a partial success.
+    pub partial: bool,
+    /// Text sent before the first answer to an authentication request.
     pub banner: Option<Vec<u8>>,
     /// `tcpip-forward`.
     pub forward: Answer,
@@ -123,6 +131,10 @@ impl Default for Knobs {
             cipher: Cipher::ChaCha20Poly1305,
             mac: Mac::HmacSha256,
             auth: Answer::Yes,
+            auth_none: Answer::No,
+            auth_query: Answer::No,
+            auth_methods: &["publickey", "password"],
+            partial: false,
             banner: None,
             forward: Answer::Yes,
             cancel: Answer::Yes,

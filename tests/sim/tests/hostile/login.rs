@@ -1,10 +1,12 @@
 //! Authentication, and what comes before it.
 
-use reachback_sim::duo::Seen;
+use reachback_sim::duo::{NEVER, Seen, client_with};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Answer, Knobs, Stall, open_message, with_channel};
 use reachback_ssh::Error;
-use reachback_ssh::limits::{BANNERS, PEER_TEXT};
+use reachback_ssh::error::Denial;
+use reachback_ssh::limits::{BANNERS, LOGIN_PACKET_LENGTH, PEER_TEXT};
+use reachback_ssh::userkey::UserKey;
 use reachback_ssh::wire::Put;
 
 use crate::{alive, every_way, limited, log_in, unexpected};
@@ -99,9 +101,130 @@ fn a_refused_key_is_said_with_what_the_server_would_take() {
         ..Knobs::default()
     };
     let duo = every_way(&knobs, |_| {});
-    let methods = "publickey,password".to_owned();
-    assert_eq!(duo.error, Some(Error::AuthRefused { methods }));
+    assert_eq!(duo.error, denied(Denial::Keys, "publickey,password"));
+    // `none` and the key.
+    assert_eq!(duo.server.received(USERAUTH_REQUEST).len(), 2);
+}
+
+fn denied(why: Denial, methods: &str) -> Option<Error> {
+    let methods = methods.to_owned();
+    Some(Error::AuthRefused { why, methods })
+}
+
+#[test]
+fn a_server_that_asks_for_nothing_lets_in_before_a_key_is_shown() {
+    let knobs = Knobs {
+        auth_none: Answer::Yes,
+        ..Knobs::default()
+    };
+    let duo = every_way(&knobs, log_in);
     assert_eq!(duo.server.received(USERAUTH_REQUEST).len(), 1);
+}
+
+#[test]
+fn a_server_without_public_keys_is_shown_none() {
+    let knobs = Knobs {
+        auth_methods: &["password", "keyboard-interactive"],
+        ..Knobs::default()
+    };
+    let duo = every_way(&knobs, |_| {});
+    let methods = "password,keyboard-interactive";
+    assert_eq!(duo.error, denied(Denial::NoPublicKey, methods));
+    assert_eq!(duo.server.received(USERAUTH_REQUEST).len(), 1);
+}
+
+#[test]
+fn a_second_factor_is_said_to_be_what_is_missing() {
+    for methods in [&["password"][..], &["publickey", "password"]] {
+        let knobs = Knobs {
+            auth: Answer::No,
+            partial: true,
+            auth_methods: &["publickey"],
+            ..Knobs::default()
+        };
+        let duo = every_way(&knobs, |duo| {
+            duo.server.knobs.stall = Some(Stall::Authentication);
+            duo.run();
+            duo.server.knobs.stall = None;
+            // The answer to `none`, and from the key on the other list.
+            duo.server.send(&[
+                USERAUTH_FAILURE,
+                0,
+                0,
+                0,
+                9,
+                b'p',
+                b'u',
+                b'b',
+                b'l',
+                b'i',
+                b'c',
+                b'k',
+                b'e',
+                b'y',
+                0,
+            ]);
+            duo.server.knobs.auth_methods = methods;
+        });
+        assert_eq!(duo.error, denied(Denial::SecondFactor, &methods.join(",")));
+        let text = duo.error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains("accepted the key"), "{text}");
+    }
+}
+
+#[test]
+fn a_server_that_would_take_the_rsa_key_with_sha_1_only_is_found_out() {
+    let rsa = || UserKey::from_file(include_bytes!("../../../../ssh/tests/data/test_rsa")).unwrap();
+    for (answer, why, methods) in [
+        (Answer::Yes, Denial::Sha1, "publickey"),
+        (Answer::No, Denial::Keys, "publickey,password"),
+    ] {
+        let knobs = Knobs {
+            auth: Answer::No,
+            auth_query: answer,
+            ..Knobs::default()
+        };
+        let duo = every_way(&knobs, |duo| {
+            duo.client = client_with([rsa()].into(), NEVER, 1, 0);
+        });
+        assert_eq!(duo.error, denied(why, methods));
+        let requests = duo.server.received(USERAUTH_REQUEST);
+        // `none`, rsa-sha2-256 (which the server lists), and the question.
+        assert_eq!(requests.len(), 3);
+        let sha1 = b"\x00\x00\x00\x09publickey\x00\x00\x00\x00\x07ssh-rsa";
+        let at = requests[2].len() - rsa().public_blob().len() - 4;
+        assert!(requests[2][..at].ends_with(sha1));
+    }
+}
+
+#[test]
+fn what_comes_instead_of_an_identification_is_kept_for_whoever_asks_why() {
+    for (bytes, said) in [
+        (
+            &b"Not allowed at this time\r\n"[..],
+            "Not allowed at this time",
+        ),
+        (b"Exceeded MaxStartups", "Exceeded MaxStartups"),
+        (b"one\r\n\n two\x1b[2J\nSSH-2.", "one two\\u{1b}[2J"),
+        (b"SSH-2.0-x", ""),
+        (b"", ""),
+    ] {
+        let knobs = Knobs {
+            stall: Some(Stall::Ident),
+            pre_ident: bytes.to_vec(),
+            ..Knobs::default()
+        };
+        let duo = every_way(&knobs, |_| {});
+        assert_eq!(duo.client.said_before_identification(), said);
+        alive(&duo);
+    }
+    let knobs = Knobs {
+        stall: Some(Stall::Ident),
+        pre_ident: b"word\n".repeat(60),
+        ..Knobs::default()
+    };
+    let duo = every_way(&knobs, |_| {});
+    assert!(duo.client.said_before_identification().len() <= PEER_TEXT + 3);
 }
 
 #[test]
@@ -120,6 +243,8 @@ fn banners_are_escaped_cut_and_counted() {
         duo.run();
         duo.server.send(&banner(b"\x1b[2J\xffhello\r\n"));
         duo.server.send(&banner(&[b'a'; 30_000]));
+        duo.server.send(&banner(&vec![b'b'; 250_000]));
+        duo.server.send(&banner(b"and on"));
     });
     let texts: Vec<&String> = duo
         .seen
@@ -130,7 +255,15 @@ fn banners_are_escaped_cut_and_counted() {
         })
         .collect();
     assert!(!texts[0].contains('\x1b') && texts[0].contains("hello"));
-    assert!(texts[1].len() <= PEER_TEXT + 12);
+    for long in &texts[1..3] {
+        assert!(long.len() <= PEER_TEXT + 12);
+    }
+    assert_eq!(texts[3], "and on");
+    let too_long = every_way(&knobs, |duo| {
+        duo.run();
+        duo.server.send(&banner(&vec![b'b'; LOGIN_PACKET_LENGTH]));
+    });
+    crate::malformed(&too_long, "packet length");
     let run = |count| {
         every_way(&knobs, |duo| {
             duo.run();

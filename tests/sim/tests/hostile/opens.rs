@@ -3,6 +3,7 @@
 use reachback_sim::duo::{Duo, OnOpen, Seen};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Answer, Knobs, open_message};
+use reachback_ssh::Refusal;
 use reachback_ssh::limits::CHANNELS;
 
 use crate::{alive, delivered, every_way, limited, log_in, only_whole, open_one};
@@ -39,25 +40,83 @@ fn a_channel_for_a_confirmed_forward_carries_bytes_both_ways_to_its_end() {
 }
 
 #[test]
-fn an_open_for_a_port_or_address_never_asked_for_is_prohibited() {
+fn an_open_for_a_port_never_asked_for_is_prohibited_and_told() {
     for (bind, port) in [
         ("localhost", 1112),
         ("localhost", 0),
         ("localhost", 65536 + 1111),
-        ("127.0.0.1", 1111),
-        ("", 1111),
-        ("LOCALHOST", 1111),
-        ("localhost\0", 1111),
+        ("127.0.0.1", 1112),
     ] {
         every_way(&Knobs::default(), |duo| {
             log_in(duo);
             let channel = duo.server.open(bind, port);
             duo.run();
             assert_eq!(duo.server.channel(channel).refused, Some(PROHIBITED));
+            let told = Seen::OpenRefused {
+                refusal: Refusal::Prohibited,
+                address: bind.into(),
+                port,
+            };
+            assert_eq!(duo.seen.last(), Some(&told));
             none_opened(duo);
             alive(duo);
         });
     }
+}
+
+#[test]
+fn another_name_for_the_address_is_taken_by_its_port_and_said_once() {
+    for name in [
+        "127.0.0.1",
+        "0.0.0.0",
+        "LOCALHOST",
+        "",
+        "192.0.2.1",
+        "\x1b[2J",
+    ] {
+        every_way(&Knobs::default(), |duo| {
+            log_in(duo);
+            let first = duo.server.open(name, 1111);
+            let second = duo.server.open(name, 1111);
+            let right = duo.server.open("localhost", 1111);
+            duo.run();
+            for channel in [first, second, right] {
+                assert!(duo.server.channel(channel).remote.is_some(), "{name}");
+            }
+            let differs: Vec<_> = duo
+                .seen
+                .iter()
+                .filter_map(|seen| match seen {
+                    Seen::AddressDiffers {
+                        forward: 0,
+                        address,
+                    } => Some(address),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(differs.len(), 1);
+            assert!(!differs[0].contains('\x1b'));
+            alive(duo);
+        });
+    }
+}
+
+#[test]
+fn another_name_is_refused_when_two_forwards_have_its_port() {
+    every_way(&Knobs::default(), |duo| {
+        duo.forwards = vec![("localhost".into(), 1111), ("192.0.2.1".into(), 1111)];
+        log_in(duo);
+        let other = duo.server.open("127.0.0.1", 1111);
+        let right = duo.server.open("192.0.2.1", 1111);
+        duo.run();
+        assert_eq!(duo.server.channel(other).refused, Some(PROHIBITED));
+        assert!(duo.server.channel(right).remote.is_some());
+        let opened = Seen::Opened {
+            channel: 0,
+            forward: 1,
+        };
+        assert_eq!(duo.seen.last(), Some(&opened));
+    });
 }
 
 #[test]
@@ -88,21 +147,16 @@ fn channels_of_every_other_type_are_unknown() {
 }
 
 #[test]
-fn an_open_before_the_reply_is_announced_only_after_the_confirmation() {
+fn a_forward_without_a_reply_is_used_once_a_connection_for_it_comes() {
     let knobs = Knobs {
-        forward: Answer::Ask,
+        forward: Answer::Silence,
         ..Knobs::default()
     };
     every_way(&knobs, |duo| {
         log_in(duo);
         let channel = duo.server.open("localhost", 1111);
         duo.run();
-        none_opened(duo);
-        assert_eq!(duo.server.channel(channel).refused, None);
-        duo.server.answer_forward(true);
-        duo.run();
-        let end = &duo.seen[duo.seen.len() - 2..];
-        let confirmed = Seen::Confirmed {
+        let in_use = Seen::InUse {
             forward: 0,
             port: 1111,
         };
@@ -110,25 +164,65 @@ fn an_open_before_the_reply_is_announced_only_after_the_confirmation() {
             channel: 0,
             forward: 0,
         };
-        assert_eq!(end, [confirmed, opened]);
+        assert_eq!(duo.seen[duo.seen.len() - 2..], [in_use, opened]);
         assert!(duo.server.channel(channel).remote.is_some());
+        // The reply to a keepalive is not taken for the one that never came.
+        for number in [REQUEST_FAILURE, REQUEST_SUCCESS] {
+            duo.server.knobs.keepalive = Answer::Silence;
+            let result = duo.client.keepalive();
+            duo.check(result);
+            duo.run();
+            duo.server.send(&[number]);
+            duo.run();
+            assert_eq!(duo.seen.last(), Some(&Seen::KeepaliveAnswered));
+            duo.seen.clear();
+        }
         alive(duo);
     });
 }
 
 #[test]
-fn an_open_before_the_reply_is_prohibited_when_the_forward_is_refused() {
+fn a_reply_that_comes_after_the_first_connection_says_nothing_new() {
     let knobs = Knobs {
         forward: Answer::Ask,
         ..Knobs::default()
     };
+    for granted in [true, false] {
+        every_way(&knobs, |duo| {
+            log_in(duo);
+            let channel = duo.server.open("localhost", 1111);
+            duo.run();
+            let before = duo.seen.len();
+            duo.server.answer_forward(granted);
+            duo.run();
+            assert_eq!(duo.seen[before..], []);
+            assert!(duo.server.channel(channel).remote.is_some());
+            let result = duo.client.keepalive();
+            duo.check(result);
+            duo.run();
+            assert_eq!(duo.seen[before..], [Seen::KeepaliveAnswered]);
+            alive(duo);
+        });
+    }
+}
+
+#[test]
+fn a_late_reply_behind_a_keepalive_that_was_answered_for_it_is_dropped() {
+    let knobs = Knobs {
+        forward: Answer::Ask,
+        keepalive: Answer::No,
+        ..Knobs::default()
+    };
     every_way(&knobs, |duo| {
         log_in(duo);
-        let channel = duo.server.open("localhost", 1111);
-        duo.server.answer_forward(false);
+        duo.server.open("localhost", 1111);
         duo.run();
-        assert_eq!(duo.server.channel(channel).refused, Some(PROHIBITED));
-        none_opened(duo);
+        let before = duo.seen.len();
+        let result = duo.client.keepalive();
+        duo.check(result);
+        duo.server.answer_forward(true);
+        duo.run();
+        assert_eq!(duo.seen[before..], [Seen::KeepaliveAnswered]);
         alive(duo);
     });
 }
@@ -165,6 +259,12 @@ fn more_channels_than_there_is_room_for_are_a_resource_shortage_until_one_closes
                 .all(|n| duo.server.channel(*n).remote.is_some())
         );
         assert_eq!(duo.server.channel(beyond).refused, Some(RESOURCE_SHORTAGE));
+        let told = Seen::OpenRefused {
+            refusal: Refusal::ResourceShortage,
+            address: "localhost".into(),
+            port: 1111,
+        };
+        assert_eq!(duo.seen.last(), Some(&told));
         duo.server.close(channels[5]);
         duo.run();
         let again = duo.server.open("localhost", 1111);

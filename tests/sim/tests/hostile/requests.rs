@@ -126,8 +126,68 @@ fn a_port_of_the_servers_choice_must_be_a_port() {
             success.extend(reply);
             duo.server.send(&success);
         });
-        assert!(duo.error.is_some(), "{reply:?}");
+        malformed(&duo, "reply to a forward of port 0 (it names no port)");
     }
+}
+
+/// The server calls a request of the client's, the `back`th from the last, unimplemented.
+fn unimplemented(duo: &mut Duo, back: usize) {
+    let requests = duo.server.log.iter();
+    let mut requests = requests.filter(|received| received.payload[0] == GLOBAL_REQUEST);
+    let sequence = requests.nth_back(back).unwrap().sequence;
+    let mut message = vec![UNIMPLEMENTED];
+    message.put_u32(sequence);
+    duo.server.send(&message);
+    duo.run();
+}
+
+#[test]
+fn unimplemented_settles_the_request_that_it_names() {
+    let knobs = Knobs {
+        forward: Answer::Silence,
+        keepalive: Answer::Silence,
+        cancel: Answer::Silence,
+        ..Knobs::default()
+    };
+    every_way(&knobs, |duo| {
+        duo.forwards = vec![("localhost".into(), 1111), ("localhost".into(), 1112)];
+        log_in(duo);
+        let result = duo.client.keepalive();
+        duo.check(result);
+        duo.run();
+        let before = duo.seen.len();
+        unimplemented(duo, 0);
+        unimplemented(duo, 2);
+        assert_eq!(
+            duo.seen[before..],
+            [Seen::KeepaliveAnswered, Seen::Refused { forward: 0 }]
+        );
+        // What is left is matched in order as ever.
+        duo.server.send(&[REQUEST_SUCCESS]);
+        duo.run();
+        let confirmed = Seen::Confirmed {
+            forward: 1,
+            port: 1112,
+        };
+        assert_eq!(duo.seen.last(), Some(&confirmed));
+        let result = duo.client.cancel_forward(ForwardId(1));
+        duo.check(result);
+        duo.run();
+        unimplemented(duo, 0);
+        let kept = Seen::Cancelled {
+            forward: 1,
+            done: false,
+        };
+        assert_eq!(duo.seen.last(), Some(&kept));
+        // Twice, of no request, and cut short: nothing.
+        let before = duo.seen.len();
+        unimplemented(duo, 0);
+        duo.server.send(&[UNIMPLEMENTED, 0, 0, 0, 3]);
+        duo.server.send(&[UNIMPLEMENTED, 0]);
+        duo.run();
+        assert_eq!(duo.seen[before..], []);
+        alive(duo);
+    });
 }
 
 #[test]

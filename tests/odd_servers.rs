@@ -1,0 +1,103 @@
+//! Servers that let nobody in, or say why they do not: the reason in the log is the server's own.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+
+use support::client::{Call, Reachback};
+use support::keys::{self, Key, Kind};
+use support::sshd;
+use support::targets::Target;
+use support::{Scene, free_port, user};
+
+/// The program with one forward on its way to this port.
+fn call(scene: &Scene, key: &Key, port: u16) -> Reachback {
+    let target = Target::echo();
+    Call::trusting(scene, key)
+        .forward(free_port(), target.address)
+        .start(user(), port)
+}
+
+/// The line of the log like `pattern`, after a call with a key of `kind` to an sshd with these
+/// lines.
+fn said(kind: Kind, lines: &[&str], pattern: &str) -> String {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", kind);
+    let mut server = sshd::builder(&scene).authorize(&key);
+    for line in lines {
+        server = server.config(line);
+    }
+    let server = server.start();
+    call(&scene, &key, server.port).wait_for(pattern)
+}
+
+#[test]
+fn a_second_factor_is_named_and_not_the_key_blamed() {
+    let lines = [
+        "PasswordAuthentication yes",
+        "AuthenticationMethods publickey,password",
+    ];
+    let line = said(Kind::Ed25519, &lines, "*the server accepted the key*");
+    assert!(line.contains("second factor besides: password"), "{line}");
+}
+
+#[test]
+fn a_server_that_takes_rsa_with_sha_1_only_is_told_from_one_that_does_not_know_the_key() {
+    let line = said(
+        Kind::Rsa,
+        &["PubkeyAcceptedAlgorithms ssh-rsa"],
+        "*only with SHA-1 signatures*",
+    );
+    assert!(line.contains("allow rsa-sha2-256 there"), "{line}");
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Rsa);
+    let server = sshd::builder(&scene).start();
+    call(&scene, &key, server.port).wait_for("*accepts none of the keys*");
+}
+
+#[test]
+fn nothing_in_common_names_what_the_server_offers_and_waits_for_minutes() {
+    for (line, text) in [
+        (
+            "HostKeyAlgorithms ssh-rsa",
+            "*the server offers ssh-rsa; HostKeyAlgorithms +ssh-rsa allows it here*",
+        ),
+        (
+            "KexAlgorithms diffie-hellman-group14-sha256",
+            "*the server offers diffie-hellman-group14-sha256*KexAlgorithms in sshd_config*",
+        ),
+    ] {
+        let scene = Scene::new();
+        let key = keys::key(&scene, "key", Kind::Ed25519);
+        let server = sshd::builder(&scene)
+            .authorize(&key)
+            .host_key(Kind::Rsa)
+            .config(line)
+            .start();
+        let client = call(&scene, &key, server.port);
+        client.wait_for(text);
+        let wait = client.wait_for("*next attempt in * s*");
+        let seconds = wait.split("next attempt in ").nth(1).unwrap();
+        let seconds: u32 = seconds.split(' ').next().unwrap().parse().unwrap();
+        assert!(seconds >= 600, "{wait}");
+    }
+}
+
+#[test]
+fn what_a_server_says_in_place_of_its_identification_is_the_reason() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = call(&scene, &key, listener.local_addr().unwrap().port());
+    let (mut socket, _) = listener.accept().unwrap();
+    socket
+        .write_all(b"Not allowed at this\x1b[2J time\r\n")
+        .unwrap();
+    // Its last word arrives only if what the client said was read.
+    socket.shutdown(Shutdown::Write).unwrap();
+    socket.read_to_end(&mut Vec::new()).unwrap();
+    let line = client.wait_for("*before it identified itself; it said: Not allowed*");
+    assert!(line.contains("time") && !line.contains('\x1b'), "{line}");
+}

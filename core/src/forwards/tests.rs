@@ -267,3 +267,11 @@ fn a_listener_on_a_socket_has_no_port() {
     forwards.handle_confirmed(FIRST, 4711);
     assert_eq!(forwards.get(FIRST).unwrap().port(), 0);
 }
+
+#[test]
+fn those_that_are_wanted_and_confirmed_are_counted() {
+    let mut forwards = confirmed(3);
+    assert_eq!(forwards.confirmed(), 3);
+    forwards.unwant(SECOND, Origin::Caller);
+    assert_eq!(forwards.confirmed(), 2);
+}

@@ -6,6 +6,7 @@ use reachback_core::config::Config;
 use reachback_core::control::{Request, Snapshot, Verdict};
 use reachback_core::destination::{Destination, Fallback};
 use reachback_core::forward::ForwardSpec;
+use reachback_ssh::algorithms::{List, Offer};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -37,6 +38,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let _ = Verdict::parse(text);
     let _ = Config::new().parse_option(text);
+    for list in List::ALL {
+        let mut offer = Offer::default();
+        if offer.set(list, text).is_ok() {
+            assert!(!offer.kex.is_empty() && !offer.ciphers.is_empty() && !offer.macs.is_empty());
+            assert!(!offer.host_keys.is_empty() && !offer.user_keys.is_empty());
+        }
+    }
     let mut snapshot = Snapshot::default();
     for line in text.lines() {
         if !matches!(snapshot.handle_line(line), Ok(false)) {

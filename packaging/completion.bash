@@ -18,7 +18,7 @@ _reachback() {
 	case $prev in
 	-o)
 		compopt -o nospace 2>/dev/null
-		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily BindAddress BindInterface ConnectTimeout ExitOnForwardFailure Fallback Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown LogLevel MaxLifetime Port RekeyLimit RemoteForward RuntimeDirectory SerialFile ServerAliveCountMax ServerAliveInterval StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily BindAddress BindInterface Ciphers ConnectTimeout ExitOnForwardFailure Fallback HostKeyAlgorithms Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown KexAlgorithms LogLevel MACs MaxLifetime Port PubkeyAcceptedAlgorithms RekeyLimit RemoteForward RuntimeDirectory SerialFile ServerAliveCountMax ServerAliveInterval StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
 		return
 		;;
 	-O)
@@ -30,13 +30,13 @@ _reachback() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-R | -p | -b | -B | -I | -K)
+	-R | -p | -b | -B | -I | -K | -Q)
 		return
 		;;
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -v -q -N -n -T -g --json --watch --all --list --restrict -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --list --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words

@@ -1,6 +1,7 @@
 //! The command line: flags as in ssh(1) and dbclient(1), subcommands, and the configuration
 //! file that goes with them.
 
+mod algorithms;
 pub mod file;
 mod flags;
 mod local;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use reachback_core::config::{Config, StrictHostKeyChecking};
 use reachback_core::destination::{Destination, DestinationError};
 use reachback_core::keyword::LogLevel;
+use reachback_ssh::algorithms::Offer;
 
 use file::Read;
 pub use flags::{help, version};
@@ -81,6 +83,8 @@ pub struct Settings {
     pub quiet: bool,
     /// `-y` or `StrictHostKeyChecking accept-new`: pin an unknown host key.
     pub accept_new: bool,
+    /// The algorithms to offer.
+    pub offer: Offer,
     /// What the person who starts it should know.
     pub notes: Vec<Note>,
 }
@@ -128,7 +132,10 @@ fn identity_files(config: &Config) -> Vec<PathBuf> {
 }
 
 fn settings(options: Options, destination: Destination, read: Read) -> Result<Settings, Exit> {
-    let Read { config, notes, .. } = read;
+    let Read {
+        config, mut notes, ..
+    } = read;
+    let offer = algorithms::offer(&config, &mut notes)?;
     if config.forwards().is_empty() {
         return Err(Exit::usage(format!(
             "nothing to forward: {destination}: name a forward with -R [bind:]port:host:hostport"
@@ -143,6 +150,7 @@ fn settings(options: Options, destination: Destination, read: Read) -> Result<Se
         verbosity: options.verbosity,
         quiet: options.quiet,
         accept_new,
+        offer,
         notes: [options.notes, notes].concat(),
     })
 }
@@ -260,6 +268,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     }
     if options.version {
         return Ok(Command::Version);
+    }
+    if let Some(what) = &options.query {
+        return algorithms::list(what).map(Command::Print);
     }
     orders::check(&options, subcommand)?;
     match subcommand {

@@ -39,6 +39,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         keys: keys.into(),
         policy,
         family: config.address_family(),
+        offer: settings.offer.clone(),
         rekey: Rekey {
             bytes: limit.bytes,
             interval_ms: limit.time.map_or(u64::MAX, |time| time.as_millis() as u64),

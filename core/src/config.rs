@@ -41,6 +41,9 @@ pub const MAX_IDENTITY_FILES: usize = 4;
 /// A file name as it was written: `~` is not expanded here.
 pub type Path = String<255>;
 
+/// A list of algorithms as it was written.
+pub type Algorithms = String<512>;
+
 /// One or two file names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Files(pub Vec<Path, 2>);

@@ -51,6 +51,7 @@ pub enum Action {
     /// dbclient's window, or ssh's forwarding of standard input.
     Window,
     Login,
+    Query,
     Ciphers,
     Macs,
     Help,
@@ -127,7 +128,7 @@ pub static SUBCOMMANDS: [Subcommand; 8] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 27] = [
+pub static FLAGS: [Flag; 28] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -143,6 +144,7 @@ pub static FLAGS: [Flag; 27] = [
     flag('O', "order", Action::Order, "ask the running tunnel: check, forward, cancel (with -R) or exit"),
     flag('o', "Key=Value", Action::Option, "a keyword as in ssh_config(5); see below"),
     flag('F', "file", Action::File, "configuration file instead of /etc/reachback/config; none for no file"),
+    flag('Q', "list", Action::Query, "print the algorithms that there are: cipher, kex, key, mac or sig"),
     flag('v', "", Action::Verbose, "log more (up to three times)"),
     flag('q', "", Action::Quiet, "log nothing"),
     flag('N', "", Action::NoCommand, "no remote command (always so)"),

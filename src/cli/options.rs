@@ -64,6 +64,8 @@ pub struct Options {
     pub help: bool,
     /// `-V`.
     pub version: bool,
+    /// `-Q`.
+    pub query: Option<String>,
     /// `-N`.
     pub no_command: bool,
     /// What is to be said about the flags.
@@ -229,6 +231,7 @@ impl Options {
             Action::Login => self.set("User", value).map_err(|error| bad(&error))?,
             Action::Ciphers => self.set("Ciphers", value).map_err(|error| bad(&error))?,
             Action::Macs => self.set("MACs", value).map_err(|error| bad(&error))?,
+            Action::Query => self.query = Some(value.to_owned()),
             Action::NoCommand => self.no_command = true,
             Action::Gateway | Action::AllAddresses => self.gateway = Some(flag.action),
             Action::Warned => self.note(true, format!("-{short}: {}", flag.help)),

@@ -135,7 +135,7 @@ impl Cipher {
 }
 
 /// What the client offers, each list best first. No list may be empty.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offer {
     /// Key exchange methods.
     pub kex: Vec<Kex>,

@@ -9,6 +9,7 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::liveness::PROBE_GAP;
 use reachback_core::watchdog::Policy;
 use reachback_ssh::Rekey;
+use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
 
 use crate::outside::Source;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub policy: Policy,
     /// `AddressFamily`.
     pub family: AddressFamily,
+    /// `Ciphers`, `HostKeyAlgorithms`, `KexAlgorithms`, `MACs`, `PubkeyAcceptedAlgorithms`.
+    pub offer: Offer,
     /// `RekeyLimit`.
     pub rekey: Rekey,
     /// `BindAddress`, `BindInterface`, `IPQoS`.

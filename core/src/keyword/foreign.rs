@@ -43,7 +43,7 @@ const ONE_PROCESS: &str = "calls for one destination share a connection anyway";
 /// All of them, as OpenSSH 10 reads them, with those of Debian and of old versions that it still
 /// takes; in alphabetical order.
 #[rustfmt::skip]
-pub static FOREIGN: [Foreign; 111] = [
+pub static FOREIGN: [Foreign; 106] = [
     foreign("AFSTokenPassing", Same(OLD)),
     foreign("AddKeysToAgent", Same(NO_AGENT)),
     foreign("BatchMode", Same("nobody is ever asked")),
@@ -58,7 +58,6 @@ pub static FOREIGN: [Foreign; 111] = [
     foreign("ChannelTimeout", Unless(&["none"], "channels have no timeout; IdleTimeout ends an unused tunnel")),
     foreign("CheckHostIP", Same("known hosts are looked up under the name of the server")),
     foreign("Cipher", Same(OLD)),
-    foreign("Ciphers", Unless(&[], "the built-in algorithms are offered")),
     foreign("ClearAllForwardings", Refused(&["no", "false"], "without forwards there is nothing to do")),
     foreign("Compression", Same("data is not compressed; it mostly is already")),
     foreign("CompressionLevel", Same(OLD)),
@@ -91,7 +90,6 @@ pub static FOREIGN: [Foreign; 111] = [
     foreign("GlobalKnownHostsFile", Unless(&["/dev/null", "none"], "only UserKnownHostsFile is read")),
     foreign("GlobalKnownHostsFile2", Same(OLD)),
     foreign("HashKnownHosts", Same("hashed names are read; pinned names are written as they are")),
-    foreign("HostKeyAlgorithms", Unless(&[], "the built-in algorithms are offered")),
     foreign("HostKeyAlias", Unless(&[], "known hosts are looked up under the name of the server")),
     foreign("HostbasedAcceptedAlgorithms", Same("host-based authentication is not done")),
     foreign("HostbasedAuthentication", Unless(&["no", "false"], "host-based authentication is not done")),
@@ -102,12 +100,10 @@ pub static FOREIGN: [Foreign; 111] = [
     foreign("KbdInteractiveDevices", Same(NO_PASSWORD)),
     foreign("KerberosAuthentication", Same(OLD)),
     foreign("KerberosTGTPassing", Same(OLD)),
-    foreign("KexAlgorithms", Unless(&[], "the built-in algorithms are offered")),
     foreign("KnownHostsCommand", Unless(&["none"], NO_PROGRAM)),
     foreign("LocalCommand", Unless(&["none"], NO_PROGRAM)),
     foreign("LocalForward", Unless(&[], "only RemoteForward is done")),
     foreign("LogVerbose", Same("LogLevel says how much to log")),
-    foreign("MACs", Unless(&[], "the built-in algorithms are offered")),
     foreign("NoHostAuthenticationForLocalhost", Unless(&["no", "false"], "the host key of localhost is checked as well")),
     foreign("NumberOfPasswordPrompts", Same(NO_PASSWORD)),
     foreign("ObscureKeystrokeTiming", Same(NO_TERMINAL)),
@@ -120,7 +116,6 @@ pub static FOREIGN: [Foreign; 111] = [
     foreign("ProxyCommand", Refused(&["none"], "no program is ever run")),
     foreign("ProxyJump", Refused(&["none"], "there are no jump hosts; keep a tunnel to a server that this machine reaches itself")),
     foreign("ProxyUseFdpass", Same(NO_PROGRAM)),
-    foreign("PubkeyAcceptedAlgorithms", Unless(&[], "the built-in algorithms are offered")),
     foreign("PubkeyAuthentication", Unless(&["yes", "true", "unbound", "host-bound"], "public keys are the only method, and are used")),
     foreign("RSAAuthentication", Same(OLD)),
     foreign("RefuseConnection", Refused(&[], "the configuration itself says so")),

@@ -16,6 +16,9 @@ macro_rules! keyword_table {
             BindInterface, bind_interface: text[InterfaceName],
                 Kind::Interface, "", "", Renews,
                 "Interface to connect through, such as the modem's";
+            Ciphers, ciphers: text[Algorithms],
+                Kind::Algorithms, "", "", Renews,
+                "Ciphers to offer, best first";
             ConnectTimeout, connect_timeout: value[Duration],
                 Kind::Time { min_s: 1, max_s: 3600 }, "30", "s", Applies,
                 "How long TCP connection and the server's identification may take together";
@@ -25,6 +28,9 @@ macro_rules! keyword_table {
             Fallback, fallbacks: list[Fallback, MAX_FALLBACKS],
                 Kind::Destination, "", "", RenewsIfUsed,
                 "Server to go to when the one before it stays unreachable; up to 4";
+            HostKeyAlgorithms, host_key_algorithms: text[Algorithms],
+                Kind::Algorithms, "", "", Renews,
+                "Types of host keys to accept, best first; those that are pinned go first";
             Hostname, hostname: own[Option<Path>],
                 Kind::Host, "", "", Renews,
                 "Real name or address of the server that a Host block names";
@@ -40,17 +46,26 @@ macro_rules! keyword_table {
             IgnoreUnknown, ignore_unknown: text[Path],
                 Kind::Patterns, "", "", Applies,
                 "Keywords that nobody knows and that are no error, from here on";
+            KexAlgorithms, kex_algorithms: text[Algorithms],
+                Kind::Algorithms, "", "", Renews,
+                "Key exchanges to offer, best first";
             LogLevel, log_level: value[LogLevel],
                 Kind::Choice(&[
                     "QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3",
                 ]), "INFO", "", Applies,
                 "How much to log";
+            MACs, macs: text[Algorithms],
+                Kind::Algorithms, "", "", Renews,
+                "Message authentication codes to offer, best first; for ciphers that have none of their own";
             MaxLifetime, max_lifetime: value[Duration],
                 Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
                 "End so long after the last call that asked for the tunnel; 0 is never";
             Port, port: value[u16],
                 Kind::Port, "22", "", Renews,
                 "TCP port of the server";
+            PubkeyAcceptedAlgorithms, pubkey_accepted_algorithms: text[Algorithms],
+                Kind::Algorithms, "", "", Renews,
+                "Algorithms to sign with, best first";
             RekeyLimit, rekey_limit: value[RekeyLimit],
                 Kind::RekeyLimit, "1G none", "bytes, s", Renews,
                 "Data and time after which new session keys are asked for";

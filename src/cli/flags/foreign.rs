@@ -8,7 +8,7 @@ const NO_SHARING: &str = "calls for one destination share a connection anyway";
 
 /// What becomes of a flag, whichever program the line was written for.
 #[rustfmt::skip]
-pub static FOREIGN: [Flag; 27] = [
+pub static FOREIGN: [Flag; 26] = [
     flag('1', "", Action::Nothing, "there is only SSH-2"),
     flag('2', "", Action::Nothing, "there is only SSH-2"),
     flag('a', "", Action::Nothing, "the agent is never forwarded"),
@@ -23,7 +23,6 @@ pub static FOREIGN: [Flag; 27] = [
     flag('L', "port:host:hostport", Action::Refused, "forwards from this side are not made; only -R is"),
     flag('M', "", Action::Nothing, NO_SHARING),
     flag('P', "tag", Action::Nothing, "Match tagged is not judged"),
-    flag('Q', "feature", Action::Refused, "ssh -Q lists what ssh has"),
     flag('S', "path", Action::Nothing, NO_SHARING),
     flag('s', "", Action::Refused, "no subsystem is started on the server; forwards only"),
     flag('t', "", Action::Nothing, "there is no session on the server"),

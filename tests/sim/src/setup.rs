@@ -90,6 +90,7 @@ impl Setup {
             keys: duo::user_key(self.key),
             policy: self.policy,
             family: self.family,
+            offer: Default::default(),
             rekey: self.rekey,
             source: self.source.clone(),
             keep_alive: self.keep_alive,

@@ -8,7 +8,6 @@ use reachback_core::failure::{Class, Failure};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::Happening;
-use reachback_ssh::algorithms::Offer;
 use reachback_ssh::{Client, Config};
 
 use super::{Connection, DIAL, RELAYS, RESOLVE, Tunnel};
@@ -127,7 +126,7 @@ impl<O: Outside> Tunnel<O> {
         self.unproven = Some(address);
         let (host, port) = (&self.server.host, self.server.port);
         info!("connected to {host} port {port} ({address})");
-        let mut offer = Offer::default();
+        let mut offer = self.plan.offer.clone();
         let pinned = outside.pinned_types(host, port);
         offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
         let config = Config {

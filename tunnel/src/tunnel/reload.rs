@@ -90,7 +90,7 @@ impl<O: Outside> Tunnel<O> {
 type Changed = fn(&Plan, &Plan) -> bool;
 
 /// The keywords whose change renews the connection ([`reachback_core::keyword::OnReload`]).
-const RENEWING: [(&str, Changed); 12] = [
+const RENEWING: [(&str, Changed); 17] = [
     ("AddressFamily", |old, new| old.family != new.family),
     ("BindAddress", |old, new| {
         old.source.address != new.source.address
@@ -98,9 +98,13 @@ const RENEWING: [(&str, Changed); 12] = [
     ("BindInterface", |old, new| {
         old.source.interface != new.source.interface
     }),
+    ("Ciphers", |old, new| old.offer.ciphers != new.offer.ciphers),
     // A fallback that is in use has to go on if it is not named any more.
     ("Fallback", |old, new| {
         old.servers.get(1..) != new.servers.get(1..)
+    }),
+    ("HostKeyAlgorithms", |old, new| {
+        old.offer.host_keys != new.offer.host_keys
     }),
     ("Hostname", |old, new| {
         first(old, |s| &s.host) != first(new, |s| &s.host)
@@ -113,8 +117,13 @@ const RENEWING: [(&str, Changed); 12] = [
             .map(fingerprint)
             .eq(new.keys.iter().map(fingerprint))
     }),
+    ("KexAlgorithms", |old, new| old.offer.kex != new.offer.kex),
+    ("MACs", |old, new| old.offer.macs != new.offer.macs),
     ("Port", |old, new| {
         first(old, |s| &s.port) != first(new, |s| &s.port)
+    }),
+    ("PubkeyAcceptedAlgorithms", |old, new| {
+        old.offer.user_keys != new.offer.user_keys
     }),
     ("RekeyLimit", |old, new| old.rekey != new.rekey),
     ("TCPKeepAlive", |old, new| old.keep_alive != new.keep_alive),

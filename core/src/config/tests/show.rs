@@ -69,6 +69,8 @@ const LINES: &[&str] = &[
     "StateFile /st",
     "StrictHostKeyChecking accept-new",
     "TCPKeepAlive no",
+    "Ciphers ^aes256*",
+    "MACs -*md5*",
     "IgnoreUnknown Use*,x",
     "User op",
     "UserKnownHostsFile ~/kh \"/b c\"",

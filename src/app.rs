@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use log::{error, info};
+use log::{error, info, warn};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -13,13 +13,15 @@ use reachback_tunnel::{Plan, Ready, Token as TunnelToken};
 
 use crate::control::{Control, Tunnel as _};
 use crate::exit::Exit;
+use crate::kept::Memory;
 use crate::logging;
 use crate::net::link::{self, News, Watch};
 use crate::owner::Ownership;
 use crate::served::Served;
+use crate::supervisor::ask;
 use crate::sys::clock;
-use crate::sys::selfdog::{self, Selfdog};
 use crate::sys::signals::{Request, Signals};
+use crate::sys::worker::{self, Turns};
 use crate::trust::Trust;
 use std::os::fd::AsRawFd;
 
@@ -32,18 +34,34 @@ pub const TUNNEL_TOKENS: usize = 2;
 /// How often lines that syslogd did not take are tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
-/// Reads the configuration again (`SIGHUP`).
-pub type Reread = Box<dyn Fn() -> Result<(Plan, Trust), Exit>>;
+/// What the configuration says when it is read again (`SIGHUP`).
+pub enum Reread {
+    /// How the tunnel is to be from now on.
+    Plan(Box<Plan>, Trust),
+    /// It gives the tunnel another name, this one, or another runtime directory.
+    Moved(String),
+}
+
+/// How the loop ended.
+pub enum Ended {
+    /// The tunnel has ended for good.
+    Tunnel(ExitReason),
+    /// The process is to go on, for this reason ([`ask`]).
+    Again(u8),
+    /// Nobody watches over this process any more; the tunnel may still be up.
+    Orphaned,
+}
 
 /// The poll, the signals, and what runs on them.
 pub struct App {
     poll: Poll,
     signals: Signals,
-    selfdog: Selfdog,
-    reread: Reread,
+    turns: Turns,
+    reread: Box<dyn Fn() -> Result<Reread, Exit>>,
     link: Watch,
     control: Control,
     served: Served,
+    orphaned: bool,
 }
 
 impl App {
@@ -54,8 +72,9 @@ impl App {
     pub fn new(
         poll: Poll,
         served: Served,
-        ownership: Ownership,
-        reread: Reread,
+        ownership: &Ownership,
+        turns: Turns,
+        reread: Box<dyn Fn() -> Result<Reread, Exit>>,
     ) -> Result<App, Exit> {
         let signals = Signals::new()?;
         poll.registry()
@@ -70,26 +89,28 @@ impl App {
         Ok(App {
             poll,
             signals,
-            selfdog: Selfdog::start()?,
+            turns,
             reread,
             link,
             control,
             served,
+            orphaned: false,
         })
     }
 
-    /// Runs until the tunnel has ended; only a request does that.
+    /// Runs until the tunnel has ended; only a request does that. What has to outlive a fault goes to
+    /// the memory.
     ///
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses to wait.
-    pub fn run(mut self) -> Result<ExitReason, Exit> {
+    pub fn run(mut self, memory: &mut Memory) -> Result<Ended, Exit> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more = true;
-        while !self.served.tunnel.is_finished() {
+        while !self.served.tunnel.is_finished() && !self.orphaned {
             let timeout = self.timeout(more, clock::now());
-            self.selfdog.turn_ends();
+            self.turns.end();
             let polled = self.poll.poll(&mut events, timeout);
-            self.selfdog.turn_begins();
+            self.turns.begin();
             match polled {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(Exit::os("cannot wait for events", error));
@@ -107,14 +128,21 @@ impl App {
             }
             more = self.handle_link(now);
             // Before the tunnel too: who asks does not wait for what a server pours in.
-            more |= self.serve_callers(now);
+            more |= self.serve_callers(memory, now);
             more |= self.drive_tunnel(now);
-            more |= self.serve_callers(now);
+            more |= self.serve_callers(memory, now);
             if logging::flush_wanted() {
                 logging::flush_due(now);
             }
         }
+        if self.orphaned {
+            return Ok(Ended::Orphaned);
+        }
         let reason = self.served.tunnel.exit_reason();
+        if let Some(why) = self.served.again {
+            self.control.end("the process goes on anew");
+            return Ok(Ended::Again(why));
+        }
         self.control.end(match reason {
             ExitReason::Stopped => "the tunnel ended",
             ExitReason::ForwardRefused => {
@@ -122,7 +150,7 @@ impl App {
             }
         });
         info!("ended");
-        Ok(reason)
+        Ok(Ended::Tunnel(reason))
     }
 
     fn handle_ready(&mut self, event: &Event, now: Instant) {
@@ -131,7 +159,7 @@ impl App {
             readable: event.is_readable() || event.is_read_closed() || event.is_error(),
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
         };
-        let Served { tunnel, net } = &mut self.served;
+        let Served { tunnel, net, .. } = &mut self.served;
         tunnel.handle_ready(ready, net, now);
     }
 
@@ -140,7 +168,7 @@ impl App {
         if news.removed.is_empty() && !news.missed {
             return;
         }
-        let Served { tunnel, net } = &mut self.served;
+        let Served { tunnel, net, .. } = &mut self.served;
         let Some(own) = tunnel.local_address() else {
             return;
         };
@@ -150,21 +178,19 @@ impl App {
     }
 
     fn drive_tunnel(&mut self, now: Instant) -> bool {
-        let Served { tunnel, net } = &mut self.served;
-        let more = tunnel.drive(net, now);
-        selfdog::keep_since(tunnel.since());
-        if tunnel.is_ending() {
-            selfdog::disarm();
-        }
-        more
+        let Served { tunnel, net, .. } = &mut self.served;
+        tunnel.drive(net, now)
     }
 
     /// What was ordered is kept before anything else is done: it holds over a fault that it meets.
-    fn serve_callers(&mut self, now: Instant) -> bool {
+    fn serve_callers(&mut self, memory: &mut Memory, now: Instant) -> bool {
         let registry = self.poll.registry();
         let more = self.control.drive(&mut self.served, registry, now);
-        if let Some(orders) = self.served.tunnel.changed_orders() {
-            self.control.keep_orders(&orders);
+        let Served { tunnel, again, .. } = &mut self.served;
+        let ending = tunnel.is_ending() && again.is_none();
+        let orders = tunnel.changed_orders();
+        if let Err(error) = memory.keep(tunnel.since(), ending, orders) {
+            warn!("cannot keep what callers ordered: {error}");
         }
         more
     }
@@ -205,11 +231,17 @@ impl App {
     /// What is wrong with the configuration is logged, and nothing changes.
     fn reload(&mut self, now: Instant) {
         match (self.reread)() {
-            Ok((plan, trust)) => {
+            Ok(Reread::Plan(plan, trust)) => {
                 info!("configuration read again");
-                let Served { tunnel, net } = &mut self.served;
+                let Served { tunnel, net, .. } = &mut self.served;
                 net.set_trust(trust);
-                tunnel.reload(plan, net, now);
+                tunnel.reload(*plan, net, now);
+            }
+            Ok(Reread::Moved(name)) => {
+                info!("configuration read again");
+                let why = format!("the configuration moves the tunnel to {name}");
+                self.served.stop(&why, now);
+                self.served.again = Some(ask::MOVE);
             }
             Err(exit) => {
                 let why = exit.line();
@@ -224,6 +256,7 @@ impl App {
                 Request::Stop => self.served.stop("a signal asked for it", now),
                 Request::Reconnect => self.served.reconnect(now),
                 Request::Reload => self.reload(now),
+                Request::Orphaned => self.orphaned |= worker::is_orphaned(),
             }
         }
     }

@@ -11,9 +11,9 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::DRAIN;
 
 use crate::commands;
-use crate::control::client::{self, Alarm, CallError, Owner, patiently};
+use crate::control::client::{CallError, Owner, patiently};
 use crate::exit::{self, Exit};
-use crate::owner::{self, Claim, Ownership};
+use crate::owner::{self, Claim, Inherited, Ownership};
 
 /// Where the tunnel of a destination is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// File name of the destination ([`owner::name`]).
     pub name: String,
+    /// The word for the server that the tunnel was called for with; empty where that is not known.
+    pub called: String,
 }
 
 impl Place {
@@ -38,32 +40,44 @@ pub enum Outcome {
     HandedOver(Owner),
 }
 
-/// Becomes the owner of a destination, or hands the forwards to the process that is.
+/// Becomes the owner of a destination, or goes on being it, or hands the forwards to the process that
+/// is.
 ///
 /// # Errors
 /// Those of [`owner::claim`]; [`exit::UNAVAILABLE`] when the owner does not take them.
-pub fn claim(place: &Place, forwards: &[ForwardSpec]) -> Result<Outcome, Exit> {
-    let mut alarm = Alarm::default();
-    let attempt = || match owner::claim(&place.directory, &place.name) {
-        Err(exit) => Some(Err(exit)),
-        Ok(Claim::Owner(ownership)) => Some(Ok(Outcome::Owner(ownership))),
-        Ok(Claim::Taken) => match hand_over(place, forwards) {
-            Ok(owner) => Some(Ok(Outcome::HandedOver(owner))),
-            // It starts, ends or is busy: look again.
-            Err(CallError::Nobody | CallError::Busy | CallError::Gone) => None,
-            Err(CallError::Refused(Refusal::Ended, _)) => None,
-            Err(CallError::Waiting { pid, restarts }) if alarm.wakes(pid, restarts) => None,
-            Err(error) => Some(Err(unavailable(place, &error))),
-        },
-    };
-    patiently(attempt).unwrap_or_else(|| {
-        Err(Exit::new(
+pub fn claim(
+    place: &Place,
+    forwards: &[ForwardSpec],
+    mut inherited: Option<Inherited>,
+) -> Result<Outcome, Exit> {
+    let claimed = patiently(|| {
+        match owner::claim(
+            &place.directory,
+            &place.name,
+            &place.called,
+            inherited.take(),
+        ) {
+            Err(exit) => Ok(Err(exit)),
+            Ok(Claim::Owner(ownership)) => Ok(Ok(Outcome::Owner(ownership))),
+            Ok(Claim::Taken) => match hand_over(place, forwards) {
+                Ok(owner) => Ok(Ok(Outcome::HandedOver(owner))),
+                // It starts or ends: look again.
+                Err(CallError::Nobody | CallError::Refused(Refusal::Ended, _)) => {
+                    Err(CallError::Busy)
+                }
+                Err(error) => Err(error),
+            },
+        }
+    });
+    claimed.unwrap_or_else(|error| match error {
+        CallError::Busy | CallError::Gone => Err(Exit::new(
             exit::UNAVAILABLE,
             format!(
                 "cannot hand over: {}: another process holds the tunnel and does not take calls",
                 place.name
             ),
-        ))
+        )),
+        error => Err(unavailable(place, &error)),
     })
 }
 
@@ -101,7 +115,7 @@ pub fn await_forwards(mut owner: Owner, limit: Duration) -> Result<(), Exit> {
 /// # Errors
 /// As [`await_forwards`].
 pub fn await_started(place: &Place, limit: Duration) -> Result<(), Exit> {
-    match Owner::connect_patiently(&place.socket(), true) {
+    match Owner::connect_patiently(&place.socket()) {
         Ok(owner) => await_forwards(owner, limit),
         Err(error) => Err(unavailable(place, &error)),
     }
@@ -155,6 +169,7 @@ pub fn order(order: &Order) -> Result<(), Exit> {
     let place = |name: &String| Place {
         directory: order.directory.clone(),
         name: name.clone(),
+        called: String::new(),
     };
     if order.name.is_none() && !order.all {
         // One that does not answer is there all the same.
@@ -172,12 +187,7 @@ pub fn order(order: &Order) -> Result<(), Exit> {
     }
     let mut failed = String::new();
     for place in names.iter().map(place) {
-        let told = match tell(order, &place, false) {
-            // It met a fault: what comes back has not heard it, or not all of it.
-            Err(CallError::Gone) => tell(order, &place, true),
-            told => told,
-        };
-        match told {
+        match tell(order, &place) {
             Ok(line) => commands::print(&match order.what {
                 // ssh's words, and ssh says nothing for the other two.
                 What::Check | What::Forward | What::Cancel => line,
@@ -206,23 +216,21 @@ fn names(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Carries an order out at one tunnel. A process that waits after a restart by itself is woken for
-/// it, but not to be looked at, and to end it need not wake.
-fn tell(order: &Order, place: &Place, again: bool) -> Result<String, CallError> {
-    let socket = place.socket();
-    let wake = !matches!(order.what, What::Check | What::Stop);
-    match Owner::connect_patiently(&socket, wake) {
-        Ok(owner) => perform(order, owner, again),
-        Err(CallError::Waiting { pid, .. }) if order.what == What::Stop => {
-            let it_has = client::end_waiting(&socket, pid);
-            // It took nothing with it.
-            if let Ok(Claim::Owner(left)) = owner::claim(&place.directory, &place.name) {
-                left.release();
+/// Carries an order out at one tunnel. One that waits after a fault goes on for it, but not to be
+/// looked at, and to end it need not.
+fn tell(order: &Order, place: &Place) -> Result<String, CallError> {
+    let mut again = false;
+    patiently(|| {
+        let told = perform(order, Owner::connect(&place.socket())?, again);
+        // It met a fault: what comes back has not heard it, or not all of it.
+        again |= matches!(told, Err(CallError::Gone));
+        match told {
+            Err(error @ CallError::Restarting(_)) if order.what == What::Check => {
+                Err(CallError::Failed(error.to_string()))
             }
-            ended(it_has)
+            told => told,
         }
-        Err(error) => Err(error),
-    }
+    })
 }
 
 fn ended(it_has: bool) -> Result<String, CallError> {
@@ -236,7 +244,10 @@ fn ended(it_has: bool) -> Result<String, CallError> {
 
 fn perform(order: &Order, mut owner: Owner, again: bool) -> Result<String, CallError> {
     match order.what {
-        What::Check => Ok(format!("Master running (pid={})\n", owner.pid)),
+        What::Check => {
+            owner.order(&Request::Check)?;
+            Ok(format!("Master running (pid={})\n", owner.pid))
+        }
         What::Forward | What::Cancel => {
             for spec in &order.forwards {
                 let told = owner.order(&match order.what {
@@ -289,6 +300,7 @@ pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
         let place = Place {
             directory: directory.to_owned(),
             name,
+            called: String::new(),
         };
         let told = match forwards {
             Named::Alike(specs) => withdraw_from(&place, specs),
@@ -321,16 +333,8 @@ pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
 fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
     let mut found = false;
     for spec in forwards {
-        let ask = || {
-            let mut owner = Owner::connect_patiently(&place.socket(), true)?;
-            owner.order(&Request::Withdraw(spec.clone()))
-        };
-        let done = match ask() {
-            // It met a fault: what comes back has not heard it.
-            Err(CallError::Gone) => ask(),
-            done => done,
-        };
-        match done {
+        let ask = || Owner::connect(&place.socket())?.order(&Request::Withdraw(spec.clone()));
+        match patiently(ask) {
             Ok(done) => {
                 found = true;
                 info!("{}: {spec}: {done}", place.name);
@@ -346,14 +350,21 @@ fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> 
 
 /// The server that a tunnel was called for.
 fn server(place: &Place) -> Result<Destination, CallError> {
-    // Woken, if it waits.
-    drop(Owner::connect_patiently(&place.socket(), true)?);
+    // Whatever the answer: one that waits after a fault goes on for the question.
+    let there = || match Owner::connect(&place.socket())?.order(&Request::Wait(Duration::ZERO)) {
+        Ok(_) | Err(CallError::Refused(..)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    patiently(there)?;
     let mut owner = Owner::open(&place.socket())?;
     owner.ask_status()?;
-    let silent = CallError::Silent(owner.pid);
+    let said = patiently(|| owner.status().unwrap_or(Err(CallError::Busy)));
     let Snapshot {
         user, host, port, ..
-    } = *patiently(|| owner.status()).unwrap_or(Err(silent))?;
+    } = *said.map_err(|error| match error {
+        CallError::Busy => CallError::Silent(owner.pid),
+        error => error,
+    })?;
     let text = match host.contains(':') {
         true => format!("{user}@[{host}]:{port}"),
         false => format!("{user}@{host}:{port}"),

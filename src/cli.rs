@@ -71,6 +71,8 @@ pub enum Command {
 pub struct Settings {
     /// The server.
     pub destination: Destination,
+    /// The word for it on the command line, such as the name of a `Host` block.
+    pub called: String,
     /// Every keyword's value; the command line's goes before the file's.
     pub config: Config,
     /// `-f`: go to the background once everything local was checked.
@@ -111,6 +113,7 @@ impl Settings {
         Place {
             directory: orders::directory(&self.config),
             name: owner::name(&self.destination, self.port()),
+            called: self.called.clone(),
         }
     }
 
@@ -131,7 +134,12 @@ fn identity_files(config: &Config) -> Vec<PathBuf> {
     files.map(|file| keys::absolute(file)).collect()
 }
 
-fn settings(options: Options, destination: Destination, read: Read) -> Result<Settings, Exit> {
+fn settings(
+    options: Options,
+    destination: Destination,
+    called: String,
+    read: Read,
+) -> Result<Settings, Exit> {
     let Read {
         config, mut notes, ..
     } = read;
@@ -144,6 +152,7 @@ fn settings(options: Options, destination: Destination, read: Read) -> Result<Se
     let accept_new = config.strict_host_key_checking() == StrictHostKeyChecking::AcceptNew;
     Ok(Settings {
         destination,
+        called,
         config,
         background: options.background,
         wait: options.wait,
@@ -201,7 +210,7 @@ impl Invocation {
         let mut read = options.read_all(&given, Some(&destination.user))?;
         let destination = really(destination, &given, &read.config)?;
         local::expand(&mut read.config, &destination, &given)?;
-        settings(options, destination, read)
+        settings(options, destination, given, read)
     }
 
     /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
@@ -290,7 +299,7 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
     if options.restrict {
         let config = match words {
             [] => options.read_config("")?,
-            _ => prepared(options, words)?.1.config,
+            _ => prepared(options, words)?.2.config,
         };
         // Without a destination, tokens that need one are refused here.
         let forwards = local::expand_forwards(config.forwards(), &config, None)?;
@@ -324,15 +333,15 @@ fn run(options: Options, words: &[String]) -> Result<Command, Exit> {
 }
 
 fn tunnel_settings(options: Options, words: &[String]) -> Result<Settings, Exit> {
-    let (destination, read) = prepared(&options, words)?;
-    settings(options, destination, read)
+    let (destination, called, read) = prepared(&options, words)?;
+    settings(options, destination, called, read)
 }
 
-/// The one destination and its configuration, the tokens in it replaced.
-fn prepared(options: &Options, words: &[String]) -> Result<(Destination, Read), Exit> {
+/// As [`destination`], with the tokens in the configuration replaced.
+fn prepared(options: &Options, words: &[String]) -> Result<(Destination, String, Read), Exit> {
     let (destination, given, mut read) = destination(options, words)?;
     local::expand(&mut read.config, &destination, &given)?;
-    Ok((destination, read))
+    Ok((destination, given, read))
 }
 
 /// The one destination, its host as it was given, and the configuration that holds for it.

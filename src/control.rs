@@ -10,7 +10,7 @@ use log::{debug, warn};
 use mio::event::Event;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use reachback_core::control::{Refusal, Verdict};
 use reachback_core::forward::ForwardSpec;
@@ -51,7 +51,6 @@ pub trait Tunnel {
 
 /// The socket of one owner and its clients.
 pub struct Control {
-    ownership: Option<Ownership>,
     listener: UnixListener,
     acceptable: bool,
     clients: [Option<Client>; CLIENTS],
@@ -62,18 +61,14 @@ impl Control {
     ///
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses to watch the socket.
-    pub fn new(ownership: Ownership, registry: &Registry) -> Result<Control, Exit> {
+    pub fn new(ownership: &Ownership, registry: &Registry) -> Result<Control, Exit> {
         let failed = |error: io::Error| Exit::os("cannot watch the control socket", error);
         let listener = ownership.listener().map_err(failed)?;
-        // Once more, now that this process is the one that stays: callers learn from the kernel
-        // who it was (unix(7), SO_PEERCRED), even if it does not answer.
-        listen(&listener, Backlog::MAXALLOWABLE).map_err(|error| failed(error.into()))?;
         let mut listener = UnixListener::from_std(listener);
         registry
             .register(&mut listener, Token(TOKENS), Interest::READABLE)
             .map_err(failed)?;
         Ok(Control {
-            ownership: Some(ownership),
             listener,
             acceptable: true,
             clients: Default::default(),
@@ -173,15 +168,7 @@ impl Control {
         }
     }
 
-    /// Keeps the callers' orders for the case that this process restarts itself.
-    pub fn keep_orders(&self, orders: &str) {
-        let kept = self.ownership.as_ref().map(|own| own.keep_orders(orders));
-        if let Some(Err(error)) = kept {
-            warn!("cannot keep what callers ordered for a restart: {error}");
-        }
-    }
-
-    /// The tunnel has ended: tells those who wait, and removes the files.
+    /// The tunnel has ended: tells those who wait.
     pub fn end(mut self, why: &str) {
         for client in self.clients.iter_mut().flatten() {
             if client.waiting {
@@ -189,9 +176,6 @@ impl Control {
             }
             client.writable = true;
             client.write();
-        }
-        if let Some(ownership) = self.ownership.take() {
-            ownership.release();
         }
     }
 }

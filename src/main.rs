@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod exit;
 mod hostkey;
+mod kept;
 mod keys;
 mod logging;
 mod net;
@@ -19,6 +20,7 @@ mod plan;
 mod run;
 mod served;
 mod status;
+mod supervisor;
 mod sys;
 mod trust;
 
@@ -57,22 +59,14 @@ fn leave_in_syslog(exit: &Exit) {
 
 /// Gives the exit status of a run in which nothing failed.
 fn perform() -> Result<u8, Exit> {
-    if let Some(restart) = sys::selfdog::restarted() {
-        return run::resume(&restart).map(|()| 0);
+    if let Some(before) = supervisor::before() {
+        return run::resume(before);
     }
-    let command = cli::parse(std::env::args_os().skip(1))?;
-    if let Command::Status(view) = &command {
-        return status::run(view);
-    }
-    execute(command).map(|()| 0)
-}
-
-fn execute(command: Command) -> Result<(), Exit> {
-    match command {
-        Command::Status(_) => Ok(()),
+    match cli::parse(std::env::args_os().skip(1))? {
+        Command::Status(view) => return status::run(&view),
+        Command::Run(settings) => return run::run(*settings),
+        Command::Invoke(invocation) => return run::invoke(*invocation),
         Command::Order(order) => call::order(&order),
-        Command::Run(settings) => run::run(*settings),
-        Command::Invoke(invocation) => run::invoke(*invocation),
         Command::Pubkey {
             identity_files,
             options,
@@ -83,4 +77,5 @@ fn execute(command: Command) -> Result<(), Exit> {
         Command::Help => commands::print(&cli::help()),
         Command::Version => commands::print(&format!("reachback {}\n", cli::version())),
     }
+    .map(|()| 0)
 }

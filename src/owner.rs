@@ -3,25 +3,25 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::socket::{Backlog, listen as listen_again};
 use nix::unistd::geteuid;
 use reachback_core::destination::Destination;
 use ring::digest::{SHA256, digest};
 
 use crate::exit::{self, Exit};
-use crate::sys::{file, selfdog};
+use crate::sys::file;
 
-mod holder;
 #[cfg(test)]
 mod tests;
-pub use holder::{Holder, holder};
 
 /// Where root's tunnels are, and those of a user to whom an administrator gave the directory.
 const SYSTEM: &str = "/run/reachback";
@@ -29,11 +29,10 @@ const SYSTEM: &str = "/run/reachback";
 const MAX_NAME: usize = 48;
 /// Longest path of a Unix socket, bytes (unix(7): 108 with its end).
 const MAX_SOCKET_PATH: usize = 107;
+/// Longest word for a server, bytes, as host names are.
+const MAX_CALLED: usize = 255;
 const SOCKET: &str = "sock";
 const LOCK: &str = "lock";
-const ORDERS: &str = "orders";
-/// Largest file of orders, bytes: 32 lines of the control protocol.
-const ORDERS_BYTES: usize = 32 * 1024;
 
 /// The directory of the locks and sockets of this user.
 ///
@@ -158,6 +157,21 @@ pub fn sockets(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The name of the tunnel that was called for by this word, where none has the name that the
+/// configuration makes of it now: it has changed, and `SIGHUP` has not come yet.
+pub fn find(directory: &Path, name: String, called: &str) -> String {
+    if fs::symlink_metadata(socket(directory, &name)).is_ok() {
+        return name;
+    }
+    let is_called = |socket: &PathBuf| {
+        let bytes = file::read_bounded(&socket.with_extension(LOCK), MAX_CALLED);
+        bytes.is_ok_and(|bytes| bytes.as_slice() == called.as_bytes()) && is_held(socket)
+    };
+    let found = sockets(directory).into_iter().find(is_called);
+    let stem = found.and_then(|socket| Some(socket.file_stem()?.to_str()?.to_owned()));
+    stem.unwrap_or(name)
+}
+
 /// Whether [`name`] can have made this.
 fn is_name(stem: &OsStr) -> bool {
     stem.len() <= MAX_NAME && stem.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -172,24 +186,70 @@ pub enum Claim {
     Taken,
 }
 
-/// The lock of a destination and its listening socket. The lock goes with the process, so a
-/// forked child keeps it; the files go with [`Ownership::release`].
+/// The lock of a destination and its listening socket. A forked child has them as well, and the lock
+/// is free when the last of them has ended; the files go with [`Ownership::release`].
 #[derive(Debug)]
 pub struct Ownership {
     /// Not unlocked when dropped: the caller of a daemon shares the lock with it (flock(2)).
     lock: ManuallyDrop<Flock<File>>,
-    lock_path: PathBuf,
     socket_path: PathBuf,
-    orders_path: PathBuf,
     listener: UnixListener,
 }
 
-/// Tries to become the owner of a destination. Files that a killed owner left are taken over.
+/// What the program before handed over with execve(2): the lock and the socket that listens.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Locked.
+    pub lock: File,
+    /// Callers may be waiting in its queue.
+    pub listener: UnixListener,
+}
+
+impl Inherited {
+    /// Both, to be handed over once more.
+    pub fn files(&self) -> [BorrowedFd<'_>; 2] {
+        [self.lock.as_fd(), self.listener.as_fd()]
+    }
+
+    /// Removes the files, as [`Ownership::release`].
+    pub fn release(self) {
+        let Ok(address) = self.listener.local_addr() else {
+            return;
+        };
+        if let Some(socket_path) = address.as_pathname() {
+            remove(socket_path, &self.lock);
+        }
+    }
+}
+
+/// Removes the files of an owner that has this lock, if they are its own still.
+fn remove(socket_path: &Path, lock: &File) {
+    let lock_path = socket_path.with_extension(LOCK);
+    if is_at(lock, &lock_path).unwrap_or(false) {
+        let _ = fs::remove_file(socket_path);
+        // Last, and while it is locked: who finds the lock gone finds no socket either.
+        let _ = fs::remove_file(lock_path);
+    }
+}
+
+/// Whether a file that is open is the one at this path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (open, there) = (file.metadata()?, fs::symlink_metadata(path));
+    Ok(there.is_ok_and(|there| there.ino() == open.ino() && there.dev() == open.dev()))
+}
+
+/// Tries to become the owner of a destination, or goes on being it. Files that a killed owner left
+/// are taken over. `called` is what the caller named the server ([`find`]).
 ///
 /// # Errors
 /// Those of [`prepare`]; [`exit::NO_PERMISSION`] when the lock or the socket cannot be made, and
 /// [`exit::USAGE`] when the directory's name is too long for a socket.
-pub fn claim(directory: &Path, name: &str) -> Result<Claim, Exit> {
+pub fn claim(
+    directory: &Path,
+    name: &str,
+    called: &str,
+    inherited: Option<Inherited>,
+) -> Result<Claim, Exit> {
     prepare(directory)?;
     let lock_path = directory.join(format!("{name}.{LOCK}"));
     let socket_path = socket(directory, name);
@@ -203,25 +263,30 @@ pub fn claim(directory: &Path, name: &str) -> Result<Claim, Exit> {
         let (shown, reason) = (path.display(), file::reason(&error));
         Exit::new(exit::NO_PERMISSION, format!("{what}: {shown}: {reason}"))
     };
-    let lock = match lock(&lock_path, selfdog::take_lock()) {
+    let (before, listener) = match inherited {
+        Some(Inherited { lock, listener }) => (Some(lock), Some(listener)),
+        None => (None, None),
+    };
+    let lock = match lock(&lock_path, before) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(Claim::Taken),
         Err(error) => return Err(failed("cannot lock", &lock_path, error)),
     };
-    // What was said there does not hold for this process.
+    // Whoever asks for the tunnel by this word finds it, whatever the configuration makes of it by then.
     let _ = lock.set_len(0);
-    // Whoever left this is gone: the lock says so.
-    let made = match fs::remove_file(&socket_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => listen(&socket_path),
+    let _ = lock.write_all_at(called.as_bytes(), 0);
+    let listener = match listener.filter(|_| fs::symlink_metadata(&socket_path).is_ok()) {
+        Some(listener) => Ok(listener),
+        // Whoever left this is gone: the lock says so.
+        None => match fs::remove_file(&socket_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => listen(&socket_path),
+        },
     };
-    let listener = made.map_err(|error| failed("cannot listen on", &socket_path, error))?;
-    selfdog::keep_lock(&lock);
+    let listener = listener.map_err(|error| failed("cannot listen on", &socket_path, error))?;
     Ok(Claim::Owner(Ownership {
         lock: ManuallyDrop::new(lock),
-        lock_path,
         socket_path,
-        orders_path: directory.join(format!("{name}.{ORDERS}")),
         listener,
     }))
 }
@@ -233,8 +298,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// The lock, or none when another process has it. A file that its owner removed between our
-/// opening and locking it is not the lock any more. `inherited` is the lock that this process
-/// had before it restarted itself, if it is still the one.
+/// opening and locking it is not the lock any more. `inherited` is the lock that the program before
+/// had, if it is still the one.
 fn lock(path: &Path, mut inherited: Option<File>) -> io::Result<Option<Flock<File>>> {
     loop {
         let file = match inherited.take() {
@@ -252,12 +317,21 @@ fn lock(path: &Path, mut inherited: Option<File>) -> io::Result<Option<Flock<Fil
             Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
             Err((_, error)) => return Err(error.into()),
         };
-        let locked = lock.metadata()?;
-        let same = |found: fs::Metadata| found.ino() == locked.ino() && found.dev() == locked.dev();
-        if fs::symlink_metadata(path).is_ok_and(same) {
+        if is_at(&lock, path)? {
             return Ok(Some(lock));
         }
     }
+}
+
+/// Whether a process holds the lock that belongs to a socket.
+pub fn is_held(socket: &Path) -> bool {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(socket.with_extension(LOCK));
+    // Shared: two who look do not take each other for the holder.
+    let tried = opened.map(|lock| Flock::lock(lock, FlockArg::LockSharedNonblock));
+    matches!(tried, Ok(Err((_, nix::Error::EWOULDBLOCK))))
 }
 
 impl Ownership {
@@ -269,48 +343,23 @@ impl Ownership {
         self.listener.try_clone()
     }
 
-    /// Keeps what callers ordered, in a file beside the lock; nothing is kept without orders.
+    /// Both, to be handed over with execve(2).
+    pub fn files(&self) -> [BorrowedFd<'_>; 2] {
+        [self.lock.as_fd(), self.listener.as_fd()]
+    }
+
+    /// Callers learn from the kernel that this process is the one to signal, even if nobody answers
+    /// them (unix(7), `SO_PEERCRED`).
     ///
     /// # Errors
-    /// Those of the file's operations.
-    pub fn keep_orders(&self, orders: &str) -> io::Result<()> {
-        if orders.is_empty() {
-            return match fs::remove_file(&self.orders_path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        let new = self.orders_path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(orders.as_bytes())?;
-        fs::rename(&new, &self.orders_path)
+    /// listen(2)'s.
+    pub fn listen(&self) -> nix::Result<()> {
+        listen_again(&self.listener, Backlog::MAXALLOWABLE)
     }
 
-    /// What was kept by this process before it restarted itself. Of another owner that was
-    /// killed, nothing is taken over.
-    pub fn orders(&self, resumed: bool) -> String {
-        if !resumed {
-            let _ = fs::remove_file(&self.orders_path);
-            return String::new();
-        }
-        match file::read_bounded(&self.orders_path, ORDERS_BYTES) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(_) => String::new(),
-        }
-    }
-
-    /// Removes the files. To be called by the process that ends the tunnel, and by no other.
+    /// Removes the files. To be called by the process that stays to the end, and by no other.
     pub fn release(self) {
-        let _ = fs::remove_file(&self.socket_path);
-        let _ = fs::remove_file(&self.orders_path);
-        // Last, and while it is locked: who finds the lock gone finds no socket either.
-        let _ = fs::remove_file(&self.lock_path);
-        selfdog::forget_lock();
+        remove(&self.socket_path, &self.lock);
         drop(ManuallyDrop::into_inner(self.lock));
     }
 }

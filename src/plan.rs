@@ -7,7 +7,7 @@ use reachback_tunnel::{Plan, Server, Source};
 
 use crate::cli;
 use crate::hostkey::HostKeys;
-use crate::sys::selfdog;
+use crate::sys::faults;
 use crate::trust::Trust;
 
 /// What a tunnel is made from, and how its servers' host keys are judged.
@@ -16,7 +16,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     let config = &settings.config;
     let limit = config.rekey_limit();
     let mut policy = Policy::from(config);
-    if let Some(homeward) = selfdog::faults::homeward() {
+    if let Some(homeward) = faults::homeward() {
         policy.homeward = homeward;
     }
     let first = Server {

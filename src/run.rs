@@ -1,74 +1,114 @@
 //! From settings to a running tunnel: everything local is checked first, then the background,
-//! then the loop.
+//! then the worker and its loop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
 
 use log::{error, info, warn};
 use mio::Poll;
 use reachback_core::config::{self, Config};
 use reachback_core::keyword::OnReload;
 use reachback_core::watchdog::ExitReason;
-use reachback_tunnel::{Plan, Tunnel};
+use reachback_ssh::userkey::UserKey;
+use reachback_tunnel::Tunnel;
 
-use crate::app::{self, App};
-use crate::call::{self, Outcome};
+use crate::app::{self, App, Ended, Reread};
+use crate::call::{self, Outcome, Place};
 use crate::cli::{self, Command, Invocation, Settings};
 use crate::exit::{self, Exit};
 use crate::hostkey::{HostKeys, RunPins};
+use crate::kept::Kept;
 use crate::keys;
 use crate::logging::{self, Target, escaped};
 use crate::net::outside::Net;
 use crate::net::remember::Remembered;
-use crate::owner::Ownership;
+use crate::owner::{Inherited, Ownership};
 use crate::plan::plan;
 use crate::served::Served;
+use crate::supervisor::{self, Before, Held, Supervisor};
 use crate::sys::clock;
-use crate::sys::daemon::{self, Side};
-use crate::sys::selfdog::{self, Restart, Wake};
-use crate::trust::Trust;
+use crate::sys::daemon::{self, Side as Detached};
+use crate::sys::worker::{self, Side, Turns};
 
-/// Keeps a tunnel up until it is asked to end.
+/// What is needed of this machine, checked.
+struct Local {
+    settings: Settings,
+    keys: Vec<UserKey>,
+    known: HostKeys,
+}
+
+impl Local {
+    fn check(settings: Settings, run_pins: &RunPins) -> Result<Local, Exit> {
+        Ok(Local {
+            keys: keys::load_all(&settings.identity_files())?,
+            known: HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)?,
+            settings,
+        })
+    }
+}
+
+/// Keeps a tunnel up until it is asked to end; the exit status.
 ///
 /// # Errors
 /// What is wrong locally: keys, known hosts, or what the kernel refuses. Never the network.
-pub fn run(settings: Settings) -> Result<(), Exit> {
-    selfdog::prepare(None);
-    start(settings, false).map(|_| ())
+pub fn run(settings: Settings) -> Result<u8, Exit> {
+    say_to_caller(&settings);
+    let run_pins = RunPins::default();
+    let local = Local::check(settings, &run_pins)?;
+    let ran = start(local, run_pins, Supervisor::new()?, None)?;
+    Ok(ran.status())
 }
 
-/// Goes on after a restart of the process by itself: where it was, in the background or not.
-/// In the background nobody would start it again, so what is wrong locally is logged and tried
-/// again.
+/// Warnings about key files and the configuration are for the person who starts it.
+fn say_to_caller(settings: &Settings) {
+    let level = logging::filter(settings.log_level());
+    if !settings.background {
+        logging::init(Target::choose(false), level);
+        logging::say(&settings.notes);
+    } else if !logging::is_open() && Target::choose(false) == Target::Stderr {
+        logging::init(Target::Stderr, level);
+        logging::say(&settings.notes);
+        logging::close();
+    }
+}
+
+/// Goes on where the program before was, in the background or not. In the background nobody would
+/// start it again, so what is wrong locally is logged and tried again.
 ///
 /// # Errors
 /// In the foreground, those of [`cli::parse`] and [`run`].
-pub fn resume(restart: &Restart) -> Result<(), Exit> {
+pub fn resume(mut before: Before) -> Result<u8, Exit> {
     let target = Target::choose(false);
     let background = target != Target::Stderr;
     logging::init(target, logging::filter(Default::default()));
-    let (count, reason) = (restart.count, &restart.reason);
-    let plural = if count == 1 { "" } else { "s" };
-    warn!("restarted after: {reason} ({count} restart{plural})");
-    match selfdog::hold(restart) {
-        Wake::Due => {}
-        Wake::Called => info!("asked for: going on at once"),
-        Wake::Ended => {
-            info!("ended");
-            return Ok(());
+    if before.faults > 0 {
+        let (faults, reason) = (before.faults, &before.reason);
+        let plural = if faults == 1 { "" } else { "s" };
+        warn!("restarted after: {reason} ({faults} restart{plural})");
+        match before.hold() {
+            Held::Due => {}
+            Held::Called => info!("asked for: going on at once"),
+            Held::Ended => {
+                before.release();
+                info!("ended");
+                return Ok(0);
+            }
         }
     }
-    selfdog::prepare(Some(restart));
-    // A fault on the way up is one more in the row.
-    let _ = selfdog::guard();
-    let ended = settings_again().and_then(|settings| start(settings, true));
-    if let Err(exit) = &ended
-        && background
-        && exit.code != exit::UNAVAILABLE
-    {
+    let inherited = before.inherited.take();
+    let supervisor = Supervisor::after(before);
+    let failed = |exit: Exit, supervisor: &Supervisor, inherited: Option<&Inherited>| {
+        if !background {
+            return exit;
+        }
         error!("not started: {}", exit.line());
-        selfdog::restart_because("it could not be started");
+        supervisor.restart(supervisor::NOT_STARTED, inherited.map(Inherited::files))
+    };
+    let run_pins = RunPins::default();
+    match settings_again().and_then(|settings| Local::check(settings, &run_pins)) {
+        Ok(local) => start(local, run_pins, supervisor, inherited).map(Ran::status),
+        Err(exit) => Err(failed(exit, &supervisor, inherited.as_ref())),
     }
-    ended.map(|_| ())
 }
 
 /// The settings, from the arguments of this process and the configuration as it is now.
@@ -83,18 +123,38 @@ fn settings_again() -> Result<Settings, Exit> {
     }
 }
 
-/// The configuration read again for `SIGHUP`: everything local is checked as at the start.
-/// `started` is the one that this process was started with.
-fn reread(started: &Config, run_pins: &RunPins) -> Result<(Plan, Trust), Exit> {
-    // Relative names mean what they meant at the start; the daemon itself stays in `/`.
-    let here = std::env::current_dir();
-    let _ = std::env::set_current_dir(selfdog::directory());
-    let plan = settings_again().and_then(|settings| {
-        let keys = keys::load_all(&settings.identity_files())?;
-        let known = known_hosts(&settings, run_pins)?;
+/// What a reload compares with: what this process was started with.
+struct Started {
+    config: Config,
+    /// Where relative names in the arguments start.
+    directory: PathBuf,
+    /// What the tunnel is called.
+    place: Place,
+    run_pins: RunPins,
+}
+
+impl Started {
+    /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
+    fn reread(&self) -> Result<Reread, Exit> {
+        // Relative names mean what they meant at the start; the daemon itself stays in `/`.
+        let here = std::env::current_dir();
+        let _ = std::env::set_current_dir(&self.directory);
+        let local = settings_again().and_then(|settings| Local::check(settings, &self.run_pins));
+        if let Ok(here) = here {
+            let _ = std::env::set_current_dir(here);
+        }
+        let Local {
+            settings,
+            keys,
+            known,
+        } = local?;
+        let place = settings.place();
+        if place != self.place {
+            return Ok(Reread::Moved(place.name));
+        }
         log::set_max_level(logging::filter(settings.log_level()));
         logging::say(&settings.notes);
-        let kept: Vec<&str> = config::changes(started, &settings.config)
+        let kept: Vec<&str> = config::changes(&self.config, &settings.config)
             .filter(|keyword| keyword.on_reload == OnReload::NextStart)
             .map(|keyword| keyword.name)
             .collect();
@@ -102,24 +162,16 @@ fn reread(started: &Config, run_pins: &RunPins) -> Result<(Plan, Trust), Exit> {
             let names = kept.join(" and ");
             warn!("{names} changed: the new value takes effect at the next start");
         }
-        Ok(plan(&settings, keys, known))
-    });
-    if let Ok(here) = here {
-        let _ = std::env::set_current_dir(here);
+        let (plan, trust) = plan(&settings, keys, known);
+        Ok(Reread::Plan(Box::new(plan), trust))
     }
-    plan
-}
-
-fn known_hosts(settings: &Settings, run_pins: &RunPins) -> Result<HostKeys, Exit> {
-    HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)
 }
 
 /// What a custom script asks for: its three lines of the log, and [`run`] in the background.
 ///
 /// # Errors
 /// [`exit::USAGE`] for an argument that is not one destination, and those of [`run`].
-pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
-    selfdog::prepare(None);
+pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
     logging::init(Target::syslog(), logging::filter(invocation.log_level()));
     let parameter = invocation.parameter();
     info!(
@@ -130,7 +182,7 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
         let (forwards, directory) = invocation.own_forwards()?;
         call::withdraw(&directory, &forwards)?;
         info!("Ebee custom script invocation completed");
-        return Ok(());
+        return Ok(0);
     }
     let destination = match invocation.destination() {
         Ok(destination) => destination,
@@ -142,15 +194,19 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
             )));
         }
     };
-    match invocation
-        .settings(destination)
-        .and_then(|settings| start(settings, false))
-    {
+    let begun = || {
+        let run_pins = RunPins::default();
+        let settings = invocation.settings(destination)?;
+        say_to_caller(&settings);
+        let local = Local::check(settings, &run_pins)?;
+        start(local, run_pins, Supervisor::new()?, None)
+    };
+    match begun() {
         Ok(Ran::Caller) => {
             info!("Ebee custom script invocation completed");
-            Ok(())
+            Ok(0)
         }
-        Ok(Ran::ToTheEnd) => Ok(()),
+        Ok(ran) => Ok(ran.status()),
         Err(exit) => {
             error!("not started: {}", exit.line());
             Err(exit.said())
@@ -162,103 +218,156 @@ pub fn invoke(invocation: Invocation) -> Result<(), Exit> {
 enum Ran {
     /// The caller of a tunnel that runs in the background.
     Caller,
-    /// The one that held the tunnel; it has ended.
-    ToTheEnd,
+    /// One of the two that held the tunnel; it has ended, with this status.
+    ToTheEnd(u8),
 }
 
-/// `resumed`: this process is in the background already, if that is where it belongs.
-fn start(settings: Settings, resumed: bool) -> Result<Ran, Exit> {
-    let level = logging::filter(settings.log_level());
-    let target = Target::choose(settings.background);
-    // Warnings about key files are for the person who starts it.
-    if !settings.background {
-        logging::init(target.clone(), level);
-        logging::say(&settings.notes);
-    } else if !resumed && !logging::is_open() && Target::choose(false) == Target::Stderr {
-        logging::init(Target::Stderr, level);
-        logging::say(&settings.notes);
-        logging::close();
+impl Ran {
+    fn status(self) -> u8 {
+        match self {
+            Ran::Caller => 0,
+            Ran::ToTheEnd(status) => status,
+        }
     }
-    let keys = keys::load_all(&settings.identity_files())?;
-    let run_pins = RunPins::default();
-    let known = known_hosts(&settings, &run_pins)?;
+}
+
+/// `inherited`: this process goes on, and is in the background already, if that is where it belongs.
+fn start(
+    local: Local,
+    run_pins: RunPins,
+    mut supervisor: Supervisor,
+    inherited: Option<Inherited>,
+) -> Result<Ran, Exit> {
+    let settings = &local.settings;
+    let resumed = supervisor.is_resumed();
+    let (background, wait) = (settings.background, settings.wait);
+    let (target, level) = (
+        Target::choose(background),
+        logging::filter(settings.log_level()),
+    );
     let place = settings.place();
-    let forwards = settings.config.forwards();
-    let ownership = match call::claim(&place, forwards)? {
+    let mut forwards = settings.config.forwards().to_vec();
+    forwards.extend(supervisor.memory().written().handed());
+    let ownership = match call::claim(&place, &forwards, inherited)? {
         Outcome::Owner(ownership) => ownership,
         Outcome::HandedOver(owner) => {
-            return match settings.wait {
+            return match wait {
                 Some(limit) => call::await_forwards(owner, limit).map(|()| Ran::Caller),
                 None => Ok(Ran::Caller),
             };
         }
     };
-    if settings.background && resumed {
-        let _ = std::env::set_current_dir("/");
-    }
-    let announcement = if settings.background && !resumed {
-        match daemon::detach()? {
-            Side::Caller => {
-                if let Some(limit) = settings.wait {
+    let announcement = match (background, resumed) {
+        (true, false) => match daemon::detach()? {
+            Detached::Caller => {
+                if let Some(limit) = wait {
                     call::await_started(&place, limit)?;
                 }
                 return Ok(Ran::Caller);
             }
-            Side::Daemon(announcement) => Some(announcement),
+            Detached::Daemon(announcement) => Some(announcement),
+        },
+        (true, true) => {
+            let _ = std::env::set_current_dir("/");
+            None
         }
-    } else {
-        None
+        (false, _) => None,
     };
     logging::init(target, level);
-    if settings.background {
+    if background {
         logging::say(&settings.notes);
     }
-    match app(settings, keys, (known, run_pins), ownership, resumed) {
-        Ok(app) => {
-            if let Some(announcement) = announcement {
-                announcement.ready();
-            }
-            match app.run()? {
-                ExitReason::Stopped => Ok(Ran::ToTheEnd),
-                ExitReason::ForwardRefused => Err(Exit::new(
-                    exit::UNAVAILABLE,
-                    "the server refused a forward, and ExitOnForwardFailure is set",
-                )
-                .said()),
-            }
+    let split = ownership
+        .listen()
+        .map_err(|error| Exit::os("cannot listen for callers", error.desc()))
+        .and_then(|()| worker::split());
+    let turns = match split {
+        Ok(Side::Worker(turns)) => turns,
+        Ok(Side::Supervisor(worker)) => {
+            // The worker has them, and announces itself.
+            drop((local, announcement));
+            let status = supervisor.watch(worker, ownership, resumed && background)?;
+            return Ok(Ran::ToTheEnd(status));
         }
         Err(exit) => {
             if let Some(announcement) = announcement {
                 announcement.failed(&exit);
                 return Err(exit.said());
             }
-            Err(exit)
+            return Err(exit);
         }
+    };
+    let made = app(local, run_pins, place, &ownership, &mut supervisor, turns);
+    let ended = match (made, announcement) {
+        (Ok(app), announcement) => {
+            if let Some(announcement) = announcement {
+                announcement.ready();
+            }
+            app.run(supervisor.memory())
+        }
+        (Err(exit), Some(announcement)) => {
+            announcement.failed(&exit);
+            Err(exit.said())
+        }
+        (Err(exit), None) => Err(exit),
+    };
+    let orphaned = matches!(ended, Ok(Ended::Orphaned));
+    if orphaned && background {
+        let files = Some(ownership.files());
+        return Err(supervisor.restart("its supervisor was killed", files));
+    }
+    if worker::is_orphaned() {
+        ownership.release();
+    }
+    match ended? {
+        Ended::Tunnel(ExitReason::Stopped) | Ended::Orphaned => Ok(Ran::ToTheEnd(0)),
+        Ended::Tunnel(ExitReason::ForwardRefused) => Err(Exit::new(
+            exit::UNAVAILABLE,
+            "the server refused a forward, and ExitOnForwardFailure is set",
+        )
+        .said()),
+        Ended::Again(why) => Ok(Ran::ToTheEnd(why)),
     }
 }
 
 fn app(
-    settings: Settings,
-    keys: Vec<reachback_ssh::userkey::UserKey>,
-    (known, run_pins): (HostKeys, RunPins),
-    ownership: Ownership,
-    resumed: bool,
+    local: Local,
+    run_pins: RunPins,
+    place: Place,
+    ownership: &Ownership,
+    supervisor: &mut Supervisor,
+    turns: Turns,
 ) -> Result<App, Exit> {
-    let orders = ownership.orders(resumed);
+    let Local {
+        settings,
+        keys,
+        known,
+    } = local;
     let now = clock::now();
     // Jitter is no secret, and the caller must not wait for the kernel's pool at boot: std's own
     // seed does not block.
     let seed = RandomState::new().build_hasher().finish();
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
-    let started = Box::new(settings.config.clone());
+    let started = Box::new(Started {
+        config: settings.config.clone(),
+        directory: supervisor.directory().to_owned(),
+        place,
+        run_pins,
+    });
     let (plan, trust) = plan(&settings, keys, known);
     let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
     let net = Net::new(poll.registry(), remembered, trust)
         .map_err(|error| Exit::os("cannot wait for events", error))?;
     let mut tunnel = Tunnel::new(plan, seed, app::TUNNEL_TOKENS, &net, now);
-    if resumed {
-        tunnel.go_on(&orders, selfdog::since(), &net, now);
+    if supervisor.is_resumed() {
+        let Kept { orders, since, .. } = supervisor.memory().written();
+        tunnel.go_on(orders, *since, &net, now);
     }
-    let reread = Box::new(move || reread(&started, &run_pins));
-    App::new(poll, Served { tunnel, net }, ownership, reread)
+    let served = Served {
+        tunnel,
+        net,
+        again: None,
+    };
+    let reread = Box::new(move || started.reread());
+    App::new(poll, served, ownership, turns, reread)
 }

@@ -8,7 +8,7 @@ use reachback_tunnel::{Program, Progress, Tunnel};
 use crate::cli;
 use crate::control;
 use crate::net::outside::Net;
-use crate::sys::selfdog;
+use crate::sys::worker;
 
 /// The tunnel and its outside.
 pub struct Served {
@@ -16,6 +16,9 @@ pub struct Served {
     pub tunnel: Tunnel<Net>,
     /// Its outside.
     pub net: Net,
+    /// Once the tunnel has ended, the process goes on for this reason
+    /// ([`crate::supervisor::ask`]). An order to end takes it back.
+    pub again: Option<u8>,
 }
 
 impl control::Tunnel for Served {
@@ -37,7 +40,7 @@ impl control::Tunnel for Served {
 
     fn status(&self, now: Instant) -> String {
         let program = Program {
-            pid: std::process::id(),
+            pid: worker::known_as(),
             version: cli::version(),
         };
         self.tunnel.status(program, &self.net, now)
@@ -48,8 +51,7 @@ impl control::Tunnel for Served {
     }
 
     fn stop(&mut self, why: &str, now: Instant) {
-        // A fault on the way ends it as well.
-        selfdog::disarm();
+        self.again = None;
         self.tunnel.stop(why, &self.net, now);
     }
 

@@ -199,7 +199,7 @@ impl Found {
     fn code(&self) -> u8 {
         let unanswered = self.unanswered.iter().map(|one| match one.why {
             // That is an answer, if not in its own words.
-            CallError::Waiting { .. } => DOWN,
+            CallError::Restarting(_) => DOWN,
             _ => exit::UNAVAILABLE,
         });
         let codes = self.tunnels.iter().map(Tunnel::code).chain(unanswered);

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use support::client::command;
 use support::controller::{Controller, controller};
-use support::process::Process;
+use support::process::{Process, worker};
 use support::targets;
 use support::{Scene, bound, free_port, is_root, on_host, patience, skip, wait_until};
 
@@ -24,7 +24,7 @@ fn a_stopped_process_with_a_full_queue_of_callers_makes_nobody_wait_for_ever() {
     let controller = controller();
     assert_eq!(controller.call(free_port()).args(&["--wait"]).run().code, 0);
     let pid = Pid::from_raw(controller.owners()[0]);
-    signal::kill(pid, Signal::SIGSTOP).unwrap();
+    signal::kill(Pid::from_raw(worker(pid.as_raw())), Signal::SIGSTOP).unwrap();
     let mut queued = Vec::new();
     while let Ok(stream) = mio::net::UnixStream::connect(controller.socket()) {
         queued.push(stream);

@@ -257,7 +257,7 @@ fn a_dead_target_is_a_proper_channel_open_failure_for_the_server() {
 #[test]
 fn five_hundred_channels_leave_no_file_descriptors_behind() {
     let rig = Rig::up(Target::echo());
-    let pid = rig.client.process.pid();
+    let pid = rig.client.worker();
     for _ in 0..20 {
         assert_eq!(targets::exchange(rig.port, b"warm-up"), b"warm-up");
     }
@@ -289,7 +289,7 @@ fn five_hundred_channels_leave_no_file_descriptors_behind() {
 #[test]
 fn users_who_vanish_without_a_word_leave_no_file_descriptors_behind() {
     let rig = Rig::up(Target::stuck());
-    let pid = rig.client.process.pid();
+    let pid = rig.client.worker();
     let before = open_files(pid);
     let streams: Vec<_> = (0..20).map(|_| dial(rig.port)).collect();
     wait_until("all are connected", patience(), || rig.target.hits() == 20);
@@ -310,7 +310,7 @@ fn the_program_has_one_thread_and_stays_small_under_load() {
         ..Setup::default()
     };
     let rig = setup.up(Target::stuck());
-    let pid = rig.client.process.pid();
+    let pid = rig.client.worker();
     let port = rig.port;
     let fillers: Vec<_> = (0..16).map(|_| thread::spawn(move || fill(port))).collect();
     let _held: Vec<_> = fillers.into_iter().map(|f| f.join().unwrap()).collect();

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use support::client::{Call, command};
 use support::controller::{Controller, closed, controller};
-use support::process::Process;
+use support::process::{Process, worker};
 use support::sshd::{self, Sshd};
 use support::syslog::parse;
 use support::targets::{self, Target};
@@ -150,7 +150,7 @@ fn stop_all_goes_past_a_tunnel_whose_process_is_stopped() {
     let owners = controller.owners();
     let is_stopped = |pid: &&i32| checked == [format!("Master running (pid={pid})")];
     let pid = *owners.iter().find(is_stopped).unwrap();
-    signal::kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    signal::kill(Pid::from_raw(worker(pid)), Signal::SIGSTOP).unwrap();
     let unclear = controller.ask(&["stop"]);
     assert_eq!(unclear.code, 64, "{unclear:?}");
     let ended = controller.ask(&["stop", "--all"]);

@@ -258,12 +258,14 @@ fn while_the_kernel_has_no_randomness_it_says_so_and_then_it_connects() {
     }
     let site = Site::up();
     let (target, port) = (Target::http("late"), free_port());
-    // The first two are libc's and std's, for their tables; they do not block.
-    let inject = "inject=getrandom:error=EAGAIN:when=3..4";
+    // Counted for each process. The first are libc's in the supervisor and std's, for its tables, in
+    // the worker; they do not block.
+    let inject = "inject=getrandom:error=EAGAIN:when=2..3";
     let client = site
         .call()
         .under(&[
             "strace",
+            "-f",
             "-qq",
             "-o",
             "/dev/null",

@@ -84,7 +84,7 @@ fn channels_whose_targets_reset_with_bytes_waiting_for_them_leave_nothing_behind
     let (stuck, healthy) = (Target::stuck(), Target::http("healthy"));
     let site = Site::up();
     let (client, ports) = site.serve(&[&stuck, &healthy], &[]);
-    let pid = client.process.pid();
+    let pid = client.worker();
     assert_eq!(targets::fetch(ports[1]), "healthy");
     let before = open_files(pid);
     for round in 1..=2 {
@@ -160,7 +160,7 @@ fn a_target_that_stops_listening_still_speaks_and_its_visitor_is_not_held_up() {
     client.process.resume();
 
     sending.join().unwrap().expect("all of it is taken");
-    assert_no_spinning(client.process.pid());
+    assert_no_spinning(client.worker());
     target.write_all(WORDS).unwrap();
     let mut heard = vec![0; WORDS.len()];
     visitor.read_exact(&mut heard).unwrap();

@@ -21,7 +21,7 @@ const MAX_RESIDENT_KIB: u64 = 24 * 1024;
 
 fn assert_small(client: &Reachback) {
     if on_host() {
-        let resident = status_field(client.process.pid(), "VmRSS");
+        let resident = status_field(client.worker(), "VmRSS");
         assert!(resident < MAX_RESIDENT_KIB, "{resident} KiB resident");
     }
 }

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use support::client::{Call, Ended};
 use support::keys::{self, Kind};
+use support::process::worker;
 use support::rig::Rig;
 use support::targets::{self, Target};
 use support::{Scene, bound, find_program, free_port, patience, skip, sshd, user, wait_until};
@@ -267,7 +268,7 @@ fn a_tunnel_whose_process_is_stopped_is_said_and_hides_no_other() {
     let check = Call::new(&scene).args(&["-O", "check", &stopped]).run();
     let pid = check.stdout[0].rsplit('=').next().unwrap();
     let pid: i32 = pid.trim_end_matches(')').parse().unwrap();
-    signal::kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    signal::kill(Pid::from_raw(worker(pid)), Signal::SIGSTOP).unwrap();
     let start = Instant::now();
     let ended = status(&scene, &[]);
     let took = start.elapsed();

@@ -172,7 +172,7 @@ fn a_stale_session_is_found_and_the_forward_comes_back_when_it_ends() {
     let client = start(&site, port, &target);
     client.wait_for(&format!("forward confirmed: server port {port} "));
     client.wait_for(&format!("{}*found at 127.0.0.1", elsewhere(port)));
-    process::kill(stale.process.pid());
+    process::kill(stale.worker());
     client.wait_for(&verified(port));
     assert_eq!(targets::fetch(port), "served");
     assert_eq!(target.hits(), 1);

@@ -3,17 +3,14 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::crash::Bed;
-use support::process::Process;
+use support::process;
 use support::syslog::Syslog;
 use support::targets;
-use support::{free_port, is_root, on_host, patience, skip, text, wait_until};
+use support::{free_port, is_root, on_host, patience, skip, wait_until};
 
 /// The service user: nobody.
 const SERVICE: u32 = 65534;
@@ -73,7 +70,7 @@ fn what_is_handed_over_and_taken_away_while_it_waits_holds_for_the_one_process()
     }
     // The fourth time it waits 8 s.
     let mark = bed.client.log().mark();
-    kill(bed.pid(), Signal::SIGSEGV).unwrap();
+    bed.crash(Signal::SIGSEGV);
     bed.client.wait_after(mark, "restarted after: ");
     let spec = |port| bed.spec(port);
     for (order, port) in [("cancel", bed.port), ("forward", third)] {
@@ -114,10 +111,6 @@ fn root_sees_and_ends_a_service_users_process_that_waits_after_a_restart() {
     }
     let mut bed = Bed::of(Some(SERVICE), "none", &[], &[]);
     bed.fall_asleep();
-    let files = PathBuf::from(format!("/proc/{}/fd", bed.pid()));
-    if std::fs::read_dir(files).is_err() {
-        return skip("needs CAP_SYS_PTRACE");
-    }
     let shown = bed.ask(&["status"]);
     let said = format!("process {} restarts itself after a fault", bed.pid());
     assert!(shown.stdout.join("\n").contains(&said), "{shown:?}");
@@ -126,29 +119,6 @@ fn root_sees_and_ends_a_service_users_process_that_waits_after_a_restart() {
     assert_eq!(stopped.code, 0, "{stopped:?}");
     assert_eq!(stopped.stdout, [format!("{}: ended", bed.destination())]);
     assert_eq!(bed.client.process.wait(patience()), 0);
-}
-
-#[test]
-fn the_number_of_one_that_was_killed_while_it_waited_gets_nobody_signalled() {
-    if !on_host() {
-        return skip("the runner does not emulate exec of itself");
-    }
-    let mut bed = Bed::up("none", &[]);
-    bed.fall_asleep();
-    bed.client.process.kill();
-    let stem = bed.scene.path("run").join(bed.destination());
-    let lock = format!("{}.lock", text(&stem));
-    // Somebody else has the number by now, and another caller the lock for a moment.
-    let mut stranger = Process::start(Command::new("sleep").arg("60"));
-    std::fs::write(&lock, format!("{} 3", stranger.pid())).unwrap();
-    let mut flock = Process::start(Command::new("flock").args([&lock, "sleep", "60"]));
-    wait_until("the lock is taken", patience(), || {
-        let tried = Command::new("flock").args(["-n", &lock, "true"]).status();
-        !tried.unwrap().success()
-    });
-    let stopped = bed.ask(&["stop", "--all"]);
-    assert_eq!(stopped.code, 69, "{stopped:?}");
-    assert!(stranger.is_running() && flock.is_running());
 }
 
 #[test]
@@ -187,7 +157,7 @@ fn one_that_cannot_come_back_is_named_to_callers_and_stopped_all_the_same() {
     syslog.lines.wait_for("*tunnel up: *", patience());
     let pid = bed.scene.program_processes()[0];
     std::fs::remove_file(&bed.key.private).unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGSEGV).unwrap();
+    kill(Pid::from_raw(process::worker(pid)), Signal::SIGSEGV).unwrap();
     let said = "*restarted after: it could not be started (2 restarts)*";
     syslog.lines.wait_for(said, patience());
     let off = bed.invoke(port, "off");

@@ -65,9 +65,11 @@ pub enum Refusal {
     NotYet,
     /// The tunnel has ended or is about to.
     Ended,
+    /// It failed, and waits before it goes on.
+    Restarting,
 }
 
-const REFUSALS: [(Refusal, &str); 7] = [
+const REFUSALS: [(Refusal, &str); 8] = [
     (Refusal::Busy, "busy"),
     (Refusal::Version, "version"),
     (Refusal::Bad, "bad"),
@@ -75,6 +77,7 @@ const REFUSALS: [(Refusal, &str); 7] = [
     (Refusal::Full, "full"),
     (Refusal::NotYet, "not-yet"),
     (Refusal::Ended, "ended"),
+    (Refusal::Restarting, "restarting"),
 ];
 
 /// Text for people that goes with a verdict.

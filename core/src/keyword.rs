@@ -138,6 +138,8 @@ pub enum OnReload {
     Renews,
     /// The same, if the connection is to the server that the value names.
     RenewsIfUsed,
+    /// The process begins anew with another lock and socket, and so with another connection.
+    Moves,
     /// The process keeps the value that it was started with.
     NextStart,
 }
@@ -148,6 +150,7 @@ impl fmt::Display for OnReload {
             Self::Applies => "applies to the living connection",
             Self::Renews => "renews the connection",
             Self::RenewsIfUsed => "renews the connection if it is to a server that was named by it",
+            Self::Moves => "moves lock and socket, and renews the connection",
             Self::NextStart => "needs a restart",
         })
     }

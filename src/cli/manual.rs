@@ -198,6 +198,7 @@ fn reloads() -> String {
         OnReload::Applies,
         OnReload::Renews,
         OnReload::RenewsIfUsed,
+        OnReload::Moves,
         OnReload::NextStart,
     ] {
         let with = KEYWORDS.iter().filter(|k| k.on_reload == class);

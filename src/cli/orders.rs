@@ -90,9 +90,11 @@ struct Named {
 impl Named {
     /// The destination's file name and its words.
     fn name(&self) -> Option<(String, String)> {
-        let (destination, _) = self.destination.as_ref()?;
+        let (destination, called) = self.destination.as_ref()?;
         let port = destination.port.unwrap_or_else(|| self.config.port());
-        Some((owner::name(destination, port), destination.to_string()))
+        let name = owner::name(destination, port);
+        let name = owner::find(&directory(&self.config), name, called);
+        Some((name, destination.to_string()))
     }
 }
 

@@ -49,7 +49,7 @@ pub fn config(options: &Options, words: &[String]) -> Result<Command, Exit> {
     let config = match words {
         [] => options.read_config("")?,
         words => {
-            let (destination, mut read) = prepared(options, words)?;
+            let (destination, _, mut read) = prepared(options, words)?;
             read.config.settle(&destination);
             read.config
         }

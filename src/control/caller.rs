@@ -10,6 +10,7 @@ use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
 use super::Tunnel;
+use crate::sys::worker;
 
 /// Requests of one client in one turn.
 const REQUESTS_PER_TURN: usize = 4;
@@ -146,7 +147,7 @@ impl Client {
                 self.greeted = true;
                 Verdict::Hello {
                     version: VERSION,
-                    pid: std::process::id(),
+                    pid: worker::known_as(),
                 }
             }
             Request::Hello(_) => {

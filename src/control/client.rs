@@ -4,16 +4,15 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 use reachback_core::control::{MAX_LINE, Refusal, Request, Snapshot, VERSION, Verdict};
 
-use crate::owner::{self, Holder};
+use crate::owner;
 use crate::sys::file;
 
 /// How long an owner may take for an answer. Its loop serves the socket in every turn, so this
@@ -37,13 +36,8 @@ pub enum CallError {
     Busy,
     /// It went away before it answered.
     Gone,
-    /// It waits to go on after a restart by itself.
-    Waiting {
-        /// Its process number.
-        pid: u32,
-        /// How many restarts in a row it has behind it.
-        restarts: u32,
-    },
+    /// It waits before it goes on after a fault; its process number.
+    Restarting(u32),
     /// It is there and does not answer; its process number.
     Silent(u32),
     /// It refused; in its words.
@@ -58,7 +52,7 @@ impl fmt::Display for CallError {
             Self::Nobody => f.write_str("no tunnel is running"),
             Self::Busy => f.write_str("a process holds the tunnel and takes no callers for now"),
             Self::Gone => f.write_str("the tunnel ended"),
-            Self::Waiting { pid, .. } => write!(
+            Self::Restarting(pid) => write!(
                 f,
                 "process {pid} restarts itself after a fault and is not back yet; \
                  the system log says why; reachback stop ends it"
@@ -66,7 +60,7 @@ impl fmt::Display for CallError {
             Self::Silent(pid) => write!(
                 f,
                 "process {pid} holds the tunnel and does not answer; \
-                 try kill -CONT {pid}, else kill -9 {pid} and call for it again"
+                 try kill -CONT {pid}, else kill -9 {pid}"
             ),
             Self::Refused(_, text) => f.write_str(text),
             Self::Failed(text) => f.write_str(text),
@@ -98,6 +92,7 @@ pub struct Owner {
     until: Instant,
     /// What it has said and nobody has taken yet.
     said: Vec<u8>,
+    socket: PathBuf,
     /// Its process number.
     pub pid: u32,
 }
@@ -131,6 +126,7 @@ impl Owner {
             stream,
             until: Instant::now(),
             said: Vec::new(),
+            socket: socket.to_owned(),
             pid,
         })
     }
@@ -142,24 +138,17 @@ impl Owner {
     pub fn connect(socket: &Path) -> Result<Owner, CallError> {
         let mut owner = Owner::open(socket)?;
         owner.send(&Request::Hello(VERSION), ANSWER)?;
-        owner.pid = greeted(&owner.line()?)?;
+        let line = owner.line()?;
+        owner.pid = owner.greeted(&line)?;
         Ok(owner)
     }
 
-    /// The same, again and again while the owner is busy, starts or ends; one that waits is woken
-    /// if so wished.
+    /// The same, again and again while the owner is busy, starts or ends.
     ///
     /// # Errors
-    /// See [`CallError`]; [`CallError::Waiting`] for one that is not to be woken, or waits again.
-    pub fn connect_patiently(socket: &Path, wake: bool) -> Result<Owner, CallError> {
-        let mut alarm = Alarm::default();
-        patiently(|| match Owner::connect(socket) {
-            // After it has gone, the lock says whether it comes back.
-            Err(CallError::Busy | CallError::Gone) => None,
-            Err(CallError::Waiting { pid, restarts }) if wake && alarm.wakes(pid, restarts) => None,
-            other => Some(other),
-        })
-        .unwrap_or(Err(CallError::Busy))
+    /// See [`CallError`].
+    pub fn connect_patiently(socket: &Path) -> Result<Owner, CallError> {
+        patiently(|| Owner::connect(socket))
     }
 
     /// Asks, and gives the verdict that is no refusal.
@@ -172,7 +161,8 @@ impl Owner {
             _ => ANSWER,
         };
         self.send(request, limit)?;
-        verdict(&self.line()?)
+        let line = self.line()?;
+        self.verdict(&line)
     }
 
     /// As [`Owner::ask`]; the words of what was done.
@@ -216,10 +206,18 @@ impl Owner {
 
     /// The answers to hello and `status`.
     fn snapshot(&mut self) -> Result<Box<Snapshot>, CallError> {
-        greeted(&self.line()?)?;
+        let line = self.line()?;
+        self.greeted(&line)?;
         let mut snapshot = Box::<Snapshot>::default();
-        while !snapshot.handle_line(&self.line()?).map_err(|_| strange())? {}
-        Ok(snapshot)
+        loop {
+            let line = self.line()?;
+            if line.starts_with("no ") {
+                self.verdict(&line)?;
+            }
+            if snapshot.handle_line(&line).map_err(|_| strange())? {
+                return Ok(snapshot);
+            }
+        }
     }
 
     /// Waits until the owner has ended; false if it has not after `limit`.
@@ -228,10 +226,38 @@ impl Owner {
         loop {
             self.said.clear();
             match self.read().map_err(|error| error.kind()) {
-                Ok(0) | Err(io::ErrorKind::ConnectionReset) => return true,
+                Ok(0) | Err(io::ErrorKind::ConnectionReset) => break,
                 Ok(_) | Err(io::ErrorKind::Interrupted) if Instant::now() < self.until => {}
                 _ => return false,
             }
+        }
+        // The worker has; its supervisor takes the files away and ends as well.
+        while owner::is_held(&self.socket) {
+            if Instant::now() >= self.until {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        true
+    }
+
+    /// The verdict that is no refusal.
+    fn verdict(&self, line: &str) -> Result<Verdict, CallError> {
+        match Verdict::parse(line).ok_or_else(strange)? {
+            Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
+            Verdict::Refused(Refusal::Restarting, _) => Err(CallError::Restarting(self.pid)),
+            Verdict::Refused(refusal, text) => {
+                Err(CallError::Refused(refusal, text.as_str().to_owned()))
+            }
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// The process number in the answer to hello.
+    fn greeted(&self, line: &str) -> Result<u32, CallError> {
+        match self.verdict(line)? {
+            Verdict::Hello { pid, .. } => Ok(pid),
+            _ => Err(strange()),
         }
     }
 
@@ -286,25 +312,6 @@ impl Owner {
     }
 }
 
-/// The verdict that is no refusal.
-fn verdict(line: &str) -> Result<Verdict, CallError> {
-    match Verdict::parse(line).ok_or_else(strange)? {
-        Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
-        Verdict::Refused(refusal, text) => {
-            Err(CallError::Refused(refusal, text.as_str().to_owned()))
-        }
-        verdict => Ok(verdict),
-    }
-}
-
-/// The process number in the answer to hello.
-fn greeted(line: &str) -> Result<u32, CallError> {
-    match verdict(line)? {
-        Verdict::Hello { pid, .. } => Ok(pid),
-        _ => Err(strange()),
-    }
-}
-
 /// Waits until one of them has said something, or for a moment.
 pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
     let mut wanted: Vec<PollFd> = owners
@@ -316,44 +323,10 @@ pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
 
 /// Nobody listens: what that means.
 fn absent(socket: &Path, error: CallError) -> CallError {
-    match (error, owner::holder(socket)) {
-        (CallError::Nobody, Holder::Waiting { pid, restarts }) => {
-            CallError::Waiting { pid, restarts }
-        }
-        (CallError::Nobody, Holder::Busy) => CallError::Busy,
-        (error, _) => error,
+    match error {
+        CallError::Nobody if owner::is_held(socket) => CallError::Busy,
+        error => error,
     }
-}
-
-/// Wakes a process that waits to go on after a restart by itself: a caller is a person who asks,
-/// and for whom every other wait is cut short as well. Once for each caller, so that callers are
-/// no way round the wait for one that fails at once.
-#[derive(Default)]
-pub struct Alarm(Option<u32>);
-
-impl Alarm {
-    /// True if there is hope: it was woken, now or a moment ago.
-    pub fn wakes(&mut self, pid: u32, restarts: u32) -> bool {
-        match self.0 {
-            Some(before) => before == restarts,
-            None => {
-                self.0 = Some(restarts);
-                send(pid, Signal::SIGUSR1)
-            }
-        }
-    }
-}
-
-/// Ends a process that waits to go on after a restart by itself; false if it has not ended in time.
-pub fn end_waiting(socket: &Path, pid: u32) -> bool {
-    // It does not come back: the signal stays until it looks, whatever it does meanwhile.
-    let sent = send(pid, Signal::SIGTERM);
-    let ended = || (owner::holder(socket) == Holder::Nobody).then_some(());
-    sent && patiently(ended).is_some()
-}
-
-fn send(pid: u32, signal: Signal) -> bool {
-    kill(Pid::from_raw(pid as i32), signal).is_ok()
 }
 
 fn strange() -> CallError {
@@ -362,14 +335,21 @@ fn strange() -> CallError {
     )
 }
 
-/// Tries until it gives something, for a bounded time.
-pub fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+/// Asks again and again while the owner is busy, starts, ends or has failed, for a bounded time. A
+/// caller's order ends its wait after a fault.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn patiently<T>(mut attempt: impl FnMut() -> Result<T, CallError>) -> Result<T, CallError> {
     let end = Instant::now() + PATIENCE;
     loop {
         match attempt() {
-            Some(value) => return Some(value),
-            None if Instant::now() >= end => return None,
-            None => std::thread::sleep(PAUSE),
+            Err(CallError::Busy | CallError::Gone | CallError::Restarting(_))
+                if Instant::now() < end =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
         }
     }
 }

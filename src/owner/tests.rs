@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
 
 use super::*;
 
@@ -15,7 +14,7 @@ fn scratch() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn owner(directory: &Path) -> Option<Ownership> {
-    match claim(directory, "u@h:22").unwrap() {
+    match claim(directory, "u@h:22", "hub", None).unwrap() {
         Claim::Owner(owner) => Some(owner),
         Claim::Taken => None,
     }
@@ -57,56 +56,57 @@ fn files_that_a_killed_owner_left_are_taken_over() {
 }
 
 #[test]
-fn who_has_the_lock_is_seen_without_taking_it() {
+fn that_the_lock_is_held_is_seen_without_taking_it() {
     let (_scratch, directory) = scratch();
     let socket = socket(&directory, "u@h:22");
-    assert_eq!(holder(&socket), Holder::Nobody);
+    assert!(!is_held(&socket));
     let first = owner(&directory).unwrap();
-    assert_eq!(holder(&socket), Holder::Busy);
-    let waits = |pid: u32| fs::write(&first.lock_path, format!("{pid} 3")).unwrap();
-    let mut other = sleeper(Stdio::from(first.lock.try_clone().unwrap()));
-    let pid = other.id();
-    waits(pid);
-    assert_eq!(holder(&socket), Holder::Waiting { pid, restarts: 3 });
-    end(&mut other);
+    assert!(is_held(&socket));
     drop(ManuallyDrop::into_inner(first.lock));
-    assert_eq!(holder(&socket), Holder::Nobody);
-    let _second = owner(&directory).unwrap();
-    assert_eq!(holder(&socket), Holder::Busy, "what was said is gone");
+    assert!(!is_held(&socket));
 }
 
 #[test]
-fn a_number_that_is_not_the_holders_is_not_taken_for_one_that_waits() {
+fn what_was_handed_over_is_the_same_lock_and_the_same_queue_of_callers() {
     let (_scratch, directory) = scratch();
     let socket = socket(&directory, "u@h:22");
     let first = owner(&directory).unwrap();
-    // Whoever has the number of one that was killed.
-    let mut stranger = sleeper(Stdio::null());
-    let long = "1".repeat(TEXT);
-    let numbers = [stranger.id(), 0, u32::MAX, u32::MAX - 1, std::process::id()];
-    let texts = numbers.map(|pid| format!("{pid} 3"));
-    for text in texts
-        .iter()
-        .map(String::as_str)
-        .chain(["", "7", " ", &long])
-    {
-        fs::write(&first.lock_path, text).unwrap();
-        assert_eq!(holder(&socket), Holder::Busy, "{text:?}");
+    let caller = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let inherited = Inherited {
+        lock: first.lock.try_clone().unwrap(),
+        listener: first.listener().unwrap(),
+    };
+    let second = match claim(&directory, "u@h:22", "hub", Some(inherited)).unwrap() {
+        Claim::Owner(second) => second,
+        Claim::Taken => panic!("it was let go"),
+    };
+    second.listener().unwrap().accept().unwrap();
+    drop(caller);
+    second.release();
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tunnel_is_found_by_the_word_it_was_called_for_with() {
+    let (_scratch, directory) = scratch();
+    let first = owner(&directory).unwrap();
+    let find = |called| find(&directory, "u@changed:22".to_owned(), called);
+    assert_eq!(find("hub"), "u@h:22");
+    assert_eq!(find("hu"), "u@changed:22");
+    drop(ManuallyDrop::into_inner(first.lock));
+    assert_eq!(find("hub"), "u@changed:22", "nobody has it");
+}
+
+#[test]
+fn files_of_another_owner_are_not_removed() {
+    let (_scratch, directory) = scratch();
+    let first = owner(&directory).unwrap();
+    for entry in fs::read_dir(&directory).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    end(&mut stranger);
-}
-
-/// More than there can be in a lock's file.
-const TEXT: usize = 100;
-
-/// A process that does nothing, with this open.
-fn sleeper(open: Stdio) -> Child {
-    Command::new("sleep").arg("60").stdin(open).spawn().unwrap()
-}
-
-fn end(child: &mut Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let _second = owner(&directory).unwrap();
+    first.release();
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
 }
 
 #[test]
@@ -128,23 +128,6 @@ fn only_names_that_this_program_gives_are_found() {
     let mut expected = own.map(|name| socket(&directory, &name)).to_vec();
     expected.sort();
     assert_eq!(sockets(&directory), expected);
-}
-
-#[test]
-fn orders_outlive_a_restart_of_the_owner_and_nothing_else() {
-    let (_scratch, directory) = scratch();
-    let first = owner(&directory).unwrap();
-    first.keep_orders("cancel 1:h:2\n").unwrap();
-    drop(ManuallyDrop::into_inner(first.lock));
-    let again = owner(&directory).unwrap();
-    assert_eq!(again.orders(true), "cancel 1:h:2\n");
-    assert_eq!(again.orders(false), "");
-    assert_eq!(again.orders(true), "");
-    again.keep_orders("forward 1:h:2\n").unwrap();
-    again.keep_orders("").unwrap();
-    assert_eq!(again.orders(true), "");
-    again.release();
-    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
 
 #[test]
@@ -173,7 +156,7 @@ fn a_link_in_the_place_of_the_lock_is_not_followed() {
     prepare(&directory).unwrap();
     let elsewhere = scratch.path().join("elsewhere");
     std::os::unix::fs::symlink(&elsewhere, directory.join("u@h:22.lock")).unwrap();
-    assert!(claim(&directory, "u@h:22").is_err());
+    assert!(claim(&directory, "u@h:22", "hub", None).is_err());
     assert!(!elsewhere.exists());
 }
 
@@ -181,6 +164,6 @@ fn a_link_in_the_place_of_the_lock_is_not_followed() {
 fn a_directory_whose_name_is_too_long_for_a_socket_is_a_usage_error() {
     let (scratch, _) = scratch();
     let deep = scratch.path().join("d".repeat(100));
-    let refused = claim(&deep, "u@h:22").unwrap_err();
+    let refused = claim(&deep, "u@h:22", "hub", None).unwrap_err();
     assert_eq!(refused.code, exit::USAGE);
 }

@@ -30,7 +30,7 @@ pub fn document(found: &Found) -> String {
 
 fn unanswered(tunnel: &Unanswered) -> String {
     let pid = match tunnel.why {
-        CallError::Silent(pid) | CallError::Waiting { pid, .. } => Some(u64::from(pid)),
+        CallError::Silent(pid) | CallError::Restarting(pid) => Some(u64::from(pid)),
         _ => None,
     };
     let mut object = Object::default();

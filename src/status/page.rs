@@ -33,7 +33,7 @@ pub fn page(tunnel: &Tunnel) -> String {
 pub fn unanswered(tunnel: &Unanswered) -> String {
     let Unanswered { name, waited, why } = tunnel;
     let state = match why {
-        CallError::Waiting { .. } => "down".to_owned(),
+        CallError::Restarting(_) => "down".to_owned(),
         _ => format!("no answer for {}", span(*waited)),
     };
     let why = why.to_string().replace("; ", "\n  ");

@@ -150,12 +150,12 @@ fn a_tunnel_whose_process_is_silent_is_on_the_page_and_in_the_document() {
         found.pages()[1],
         "op@hub.example:22: no answer for 10 s\n\
          \x20 process 4711 holds the tunnel and does not answer\n\
-         \x20 try kill -CONT 4711, else kill -9 4711 and call for it again\n"
+         \x20 try kill -CONT 4711, else kill -9 4711\n"
     );
     let document = json::document(&found);
     let end = "],\"unanswered\":[{\"name\":\"op@hub.example:22\",\"pid\":4711,\
         \"waited_ms\":10003,\"failure\":\"process 4711 holds the tunnel and does not answer; \
-        try kill -CONT 4711, else kill -9 4711 and call for it again\"}]}\n";
+        try kill -CONT 4711, else kill -9 4711\"}]}\n";
     assert!(document.ends_with(end), "{document}");
 }
 

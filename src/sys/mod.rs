@@ -4,10 +4,12 @@
 
 pub mod clock;
 pub mod daemon;
+pub mod faults;
 pub mod file;
 pub mod host;
+pub mod inherit;
 pub mod random;
-pub mod selfdog;
 pub mod signals;
 pub mod sockopt;
 pub mod wipe;
+pub mod worker;

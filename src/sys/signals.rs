@@ -16,7 +16,12 @@ pub enum Request {
     Reconnect,
     /// `SIGHUP`: read the configuration again.
     Reload,
+    /// [`ORPHANED`].
+    Orphaned,
 }
+
+/// Tells the worker that its supervisor has died.
+pub const ORPHANED: Signal = Signal::SIGUSR2;
 
 /// The signals that the loop reads.
 pub fn handled() -> SigSet {
@@ -26,6 +31,7 @@ pub fn handled() -> SigSet {
         Signal::SIGINT,
         Signal::SIGHUP,
         Signal::SIGUSR1,
+        ORPHANED,
     ] {
         mask.add(signal);
     }
@@ -39,7 +45,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks the four signals and opens the descriptor, non-blocking and closed on exec.
+    /// Blocks the signals and opens the descriptor, non-blocking and closed on exec.
     /// Call it after the fork. `SIGPIPE` is ignored: a write to a closed socket is an error
     /// value of that write.
     ///
@@ -65,6 +71,7 @@ impl Signals {
         match Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()? {
             Signal::SIGHUP => Some(Request::Reload),
             Signal::SIGUSR1 => Some(Request::Reconnect),
+            ORPHANED => Some(Request::Orphaned),
             _ => Some(Request::Stop),
         }
     }

@@ -265,9 +265,16 @@ class Controller:
         except ControllerError as error:
             raise ControllerError(f"{error}\nThe log:\n{self.log()}") from None
 
-    def pids(self, name="reachback"):
+    def all_pids(self, name="reachback"):
         """The process ids of a program that runs in the guest."""
         return self.run(f"pidof {name}").output.split()
+
+    def pids(self, name="reachback"):
+        """The same without those that another of them started: reachback's workers."""
+        pids = self.all_pids(name)
+        look = f"for p in {' '.join(pids)}; do echo $p $(sed -n 's/^PPid:.//p' /proc/$p/status); done"
+        pairs = [line.split() for line in self.run(look).output.splitlines()] if pids else []
+        return [pair[0] for pair in pairs if len(pair) == 2 and pair[1] not in pids]
 
     # --- Faults ----------------------------------------------------------------------------
 

@@ -74,17 +74,17 @@ class Faults(unittest.TestCase):
             f" {self.server.user}@{arm.HOST_ADDRESS} >/tmp/faults.log 2>&1 &"
         )
         arm.wait_until(self.is_usable, 60, "the tunnel is up")
-        self.pids = self.controller.pids()
+        self.pids = self.controller.all_pids()
         time.sleep(1)
 
     def tearDown(self):
         self.controller.run("/sbin/tc qdisc del dev eth0 root")
         log = self.controller.check("cat /tmp/faults.log")
-        pids = self.controller.pids()
+        pids = self.controller.all_pids()
         self.controller.check(f"kill -TERM {' '.join(pids)}")
-        arm.wait_until(lambda: not self.controller.pids(), 10, "reachback has ended")
+        arm.wait_until(lambda: not self.controller.all_pids(), 10, "reachback has ended")
         self.assertNotIn("panick", log)
-        self.assertEqual(pids, self.pids, "the same process to the end")
+        self.assertEqual(pids, self.pids, "the same processes to the end")
 
     def is_usable(self, timeout_s=2):
         page = through.dashboard(self.port, timeout_s)

@@ -72,14 +72,16 @@ class Measurement:
         except arm.ControllerError as error:
             output = self.controller.check("cat /tmp/client")
             raise arm.ControllerError(f"{self.client.name}: {error}\n{output}") from None
-        (self.pid,) = self.controller.pids(self.client.program)
+        # Of reachback two: its supervisor and its worker.
+        self.pids = self.controller.all_pids(self.client.program)
         time.sleep(SETTLE_S)
         start_s, idle_kb = self.cpu_s(), self.memory_kb()
-        threads = len(self.controller.check(f"ls /proc/{self.pid}/task").split())
+        tasks = " ".join(f"/proc/{pid}/task" for pid in self.pids)
+        threads = len(self.controller.check(f"for t in {tasks}; do ls $t; done").split())
         self.transfer()
         time.sleep(SETTLE_S)
         transfer_s, after_kb = self.cpu_s() - start_s, self.memory_kb()
-        self.controller.check(f"kill {self.pid}")
+        self.controller.check(f"kill {' '.join(self.pids)}")
         arm.wait_until(lambda: not is_listening(self.port), 30, "the forward's listener is gone")
         return Costs(threads, idle_kb, after_kb, start_s, transfer_s)
 
@@ -93,16 +95,20 @@ class Measurement:
             raise arm.ControllerError(f"{self.client.name}: {received} bytes came through")
 
     def cpu_s(self):
-        """Seconds on the processor since the process began (schedstats: nanoseconds)."""
-        return int(self.controller.check(f"cat /proc/{self.pid}/schedstat").split()[0]) / 1e9
+        """Seconds on the processor since the processes began (schedstats: nanoseconds)."""
+        times = [self.controller.check(f"cat /proc/{pid}/schedstat").split()[0] for pid in self.pids]
+        return sum(map(int, times)) / 1e9
 
     def memory_kb(self):
-        """(Rss, Anonymous) from smaps_rollup: exact, where VmRSS lags behind."""
-        fields = {}
-        for line in self.controller.check(f"cat /proc/{self.pid}/smaps_rollup").splitlines()[1:]:
-            key, value, _ = line.split()
-            fields[key.rstrip(":")] = int(value)
-        return fields["Rss"], fields["Anonymous"]
+        """(Pss, Anonymous) from smaps_rollup: exact, where VmRSS lags behind. Pages that processes
+        of the same program share count once in Pss, and in Anonymous for each of them."""
+        fields = {"Pss": 0, "Anonymous": 0}
+        for pid in self.pids:
+            for line in self.controller.check(f"cat /proc/{pid}/smaps_rollup").splitlines()[1:]:
+                key, value, _ = line.split()
+                if key.rstrip(":") in fields:
+                    fields[key.rstrip(":")] += int(value)
+        return fields["Pss"], fields["Anonymous"]
 
 
 def table(measured):
@@ -114,7 +120,7 @@ def table(measured):
         ("---", ["---:"] * len(measured)),
         ("size with libraries, bytes", [f"{size:,}" for size in sizes]),
         ("threads", [str(c.threads) for c in costs]),
-        ("Rss idle / after, kB", [f"{c.idle_kb[0]} / {c.after_kb[0]}" for c in costs]),
+        ("Pss idle / after, kB", [f"{c.idle_kb[0]} / {c.after_kb[0]}" for c in costs]),
         ("Anonymous idle / after, kB", [f"{c.idle_kb[1]} / {c.after_kb[1]}" for c in costs]),
         ("CPU from start to tunnel up, s", [f"{c.start_s:.2f}" for c in costs]),
         (f"CPU for {TRANSFER_MIB} MiB up, s", [f"{c.transfer_s:.2f}" for c in costs]),

@@ -35,7 +35,8 @@ class Soak:
             f" {self.server.user}@{arm.HOST_ADDRESS} >/tmp/soak.log 2>&1 &"
         )
         arm.wait_until(lambda: self.ups() == 1, 60, "the tunnel is up")
-        (self.pid,) = self.controller.pids()
+        # The worker.
+        (self.pid,) = set(self.controller.all_pids()) - set(self.controller.pids())
 
     def count(self, text):
         return int(self.controller.run(f"grep -c '{text}' /tmp/soak.log").output)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::fault::s;
 use crate::report;
 use crate::subject::{Program, SHORT, Subject};
-use crate::support::process::open_files;
+use crate::support::process::{self, open_files};
 use crate::support::wait_until;
 use crate::world::{ServerKind, World};
 
@@ -32,7 +32,9 @@ pub fn run(cycles: usize) {
         return;
     };
     let subject = Subject::start(&world, Program::Reachback, SHORT);
-    let pid = subject.process.pid();
+    let own = subject.process.pid();
+    // The worker, where there is one.
+    let pid = process::descendants(own).first().copied().unwrap_or(own);
     let log = subject.process.stderr.clone();
     let begun = Instant::now();
     let mut early = None;

@@ -205,13 +205,14 @@ class Device:
         return self.run("cat /run/messages").output
 
     def pids(self):
-        """Processes that hold tunnels, as the device numbers them."""
-        found = []
-        for line in self.run("for p in /proc/[0-9]*; do echo $p $(readlink $p/exe); done").output.splitlines():
-            path, _, program = line.partition(" ")
+        """Processes that hold tunnels, as the device numbers them, without their workers."""
+        found = {}
+        look = "for p in /proc/[0-9]*; do echo $p $(sed -n 's/^PPid:.//p' $p/status) $(readlink $p/exe); done"
+        for line in self.run(look).output.splitlines():
+            path, parent, program = [*line.split(maxsplit=2), "", ""][:3]
             if program.startswith("/usr/bin/reachback"):
-                found.append(int(path.rpartition("/")[2]))
-        return found
+                found[int(path.rpartition("/")[2])] = int(parent)
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def wait(self, condition, what, timeout_s=30):
         try:

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::keys::Key;
 use super::netns::Netns;
-use super::process::{Lines, Process};
+use super::process::{self, Lines, Process};
 use super::{Scene, patience, runner, syslog, text};
 
 /// The binary: `REACHBACK_BIN`, or the one that cargo built.
@@ -185,6 +185,11 @@ impl Reachback {
     /// Its log.
     pub fn log(&self) -> &Lines {
         &self.process.stderr
+    }
+
+    /// The process that does the work.
+    pub fn worker(&self) -> i32 {
+        process::worker(self.process.pid())
     }
 
     /// Waits for a log line.

@@ -99,6 +99,12 @@ impl Bed {
         Pid::from_raw(self.client.process.pid())
     }
 
+    /// Ends the worker with a signal, as a fault would.
+    pub fn crash(&self, signal: Signal) {
+        let worker = Pid::from_raw(self.client.worker());
+        kill(worker, signal).unwrap();
+    }
+
     /// The program is there again, as the same process, and its tunnel works.
     pub fn assert_back(&mut self, mark: usize, reason: &str) {
         let said = format!("restarted after: {reason} (1 restart)");
@@ -116,7 +122,7 @@ impl Bed {
     pub fn fall_asleep(&self) {
         for count in 1..=3 {
             let mark = self.client.log().mark();
-            kill(self.pid(), Signal::SIGSEGV).unwrap();
+            self.crash(Signal::SIGSEGV);
             self.client
                 .wait_after(mark, &format!("restarted after: signal SIGSEGV ({count} *"));
             if count < 3 {

@@ -183,13 +183,18 @@ impl Scene {
         process::with_command_line(self.dir.path().to_str().unwrap())
     }
 
-    /// Those of them that are the program under test.
+    /// Those of them that are the program under test, without their workers.
     pub fn program_processes(&self) -> Vec<i32> {
         let name = client::program().display().to_string();
         let named = process::with_command_line(&name);
-        self.processes()
-            .into_iter()
-            .filter(|pid| named.contains(pid))
+        let own = self.processes().into_iter();
+        let own: Vec<i32> = own.filter(|pid| named.contains(pid)).collect();
+        let workers: Vec<i32> = own
+            .iter()
+            .flat_map(|pid| process::descendants(*pid))
+            .collect();
+        own.into_iter()
+            .filter(|pid| !workers.contains(pid))
             .collect()
     }
 }

@@ -190,17 +190,27 @@ impl Process {
         self.child.id() as i32
     }
 
-    /// Stops it, as Ctrl-Z does; gives back once it stands still.
+    /// Stops it and what it started, as Ctrl-Z does; gives back once all stand still.
     pub fn pause(&self) {
-        let _ = signal::kill(Pid::from_raw(self.pid()), Signal::SIGSTOP);
-        super::wait_until("it stands still", super::patience(), || {
-            stat(self.pid()).is_some_and(|(state, _)| state == 'T')
-        });
+        for pid in self.family() {
+            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            super::wait_until("it stands still", super::patience(), || {
+                stat(pid).is_some_and(|(state, _)| state == 'T')
+            });
+        }
     }
 
-    /// Lets it go on.
+    /// Lets all of it go on.
     pub fn resume(&self) {
-        let _ = signal::kill(Pid::from_raw(self.pid()), Signal::SIGCONT);
+        for pid in self.family() {
+            let _ = signal::kill(Pid::from_raw(pid), Signal::SIGCONT);
+        }
+    }
+
+    fn family(&self) -> Vec<i32> {
+        let mut family = descendants(self.pid());
+        family.push(self.pid());
+        family
     }
 
     /// Whether it has not ended yet.
@@ -284,6 +294,16 @@ pub fn descendants(pid: i32) -> Vec<i32> {
         next += 1;
     }
     found.split_off(1)
+}
+
+/// The process that does the work of a tunnel's process, as soon as there is one.
+pub fn worker(supervisor: i32) -> i32 {
+    let mut found = None;
+    super::wait_until("the worker is there", super::patience(), || {
+        found = descendants(supervisor).first().copied();
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// Other live processes whose command line contains `needle`.

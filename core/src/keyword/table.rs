@@ -73,7 +73,7 @@ macro_rules! keyword_table {
                 Kind::Forward, "", "", Applies,
                 "Listener on the server and the local target it leads to; up to 16";
             RuntimeDirectory, runtime_directory: text[Path],
-                Kind::Path, "", "", NextStart,
+                Kind::Path, "", "", Moves,
                 "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback";
             SerialFile, serial_file: text[Path],
                 Kind::Path, "", "", Applies,

@@ -27,7 +27,8 @@ fn an_order_that_meets_a_fault_is_carried_out_by_the_restarted_process() {
     std::fs::write(&bed.trigger, "").unwrap();
     let ended = bed.invoke(bed.port, "off");
     assert_eq!(ended.code, 0, "{ended:?}");
-    bed.client.wait_after(mark, "restarted after: panic ");
+    bed.client
+        .wait_after(mark, "restarted after: signal SIGABRT (1 restart)");
     bed.assert_ended(mark);
 }
 
@@ -73,7 +74,7 @@ fn neither_a_restart_nor_what_it_restores_is_a_call_for_the_tunnel() {
             .wait_for(&format!("forward confirmed: server port {second} "));
         std::thread::sleep(Duration::from_secs(3).saturating_sub(asked.elapsed()));
         let mark = bed.client.log().mark();
-        kill(bed.pid(), Signal::SIGSEGV).unwrap();
+        bed.crash(Signal::SIGSEGV);
         bed.client.wait_up_after(mark, second);
         bed.client.wait_after(mark, said);
         let lasted = asked.elapsed();
@@ -85,7 +86,7 @@ fn neither_a_restart_nor_what_it_restores_is_a_call_for_the_tunnel() {
 #[test]
 fn a_loop_that_makes_no_progress_is_restarted_with_its_arguments() {
     if !on_host() {
-        return skip("the runner does not emulate timers and exec of itself together");
+        return skip("the runner does not emulate exec of itself");
     }
     let mut bed = Bed::up("stall", &[("REACHBACK_TEST_STALL_MS", "1500")]);
     // Waiting is no stall: nothing happens for longer than a turn may take.
@@ -98,6 +99,69 @@ fn a_loop_that_makes_no_progress_is_restarted_with_its_arguments() {
 }
 
 #[test]
+fn a_turn_that_somebody_stopped_does_not_count_as_hanging() {
+    if !on_host() {
+        return skip("the runner does not emulate exec of itself");
+    }
+    let mut bed = Bed::up("stall", &[("REACHBACK_TEST_STALL_MS", "1500")]);
+    let mark = bed.client.log().mark();
+    bed.fail();
+    wait_until("the turn has begun", patience(), || !bed.trigger.exists());
+    bed.crash(Signal::SIGSTOP);
+    never_during("a restart", Duration::from_secs(4), || {
+        bed.client.log().contains("restarted after: ")
+    });
+    bed.crash(Signal::SIGCONT);
+    bed.assert_back(mark, "the loop made no progress for 60 s");
+}
+
+#[test]
+fn a_tunnel_in_the_background_outlives_either_of_its_processes() {
+    if !on_host() {
+        return skip("the runner does not emulate exec of itself");
+    }
+    let bed = Bed::up("none", &[]);
+    let syslog = Syslog::start(&bed.scene);
+    assert_eq!(bed.ask(&["stop"]).code, 0);
+    let (port, second) = (free_port(), free_port());
+    assert_eq!(bed.invoke(port, &bed.destination()).code, 0);
+    syslog.lines.wait_for("*tunnel up: *", patience());
+    assert_eq!(bed.invoke(second, &bed.destination()).code, 0);
+    let confirmed = format!("*forward confirmed: server port {second} *");
+    syslog.lines.wait_for(&confirmed, patience());
+    let supervisor = bed.scene.program_processes()[0];
+    for (victim, said) in [
+        (process::worker(supervisor), "signal SIGKILL"),
+        (supervisor, "its supervisor was killed"),
+    ] {
+        let mark = syslog.lines.mark();
+        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        let said = format!("*restarted after: {said} (*");
+        syslog.lines.wait_after(mark, &said, patience());
+        syslog.lines.wait_after(mark, &confirmed, patience());
+        for port in [port, second] {
+            assert_eq!(targets::fetch(port), "alive");
+        }
+        assert_eq!(bed.scene.program_processes().len(), 1);
+    }
+    assert_eq!(bed.ask(&["stop"]).code, 0);
+    assert_eq!(bed.scene.program_processes(), [0; 0]);
+}
+
+#[test]
+fn a_tunnel_in_the_foreground_ends_with_the_process_that_was_started() {
+    let bed = Bed::up("none", &[]);
+    let worker = bed.client.worker();
+    kill(bed.pid(), Signal::SIGKILL).unwrap();
+    wait_until("the worker has ended", patience(), || {
+        !process::is_alive(worker)
+    });
+    assert_eq!(bed.scene.program_processes(), [0; 0]);
+    let left = std::fs::read_dir(bed.scene.path("run")).unwrap().count();
+    assert_eq!(left, 0, "files are left");
+}
+
+#[test]
 fn a_panic_restarts_the_program_and_says_where_it_was() {
     if !on_host() {
         return skip("the runner does not emulate exec of itself");
@@ -105,10 +169,9 @@ fn a_panic_restarts_the_program_and_says_where_it_was() {
     let mut bed = Bed::up("panic", &[]);
     let mark = bed.client.log().mark();
     bed.fail();
-    bed.assert_back(
-        mark,
-        "panic at src/sys/selfdog/faults.rs:*: asked for by a test",
-    );
+    let said = "panic at src/sys/faults.rs:*: asked for by a test";
+    bed.client.wait_after(mark, said);
+    bed.assert_back(mark, "signal SIGABRT");
 }
 
 #[test]
@@ -117,16 +180,19 @@ fn a_fatal_signal_restarts_the_program_and_closes_what_was_open() {
         return skip("the runner does not emulate exec of itself");
     }
     let mut bed = Bed::up("none", &[]);
-    let before = process::open_files(bed.pid().as_raw());
-    for (signal, name) in [(Signal::SIGSEGV, "SIGSEGV"), (Signal::SIGBUS, "SIGBUS")] {
+    let both = || [bed.client.process.pid(), bed.client.worker()];
+    let open_files = || both().map(process::open_files).iter().sum::<usize>();
+    let before = open_files();
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGKILL] {
+        let name = signal.as_str();
         let mark = bed.client.log().mark();
-        kill(bed.pid(), signal).unwrap();
+        bed.crash(signal);
         let said = format!("restarted after: signal {name} (*");
         bed.client.wait_after(mark, &said);
         bed.client.wait_up_after(mark, bed.port);
     }
     wait_until("as many files are open as before", patience(), || {
-        process::open_files(bed.pid().as_raw()) <= before
+        open_files() <= before
     });
     assert!(bed.client.process.is_running());
 }
@@ -141,7 +207,7 @@ fn restarts_in_a_row_are_counted_and_wait_longer_each_time() {
     for count in 1..=3 {
         let mark = bed.client.log().mark();
         let began = std::time::Instant::now();
-        kill(bed.pid(), Signal::SIGSEGV).unwrap();
+        bed.crash(Signal::SIGSEGV);
         bed.client.wait_after(
             mark,
             &format!("restarted after: signal SIGSEGV ({count} restart*"),
@@ -190,11 +256,11 @@ fn a_daemon_that_restarts_stays_the_daemon_and_says_so_in_syslog() {
         .arg(format!("{}@127.0.0.1:{}", user(), server.port));
     assert_eq!(Process::start(&mut call).wait(patience()), 0);
     syslog.lines.wait_for("*tunnel up: *", patience());
-    let daemons = || process::with_command_line(&key.file());
+    let daemons = || scene.program_processes();
     let before = daemons();
     assert_eq!(before.len(), 1);
     let mark = syslog.lines.mark();
-    kill(Pid::from_raw(before[0]), Signal::SIGSEGV).unwrap();
+    kill(Pid::from_raw(process::worker(before[0])), Signal::SIGSEGV).unwrap();
     let said = syslog.lines.wait_after(
         mark,
         "*restarted after: signal SIGSEGV (1 restart)*",
@@ -210,7 +276,8 @@ fn a_daemon_that_restarts_stays_the_daemon_and_says_so_in_syslog() {
 fn a_marker_from_somewhere_else_restarts_nothing() {
     let scene = Scene::new();
     let mut call: Command = command(&scene);
-    call.arg("-V").env("REACHBACK_RESTARTED", "1 5 nothing");
+    call.arg("-V")
+        .env("REACHBACK_RESTARTED", "1 5 3 4 5 nothing");
     let mut version = Process::start(&mut call);
     assert_eq!(version.wait(patience()), 0);
     assert!(!version.stderr.contains("restarted after"));

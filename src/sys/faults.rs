@@ -56,5 +56,4 @@ mod asked {
     pub fn cause() {}
 }
 
-pub use asked::homeward;
-pub(super) use asked::{cause, limit};
+pub use asked::{cause, homeward, limit};

@@ -1,0 +1,28 @@
+//! Open files over execve(2).
+
+use std::fs::File;
+use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Lets a file stay open over execve(2).
+///
+/// # Errors
+/// fcntl(2)'s.
+pub fn hand_over(file: BorrowedFd<'_>) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
+}
+
+/// Takes a file that the program before this one left open under this number, and lets it stay open
+/// no further. None if nothing is open there, or if it is standard input, output or error. Take each
+/// number once, before anything is opened.
+pub fn take(number: RawFd) -> Option<File> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: a borrow of a number that may not be open, for a call that takes any number.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    // SAFETY: it is open, and nothing of this process has it, as nothing was opened before.
+    Some(unsafe { File::from_raw_fd(number) })
+}

@@ -302,3 +302,28 @@ fn the_tunnel_comes_up_whatever_the_home_directory_is() {
     place.works(&client, 0);
     assert_eq!(client.stop(), 0);
 }
+
+#[test]
+fn without_a_descriptor_for_the_file_it_waits_for_one_and_takes_no_key_for_new() {
+    if !on_host() {
+        return skip("an emulator has descriptors of its own");
+    }
+    let place = place();
+    let file = place.site.scene.path("known_hosts");
+    let client = place.start(&file);
+    client.wait_up(place.port);
+    let pid = client.process.pid();
+    let limit = |most: u32| {
+        let arguments = [format!("--pid={pid}"), format!("--nofile={most}:1024")];
+        output("prlimit", &arguments.each_ref().map(String::as_str));
+    };
+    // The lowest number that is free: the next connection gets that of this one, and the file none.
+    let free = (0..).find(|fd| !Path::new(&format!("/proc/{pid}/fd/{fd}")).exists());
+    limit(free.unwrap());
+    let mark = place.reconnect(&client);
+    client.wait_after(mark, "*cannot read the known hosts: *Too many open files*");
+    limit(1024);
+    place.works(&client, mark);
+    assert_eq!(fs::read_to_string(&file).unwrap(), place.entry());
+    assert_eq!(client.stop(), 0);
+}

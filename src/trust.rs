@@ -18,9 +18,10 @@ pub struct Trust {
 
 impl Trust {
     /// The key types to ask for first: those that are pinned, so that a server with several
-    /// keys shows the one that can be compared. An unreadable file shows when the key is judged.
-    pub fn pinned_types(&self, host: &str, port: u16) -> Vec<String> {
-        self.known.pinned_types(host, port).unwrap_or_default()
+    /// keys shows the one that can be compared.
+    pub fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Ended> {
+        let types = self.known.pinned_types(host, port);
+        types.map_err(|unusable| Ended::new(Failure::Local, unusable.to_string()))
     }
 
     /// Accepts a key that is pinned, pins one that may be, and says loudly why not otherwise.

@@ -239,6 +239,11 @@ fn a_file_that_cannot_be_read_for_a_while_costs_only_that_while() {
                 tries.count() >= 2
             },
         );
+        let reached = |line: &String| line.contains("connecting to");
+        assert!(
+            !client.log().all()[mark..].iter().any(reached),
+            "the server is left alone"
+        );
         match damage {
             0 => fs::write(&file, &good).unwrap(),
             _ => {

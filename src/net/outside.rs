@@ -119,7 +119,7 @@ impl Outside for Net {
         self.remembered.forget(host, port);
     }
 
-    fn pinned_types(&self, host: &str, port: u16) -> Vec<String> {
+    fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Ended> {
         self.trust.pinned_types(host, port)
     }
 

@@ -101,7 +101,10 @@ pub trait Outside {
     fn forget(&mut self, host: &str, port: u16);
 
     /// The key types that are pinned for a server, to be asked for first.
-    fn pinned_types(&self, host: &str, port: u16) -> Vec<String>;
+    ///
+    /// # Errors
+    /// Why no host key can be judged now: a server is not to be troubled then.
+    fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Ended>;
 
     /// Judges a host key whose signature was verified. Pins it where that is allowed.
     ///

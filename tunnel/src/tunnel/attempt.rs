@@ -26,6 +26,7 @@ impl<O: Outside> Tunnel<O> {
                           without a source of its own needs one, such as rngd or jitterentropy";
             return Err(Ended::new(Failure::Local, reason));
         }
+        outside.pinned_types(&self.server.host, self.server.port)?;
         if let Some(dialled) = self.answered.take()
             && self.watchdog.destination() == 0
         {
@@ -127,7 +128,7 @@ impl<O: Outside> Tunnel<O> {
         let (host, port) = (&self.server.host, self.server.port);
         info!("connected to {host} port {port} ({address})");
         let mut offer = self.plan.offer.clone();
-        let pinned = outside.pinned_types(host, port);
+        let pinned = outside.pinned_types(host, port)?;
         offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
         let config = Config {
             user: self.server.user.clone(),

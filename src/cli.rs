@@ -141,8 +141,20 @@ fn settings(
     read: Read,
 ) -> Result<Settings, Exit> {
     let Read {
-        config, mut notes, ..
+        mut config,
+        mut notes,
+        ..
     } = read;
+    if options.is_autossh && config.exit_on_forward_failure() {
+        config.keep_asking();
+        notes.push(Note {
+            is_warning: false,
+            text:
+                "ExitOnForwardFailure yes: autossh would start ssh again; instead, a forward that \
+                   is refused is asked for again"
+                    .to_owned(),
+        });
+    }
     let offer = algorithms::offer(&config, &mut notes)?;
     if config.forwards().is_empty() {
         return Err(Exit::usage(format!(

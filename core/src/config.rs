@@ -208,6 +208,11 @@ impl Config {
         )
     }
 
+    /// Sets `ExitOnForwardFailure no`, whatever was obtained.
+    pub fn keep_asking(&mut self) {
+        self.exit_on_forward_failure = Some(false);
+    }
+
     /// Makes every forward without an address listen on all addresses of the server.
     pub fn listen_on_all_addresses(&mut self) {
         for forward in core::mem::take(&mut self.forwards) {

@@ -190,9 +190,18 @@ fn keyword_item(keyword: &Keyword) -> String {
 /// The lines before and behind what is made, in a page that people write.
 const MADE: [&str; 2] = ["<!-- made by `make man` -->\n", "<!-- until here -->\n"];
 
+/// The page with `table` in its place.
+fn with_table(path: &str, table: &str) -> String {
+    let page = std::fs::read_to_string(top(path)).unwrap_or_default();
+    let parts = page.split_once(MADE[0]).zip(page.split_once(MADE[1]));
+    match parts {
+        Some(((before, _), (_, after))) => [before, MADE[0], table, MADE[1], after].concat(),
+        None => page + MADE[0] + table + MADE[1],
+    }
+}
+
 /// docs/configuration.md, with the table of what `SIGHUP` does.
 fn reloads() -> String {
-    let page = std::fs::read_to_string(top("docs/configuration.md")).unwrap_or_default();
     let mut table = String::from("| a change of | at `SIGHUP` |\n|---|---|\n");
     for class in [
         OnReload::Applies,
@@ -205,11 +214,38 @@ fn reloads() -> String {
         let names: Vec<String> = with.map(|k| format!("`{}`", k.name)).collect();
         let _ = writeln!(table, "| {} | {class} |", names.join(", "));
     }
-    let parts = page.split_once(MADE[0]).zip(page.split_once(MADE[1]));
-    match parts {
-        Some(((before, _), (_, after))) => [before, MADE[0], &table, MADE[1], after].concat(),
-        None => page + MADE[0] + &table + MADE[1],
+    with_table("docs/configuration.md", &table)
+}
+
+/// docs/migration.md, with the outcome of each line of the tests.
+fn migration() -> String {
+    let lines = std::fs::read_to_string(top("tests/cases/lines.txt")).unwrap_or_default();
+    let mut table = String::from("| written for | the line | with reachback |\n|---|---|---|\n");
+    let usual = [
+        ("LISTEN", "1111"),
+        ("TARGET", "22"),
+        ("PORT", "2222"),
+        ("USER", "op"),
+        ("SERVER", "hub.example"),
+        ("DKEY", "id_dropbear"),
+        ("KEY", "id_rsa"),
+        ("KNOWN", "known_hosts"),
+        ("SOCKET", "/run/t.sock"),
+    ];
+    for line in lines.lines().filter(|line| !line.starts_with('#')) {
+        let [program, words, outcome] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("not three fields: {line}");
+        };
+        let words = usual.iter().fold(words.to_owned(), |words, (name, value)| {
+            words.replace(name, value)
+        });
+        let outcome = match outcome.split_once(": ") {
+            Some(("up", warning)) => format!("up, warns: {warning}"),
+            _ => outcome.to_owned(),
+        };
+        let _ = writeln!(table, "| {program} | `{words}` | {outcome} |");
     }
+    with_table("docs/migration.md", &table)
 }
 
 fn top(path: &str) -> std::path::PathBuf {
@@ -224,11 +260,12 @@ mod tests {
 
     type Make = fn() -> String;
 
-    const PAGES: [(&str, Make); 4] = [
+    const PAGES: [(&str, Make); 5] = [
         ("docs/man/reachback.1", program),
         ("docs/man/reachback_config.5", configuration),
         ("packaging/completion.bash", completion::script),
         ("docs/configuration.md", reloads),
+        ("docs/migration.md", migration),
     ];
 
     /// `make man` sets REACHBACK_WRITE_PAGES.

@@ -66,6 +66,8 @@ pub struct Options {
     pub version: bool,
     /// `-Q`.
     pub query: Option<String>,
+    /// The line is autossh's, which starts ssh again when it ends.
+    pub is_autossh: bool,
     /// `-N`.
     pub no_command: bool,
     /// What is to be said about the flags.
@@ -85,6 +87,7 @@ impl Options {
         let mut arguments: Vec<OsString> = arguments.collect();
         let mut options = Options::default();
         let monitored = program.take_monitor(&mut arguments);
+        options.is_autossh = monitored || program == Program::Autossh;
         let variable = |(name, _): (OsString, _)| name.to_string_lossy().starts_with("AUTOSSH_");
         if monitored || std::env::vars_os().any(variable) {
             options.note(

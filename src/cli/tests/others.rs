@@ -76,3 +76,14 @@ fn each_program_has_its_own_reading_of_flags() {
     assert!(read(Program::Autossh, "-M none -W h:1 -R 1:h:2").is_err());
     assert!(read(Program::Dbclient, "-W 1000 -K 30 -I 0").is_ok());
 }
+
+/// autossh would start ssh again when it ends, and nothing would start this program again.
+#[test]
+fn a_line_of_autossh_asks_again_for_a_refused_forward() {
+    let line = "-o ExitOnForwardFailure=yes -R 1:h:2 u@h";
+    assert!(run_settings(line).config.exit_on_forward_failure());
+    let settings = run_settings(&format!("-M 0 -f {line}"));
+    assert!(!settings.config.exit_on_forward_failure());
+    assert_eq!(settings.wait, None, "nor is it waited for");
+    assert_eq!(settings.notes.len(), 2);
+}

@@ -10,6 +10,7 @@ use std::vec::Vec;
 mod fallbacks;
 mod properties;
 mod reload;
+mod timers;
 
 /// The forward with this number.
 fn spec(number: usize) -> ForwardSpec {

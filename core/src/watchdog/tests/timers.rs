@@ -1,0 +1,50 @@
+//! Timers that are not up yet, and the numbers that draw the waits.
+
+use super::*;
+
+#[test]
+fn a_call_before_a_timer_is_up_does_nothing() {
+    let mut connecting = Bench::new();
+    connecting.actions();
+    let mut waiting = Bench::new();
+    waiting.actions();
+    waiting.on(Happening::Failed(Failure::Unreachable));
+    let mut stopping = Bench::new().up();
+    stopping.on(Happening::Stop);
+    for bench in [&mut connecting, &mut waiting, &mut stopping] {
+        let (at, timer) = bench.dog.poll_timeout().unwrap();
+        assert_eq!(bench.pass(at.since(bench.now).as_millis() as u64 - 1), []);
+        assert_eq!(bench.dog.poll_timeout(), Some((at, timer)));
+        assert_ne!(bench.pass(1), [], "{timer:?}");
+    }
+}
+
+#[test]
+fn an_attempt_that_skips_a_stage_has_the_whole_time_of_the_next() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.pass(20 * S);
+    bench.on(Happening::Connected);
+    let begun = bench.now;
+    let (timer, _) = bench.next_timer();
+    assert_eq!(timer, Timer::Stage(Stage::Ident));
+    assert_eq!(bench.now.since(begun), Duration::from_secs(30));
+}
+
+#[test]
+fn a_link_that_comes_again_changes_nothing_about_a_wait_that_is_at_its_floor() {
+    let mut bench = Bench::new();
+    bench.actions();
+    bench.on(Happening::Failed(Failure::AuthRefused));
+    let cut = bench.on(Happening::LinkUp);
+    assert!(matches!(cut[..], [Action::Wait { .. }]), "{cut:?}");
+    assert_eq!(bench.on(Happening::LinkUp), []);
+}
+
+#[test]
+fn the_numbers_that_draw_the_waits_are_those_of_splitmix64() {
+    let mut dog = Watchdog::new(Policy::default(), &[], 1_234_567, Instant(0));
+    let drawn: Vec<u32> = (0..3).map(|_| dog.random()).collect();
+    // The upper and the lower half folded into one, without the last shift.
+    assert_eq!(drawn, [0x11ab_8cbc, 0x2cc0_1e29, 0x3bb1_b95a]);
+}

@@ -2,6 +2,7 @@
 """Runs the faults and measurements and writes docs/faults.md.
 
     faults-table.py faults     every fault, for all three programs (about 8 minutes)
+    faults-table.py slow       slow and lossy links, for all three programs (about 10 minutes)
     faults-table.py idle       what an idle tunnel costs, beside ssh and dbclient (6 minutes)
     faults-table.py soak       $SOAK_CYCLES cycles (2000), on the host (20 minutes)
     faults-table.py guest      what tests/arm/faults.py and soak.py left under $BUILD/faults
@@ -24,7 +25,7 @@ TOP = Path(__file__).resolve().parent.parent
 BUILD = (TOP / os.environ.get("BUILD", "build")).resolve()
 RESULTS = BUILD / "faults"
 PAGE = TOP / "docs/faults.md"
-PARTS = ("faults", "guest", "soak", "idle")
+PARTS = ("faults", "slow", "guest", "soak", "idle")
 PEERS = ("dbclient", "autossh")
 DAY_S = 24 * 3600
 
@@ -175,6 +176,40 @@ whatever key it is shown and keeps none.
 """
 
 
+def write_slow():
+    found = [row for row in rows("slow") if row["kind"] == "slow"]
+    if not found:
+        return None
+    lines = []
+    for own in (row for row in found if row["program"] == "reachback"):
+        mark = " **(missed)**" if own["lost"] and own["survives"] else ""
+        line = [own["what"], own["interval_s"], own["span_s"]]
+        for program in ("reachback", *PEERS):
+            other = [r for r in found if (r["program"], r["name"]) == (program, own["name"])]
+            if not other:
+                line += ["", "", ""]
+                continue
+            [row, *_] = other
+            pause = seconds(row["pause_s"]) if row["read"] else "-"
+            line += [f"{row['lost']}{mark}", seconds(row["usable_s"]), pause]
+            mark = ""
+        lines.append(line)
+    head = ["link and use", "interval, s", "span, s", "lost", "usable", "longest pause"]
+    for peer in PEERS:
+        head += [f"{peer}: lost", "usable", "longest pause"]
+    return f"""\
+## Slow and lossy links
+
+`make faults-slow`, {today()}. A program between two TUN interfaces (`tests/faults/link.py`) gives both
+directions a rate, a queue that drops its newest packet when it is full, a delay and losses. Somebody
+at the server reads random bytes through the forward for the whole span. *Lost* are the connections that
+ended in it, *usable* is the time from the start of the program to the first answer, and the longest
+pause is that of what was read. TCP goes by loss (reno). dbclient compresses nothing that is random.
+
+{table(head, lines)}
+"""
+
+
 def write_guest():
     found = [row for row in rows("arm") if row["kind"] == "guest"]
     if not found:
@@ -267,7 +302,8 @@ def today():
 
 def write_page(parts):
     """Writes the given parts anew and keeps the text of the others."""
-    writers = {"faults": write_faults, "guest": write_guest, "soak": write_soak, "idle": write_idle}
+    writers = {"faults": write_faults, "slow": write_slow, "guest": write_guest, "soak": write_soak,
+               "idle": write_idle}
     before = PAGE.read_text() if PAGE.exists() else ""
     text = HEAD
     for part in PARTS:
@@ -284,8 +320,10 @@ def main():
     what = sys.argv[1] if len(sys.argv) == 2 else ""
     ok = True
     if what == "faults":
-        left_out = ["--skip", "idle::", "--skip", "soak::"]
+        left_out = ["--skip", "idle::", "--skip", "soak::", "--skip", "slow::"]
         ok = run_tests("faults", "--include-ignored", *left_out, "--test-threads", "24")
+    elif what == "slow":
+        ok = run_tests("slow", "--ignored", "slow::", "--test-threads", "30")
     elif what == "idle":
         ok = run_tests("idle", "--ignored", "idle::")
     elif what == "soak":

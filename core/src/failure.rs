@@ -88,6 +88,12 @@ pub enum Class {
 }
 
 impl Failure {
+    /// Whether nothing came back from the server that was given up: what was written to it may
+    /// still be on its way.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::Silent | Self::Timeout(_) | Self::NetworkChanged)
+    }
+
     /// The kind of waiting that this failure calls for.
     pub fn class(self) -> Class {
         match self {

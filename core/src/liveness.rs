@@ -1,12 +1,22 @@
 //! Whether the peer is alive.
 //!
-//! Any byte from it is life. After `interval` without one it is probed, and while no answer
-//! comes it is probed again every `min(interval, 5 s)`, `count_max` times in all; one such gap
-//! after the last probe it counts as dead. At the defaults (60 s, 3) a silent loss is noticed
-//! 75 s after the last byte, and an idle connection still costs one probe a minute.
+//! Two things are signs of life: any byte from the peer, and any byte of ours that its TCP
+//! acknowledged. `interval` after the last byte from it the peer is probed.
+//!
+//! *Silence.* While there is no sign of life at all, it is probed again every
+//! `min(interval, 5 s)`, `count_max` times in all; one such gap after the last probe it counts
+//! as dead. At the defaults (60 s, 3) a silent loss is noticed 75 s after the last sign of life,
+//! and an idle connection still costs one probe a minute.
+//!
+//! *No answer.* A probe may wait for minutes behind our own data, in the kernel and in a
+//! modem. Its clock starts when the peer's TCP has acknowledged it: then the answer is due
+//! within `count_max` gaps. On a path that loses packets the answer may have to be sent again,
+//! so 15 retransmission timeouts are granted (RFC 6298 section 5.5: four transmissions), at most
+//! [`ANSWER_MAX`].
 //!
 //! Everything is measured against the clock. A caller that comes late sends the probe late: a
-//! peer is never declared dead without having been asked `count_max` times.
+//! peer is never declared dead without having been asked `count_max` times. A caller that cannot
+//! say what was acknowledged gets the first rule alone, with bytes from the peer as the sign.
 
 use core::time::Duration;
 
@@ -14,6 +24,8 @@ use crate::time::Instant;
 
 /// Longest gap between probes that get no answer.
 pub const PROBE_GAP: Duration = Duration::from_secs(5);
+/// Longest time that a delivered probe may go unanswered, unless `count_max` gaps are longer.
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// What is due.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -24,14 +36,58 @@ pub enum Due {
     Dead,
 }
 
+/// How far our bytes have come on one connection. Numbers of bytes count from its beginning.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Bytes that were put out, those included that still wait here.
+    pub queued: u64,
+    /// Bytes that the peer's TCP has acknowledged.
+    pub acknowledged: u64,
+    /// Bytes that it has beyond them, out of order (RFC 2018): one packet that was lost holds
+    /// `acknowledged` up until it has been sent again through all that is queued on the way.
+    pub sacked: u64,
+    /// When its last acknowledgement came; a time to come counts as now.
+    pub at: Instant,
+    /// The retransmission timeout (RFC 6298), without its backoff.
+    pub retransmission: Duration,
+}
+
+/// What an acknowledgement has to go beyond to be news.
+#[derive(Copy, Clone, Debug)]
+enum Known {
+    /// Acknowledged, in order or not, when it was last looked at.
+    Taken(u64),
+    /// Written when the last byte came from the peer. Some of it may have been acknowledged since.
+    Written(u64),
+}
+
+/// A probe without an answer.
+#[derive(Copy, Clone, Debug)]
+struct Probe {
+    /// The bytes that were queued before it; none where that is not known.
+    behind: Option<u64>,
+    /// When the peer's TCP had it, and how long the answer may take from then.
+    delivered: Option<(Instant, Duration)>,
+}
+
 /// Watches one connection.
 #[derive(Clone, Debug)]
 pub struct Liveness {
     interval: Duration,
     count_max: u32,
-    /// Probes since the last byte.
-    unanswered: u32,
+    /// The first probe since the last byte from the peer.
+    probe: Option<Probe>,
+    /// Probes since the last sign of life.
+    asked: u32,
     due: Option<Instant>,
+    /// From when on the absence of a sign of life is silence.
+    silent_from: Instant,
+    /// Acknowledgements up to then say nothing.
+    since: Instant,
+    /// The last sign of life.
+    alive_at: Instant,
+    known: Known,
+    queued: Option<u64>,
 }
 
 impl Liveness {
@@ -41,29 +97,81 @@ impl Liveness {
         Self {
             interval,
             count_max,
-            unanswered: 0,
+            probe: None,
+            asked: 0,
             due: None,
+            silent_from: Instant(0),
+            since: Instant(0),
+            alive_at: Instant(0),
+            known: Known::Taken(0),
+            queued: None,
         }
     }
 
     /// Begins, as if a byte had just come.
     pub fn start(&mut self, now: Instant) {
-        self.unanswered = 0;
-        self.due = (!self.interval.is_zero()).then_some(now + self.interval);
+        self.probe = None;
+        self.asked = 0;
+        self.alive_at = now;
+        self.since = now;
+        self.silent_from = now + self.interval;
+        self.due = (!self.interval.is_zero()).then_some(self.silent_from);
     }
 
-    /// Bytes came. Does nothing before [`Liveness::start`].
-    pub fn handle_inbound(&mut self, now: Instant) {
+    /// Bytes came from the peer, when `written` bytes had been written to it. Does nothing before
+    /// [`Liveness::start`].
+    pub fn handle_inbound(&mut self, now: Instant, written: u64) {
+        self.known = Known::Written(written);
         if self.due.is_some() {
             self.start(now);
         }
+        self.alive_at = now;
     }
 
-    /// There is reason for doubt (a link came back): the next probe is due now, unless one is
-    /// on its way already.
+    /// What the kernel says before something is judged.
+    pub fn handle_progress(&mut self, now: Instant, progress: Progress) {
+        let Progress {
+            queued,
+            acknowledged,
+            sacked,
+            at,
+            retransmission,
+        } = progress;
+        let taken = acknowledged.saturating_add(sacked);
+        let at = at.min(now);
+        self.queued = Some(queued);
+        let (Known::Taken(known) | Known::Written(known)) = self.known;
+        let first = matches!(self.known, Known::Written(_));
+        self.known = Known::Taken(taken);
+        let news = taken > known;
+        if news || first {
+            self.alive_at = self.alive_at.max(at);
+        }
+        // Once it has a probe, its TCP alone is not enough: the answer is waited for.
+        let delivered = self.probe.is_some_and(|probe| probe.delivered.is_some());
+        if !news || at <= self.since || delivered {
+            return;
+        }
+        self.asked = 0;
+        self.silent_from = at + self.interval;
+        if let Some(probe) = &mut self.probe
+            && probe.behind.is_some_and(|behind| acknowledged > behind)
+        {
+            self.asked = 1;
+            let gaps = self.interval.min(PROBE_GAP) * self.count_max;
+            let repeated = (retransmission * 15).min(ANSWER_MAX);
+            probe.delivered = Some((at, gaps.max(repeated)));
+        }
+    }
+
+    /// There is reason for doubt (a link came back): the next probe is due now, and what came
+    /// before says nothing, unless it is in doubt already.
     pub fn handle_doubt(&mut self, now: Instant) {
-        if self.due.is_some() && self.unanswered == 0 {
-            self.due = self.due.min(Some(now));
+        if self.due.is_some() && now < self.silent_from {
+            self.since = now;
+            self.silent_from = now;
+            self.asked = 0;
+            self.due = Some(now);
         }
     }
 
@@ -72,12 +180,41 @@ impl Liveness {
         if self.due.is_none_or(|due| now < due) {
             return None;
         }
-        if self.unanswered >= self.count_max {
-            self.due = None;
-            return Some(Due::Dead);
+        if self.count_max == 0 {
+            let dead = now >= self.silent_from;
+            self.due = (!dead).then_some(self.silent_from);
+            return dead.then_some(Due::Dead);
         }
-        self.unanswered += 1;
-        self.due = Some(now + self.interval.min(PROBE_GAP));
+        let enough = self.asked >= self.count_max;
+        let next = now + self.interval.min(PROBE_GAP);
+        if self.probe.is_none() && now < self.silent_from && self.silent_from < next {
+            // What was written just after the last byte came was acknowledged just after it.
+            self.due = Some(self.silent_from);
+            return None;
+        }
+        if let Some(probe) = self.probe {
+            // Until when there is nothing to say, and whether the peer is dead then.
+            let (patient, dead) = match probe.delivered {
+                Some((at, answer)) if enough => (at + answer, true),
+                Some(_) => (now, false),
+                None => (self.silent_from, enough),
+            };
+            if now < patient {
+                self.due = Some(patient.min(next));
+                return None;
+            }
+            if dead {
+                self.due = None;
+                return Some(Due::Dead);
+            }
+        }
+        self.probe.get_or_insert(Probe {
+            behind: self.queued,
+            delivered: None,
+        });
+        // Asked while there are signs of life, it is not asked for the want of them.
+        self.asked += u32::from(now >= self.silent_from || self.asked > 0);
+        self.due = Some(next);
         Some(Due::Probe)
     }
 
@@ -86,104 +223,11 @@ impl Liveness {
         self.due
     }
 
-    /// Whether a probe has no answer yet.
-    pub fn is_doubtful(&self) -> bool {
-        self.unanswered > 0
+    /// The last sign of life, as far as it is known.
+    pub fn alive_at(&self) -> Instant {
+        self.alive_at
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use proptest::prelude::*;
-
-    const S: u64 = 1000;
-
-    /// Polls whenever something is due, and gives the times of the probes and of the death.
-    fn run(liveness: &mut Liveness) -> (std::vec::Vec<u64>, u64) {
-        let mut probes = std::vec::Vec::new();
-        loop {
-            let now = liveness.poll_timeout().unwrap();
-            match liveness.poll(now) {
-                Some(Due::Probe) => probes.push(now.0),
-                Some(Due::Dead) => return (probes, now.0),
-                None => panic!("nothing was due at its own deadline"),
-            }
-        }
-    }
-
-    #[test]
-    fn at_the_defaults_a_silent_loss_is_noticed_after_75_s() {
-        let mut liveness = Liveness::new(Duration::from_secs(60), 3);
-        liveness.start(Instant(0));
-        let (probes, dead) = run(&mut liveness);
-        assert_eq!(probes, [60 * S, 65 * S, 70 * S]);
-        assert_eq!(dead, 75 * S);
-    }
-
-    #[test]
-    fn a_short_interval_shortens_the_gaps_too() {
-        let mut liveness = Liveness::new(Duration::from_secs(2), 3);
-        liveness.start(Instant(0));
-        assert_eq!(run(&mut liveness), (std::vec![2 * S, 4 * S, 6 * S], 8 * S));
-    }
-
-    #[test]
-    fn a_byte_at_the_last_moment_starts_everything_over() {
-        let mut liveness = Liveness::new(Duration::from_secs(60), 3);
-        liveness.start(Instant(0));
-        for at in [60, 65, 70] {
-            assert_eq!(liveness.poll(Instant(at * S)), Some(Due::Probe));
-        }
-        liveness.handle_inbound(Instant(75 * S - 1));
-        assert_eq!(liveness.poll(Instant(75 * S)), None);
-        assert_eq!(liveness.poll_timeout(), Some(Instant(135 * S - 1)));
-        assert!(!liveness.is_doubtful());
-    }
-
-    #[test]
-    fn a_caller_that_comes_late_still_asks_before_it_judges() {
-        let mut liveness = Liveness::new(Duration::from_secs(60), 3);
-        liveness.start(Instant(0));
-        assert_eq!(liveness.poll(Instant(3600 * S)), Some(Due::Probe));
-        assert_eq!(liveness.poll(Instant(3600 * S)), None);
-        assert_eq!(liveness.poll_timeout(), Some(Instant(3605 * S)));
-    }
-
-    #[test]
-    fn doubt_probes_at_once_but_never_twice() {
-        let mut liveness = Liveness::new(Duration::from_secs(60), 3);
-        liveness.start(Instant(0));
-        liveness.handle_doubt(Instant(S));
-        assert_eq!(liveness.poll(Instant(S)), Some(Due::Probe));
-        liveness.handle_doubt(Instant(S + 1));
-        assert_eq!(liveness.poll(Instant(S + 1)), None);
-        assert_eq!(liveness.poll_timeout(), Some(Instant(6 * S)));
-    }
-
-    #[test]
-    fn an_interval_of_zero_is_off() {
-        let mut liveness = Liveness::new(Duration::ZERO, 3);
-        liveness.start(Instant(0));
-        liveness.handle_doubt(Instant(1));
-        assert_eq!(liveness.poll_timeout(), None);
-        assert_eq!(liveness.poll(Instant(u64::MAX)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn death_comes_exactly_interval_and_count_gaps_after_the_last_byte(
-            interval_s in 1u64..=86_400, count in 1u32..=100
-        ) {
-            let interval = Duration::from_secs(interval_s);
-            let mut liveness = Liveness::new(interval, count);
-            liveness.start(Instant(0));
-            let (probes, dead) = run(&mut liveness);
-            prop_assert_eq!(probes.len(), count as usize);
-            let bound = interval + interval.min(PROBE_GAP) * count;
-            prop_assert_eq!(Instant(dead), Instant(0) + bound);
-        }
-    }
-}
+mod tests;

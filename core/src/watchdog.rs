@@ -3,7 +3,8 @@
 //! `docs/watchdog.md` has the state diagram and every timer. The caller
 //! 1. hands in each [`Happening`] as soon as it is seen ([`Watchdog::handle`]) and, when the
 //!    time of [`Watchdog::poll_timeout`] has come, calls [`Watchdog::handle_timeout`]; what
-//!    the socket holds is read and handed in first, so that nobody is declared dead unheard;
+//!    the socket holds is read and handed in first, and what the peer has acknowledged, if
+//!    [`Watchdog::wants_progress`], so that nobody is declared dead unheard;
 //! 2. after either, carries out [`Watchdog::poll_action`] until it says `None`.
 //!
 //! Happenings that do not fit the state (a reply nobody waits for, the end of an attempt that
@@ -15,15 +16,17 @@ use crate::destinations::Destinations;
 use crate::failure::{Failure, Stage};
 use crate::forward::ForwardSpec;
 use crate::forwards::Forwards;
-use crate::liveness::{Due, Liveness};
+use crate::liveness::Liveness;
 use crate::time::Instant;
 
 mod agenda;
 mod listeners;
 mod types;
+mod up;
 use agenda::Agenda;
 pub use listeners::KEPT;
-pub use types::{Action, ExitReason, Happening, Policy, State, Timer};
+pub use types::{Action, ExitReason, Happening, Policy, State};
+pub use up::REPLY_LIMIT;
 
 /// Shortest time from the beginning of one attempt to that of the next, whatever happens.
 pub const ATTEMPT_GAP: Duration = Duration::from_millis(500);
@@ -121,7 +124,6 @@ impl Watchdog {
         if self.is_up() {
             self.liveness.start(now);
             self.liveness.handle_doubt(now);
-            self.handle_timeout_up(now);
         }
     }
 
@@ -144,9 +146,14 @@ impl Watchdog {
             Happening::FirstAnswers => self.handle_first_answers(now),
             Happening::Idle => self.handle_idle(now),
             Happening::ForwardRefused { id } => self.handle_refused(now, id),
-            Happening::Inbound => {
+            Happening::Inbound { written } => {
                 if self.is_up() {
-                    self.liveness.handle_inbound(now);
+                    self.liveness.handle_inbound(now, written);
+                }
+            }
+            Happening::Acknowledged(progress) => {
+                if self.is_up() {
+                    self.liveness.handle_progress(now, progress);
                 }
             }
             Happening::Failed(failure) => self.handle_failed(now, failure),
@@ -174,31 +181,17 @@ impl Watchdog {
         self.agenda.next(&mut self.forwards)
     }
 
-    /// When to call [`Watchdog::handle_timeout`] at the latest, and which timer that is. None
-    /// once stopped, and while a tunnel is up that waits for no reply and is never probed.
-    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+    /// When to call [`Watchdog::handle_timeout`] at the latest. None once stopped, and while a
+    /// tunnel is up that waits for no reply and is never probed.
+    pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Attempt { stage, deadline } => Some((deadline, Timer::Stage(stage))),
-            Phase::Waiting { until, .. } => Some((until, Timer::Wait)),
-            Phase::Stopping { deadline } => Some((deadline, Timer::Drain)),
+            Phase::Attempt { deadline, .. } | Phase::Stopping { deadline } => Some(deadline),
+            Phase::Waiting { until, .. } => Some(until),
             Phase::Stopped => None,
             Phase::Up { .. } => {
-                let alive = if self.liveness.is_doubtful() {
-                    Timer::ProbeAnswer
-                } else {
-                    Timer::Probe
-                };
-                let timers = [
-                    (self.forwards.reply_due(), Timer::Stage(Stage::Forward)),
-                    (self.forwards.retry_due(), Timer::ForwardRetry),
-                    (self.liveness.poll_timeout(), alive),
-                    (self.home_at, Timer::TryFirst),
-                    (self.renewal_due(), Timer::Renewal),
-                ];
-                timers
-                    .into_iter()
-                    .filter_map(|(at, timer)| Some((at?, timer)))
-                    .min_by_key(|&(at, _)| at)
+                let judged = [self.reply_due(), self.liveness.poll_timeout()];
+                let others = [self.forwards.retry_due(), self.home_at, self.renewal_due()];
+                judged.into_iter().chain(others).flatten().min()
             }
         }
     }
@@ -289,41 +282,6 @@ impl Watchdog {
         self.announce();
     }
 
-    /// Leaves a tunnel to a fallback for the first destination.
-    fn handle_first_answers(&mut self, now: Instant) {
-        if self.is_up() && self.destinations.current() != 0 {
-            self.destinations.handle_stable();
-            self.destinations.go_home();
-            self.agenda.abandon(Failure::Homeward);
-            self.forwards.reset();
-            self.wait_until(now, now, Failure::Homeward);
-            self.handle_timeout(now);
-        }
-    }
-
-    fn handle_timeout_up(&mut self, now: Instant) {
-        if self.forwards.reply_due().is_some_and(|due| due <= now) {
-            self.abandon(now, Failure::Timeout(Stage::Forward));
-            return;
-        }
-        while let Some(id) = self.forwards.poll_retry(now) {
-            self.request(now, id);
-        }
-        if self.renewal_due().is_some_and(|due| due <= now) {
-            self.handle_reconnect(now);
-            return;
-        }
-        if self.home_at.is_some_and(|due| due <= now) {
-            self.home_at = Some(now + self.policy.homeward);
-            self.agenda.try_first();
-        }
-        match self.liveness.poll(now) {
-            Some(Due::Probe) => self.agenda.probe(),
-            Some(Due::Dead) => self.abandon(now, Failure::Silent),
-            None => {}
-        }
-    }
-
     fn handle_failed(&mut self, now: Instant, failure: Failure) {
         match self.phase {
             Phase::Attempt { .. } | Phase::Up { .. } => self.wait(now, failure),
@@ -371,10 +329,7 @@ impl Watchdog {
                     self.handle_timeout(now);
                 }
             }
-            Phase::Up { .. } => {
-                self.liveness.handle_doubt(now);
-                self.handle_timeout_up(now);
-            }
+            Phase::Up { .. } => self.liveness.handle_doubt(now),
             Phase::Attempt { stage, .. } => {
                 let stale = match stage {
                     Stage::Resolve | Stage::Tcp => STALE_DIAL,

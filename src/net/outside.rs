@@ -11,6 +11,7 @@ use reachback_core::time::Instant;
 use reachback_ssh::Rng;
 use reachback_tunnel::{
     Ended, Outside, ServerStream, Source, Stream, StreamOptions, TargetAddress, Token,
+    Unacknowledged,
 };
 
 use super::remember::Remembered;
@@ -193,10 +194,7 @@ impl Stream for ServerSocket {
 
     fn prepare(&mut self, options: &StreamOptions) -> io::Result<()> {
         match *options {
-            StreamOptions::Server {
-                user_timeout,
-                keep_alive,
-            } => sockopt::prepare_tunnel(&self.0, user_timeout, keep_alive),
+            StreamOptions::Server { keep_alive } => sockopt::prepare_tunnel(&self.0, keep_alive),
             StreamOptions::Target => Ok(()),
         }
     }
@@ -209,5 +207,13 @@ impl ServerStream for ServerSocket {
 
     fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
         self.0.peek(space)
+    }
+
+    fn unacknowledged(&self) -> Option<Unacknowledged> {
+        sockopt::unacknowledged(&self.0).ok()
+    }
+
+    fn discard_on_close(&self) {
+        let _ = sockopt::discard_on_close(&self.0);
     }
 }

@@ -1,6 +1,7 @@
 //! Options of the connection's socket.
 
 use std::io;
+use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use reachback_core::ipqos::IpQos;
-use reachback_tunnel::Source;
+use reachback_tunnel::{Source, Unacknowledged};
 
 /// linux/tcp.h; libc does not have it for Linux.
 const TCP_NOTSENT_LOWAT: libc::c_int = 25;
@@ -27,6 +28,15 @@ sockopt_impl!(
     Both,
     libc::IPPROTO_TCP,
     TCP_NOTSENT_LOWAT,
+    u32
+);
+
+sockopt_impl!(
+    /// tcp(7), `TCP_THIN_LINEAR_TIMEOUTS`.
+    ThinLinearTimeouts,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_THIN_LINEAR_TIMEOUTS,
     u32
 );
 
@@ -84,26 +94,33 @@ fn no_address(address: IpAddr, error: Errno) -> io::Error {
 }
 
 /// Prepares a connected TCP socket for the tunnel: no Nagle delay, little unsent data in the
-/// kernel, its keepalive probes (`TCPKeepAlive`), and `TCP_USER_TIMEOUT` (tcp(7)): the longest
-/// time sent data may stay unacknowledged before the kernel ends the connection, rounded down
-/// to milliseconds. A zero `user_timeout` leaves the kernel's own.
+/// kernel, its keepalive probes (`TCPKeepAlive`), and retransmissions that do not back off as
+/// long as little is under way: on a path that loses packets an idle connection's probe is sent
+/// six times in the time of three.
 ///
 /// # Errors
 /// The kernel's, for a socket that is not TCP.
-pub fn prepare_tunnel(
-    socket: &impl AsFd,
-    user_timeout: Duration,
-    keep_alive: bool,
-) -> io::Result<()> {
+pub fn prepare_tunnel(socket: &impl AsFd, keep_alive: bool) -> io::Result<()> {
     setsockopt(socket, sockopt::TcpNoDelay, &true)?;
     setsockopt(socket, sockopt::KeepAlive, &keep_alive)?;
-    // Since Linux 3.12; without it there is only more delay.
+    // Since Linux 3.12 and 2.6.34; without them there is only more delay.
     let _ = setsockopt(socket, NotsentLowat, &NOTSENT_BYTES);
-    let user_timeout_ms = u32::try_from(user_timeout.as_millis()).unwrap_or(u32::MAX);
-    if user_timeout_ms > 0 {
-        setsockopt(socket, sockopt::TcpUserTimeout, &user_timeout_ms)?;
-    }
+    let _ = setsockopt(socket, ThinLinearTimeouts, &1);
     Ok(())
+}
+
+/// Lets the kernel forget, when the socket is closed, what the peer has not taken: a connection
+/// that was given up would go on sending for minutes and take the next one's place on a slow
+/// link. The peer gets a reset, if anything.
+///
+/// # Errors
+/// The kernel's.
+pub fn discard_on_close(socket: &impl AsFd) -> io::Result<()> {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    Ok(setsockopt(socket, sockopt::Linger, &at_once)?)
 }
 
 /// Switches off the Nagle delay of a target's socket.
@@ -114,27 +131,106 @@ pub fn prepare_target(socket: &impl AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::TcpNoDelay, &true)?)
 }
 
+/// What the peer has not acknowledged (tcp(7): `SIOCOUTQ`, `TCP_INFO`). Two system calls.
+///
+/// # Errors
+/// The kernel's, for a socket that is not TCP, or where `TCP_INFO` says too little.
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<Unacknowledged> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, to a variable that outlives the call.
+    Errno::result(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &mut bytes) })?;
+    // SAFETY: every field is an integer, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut len = mem::size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the call writes at most `len` bytes, which is the size of `info`.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    })?;
+    if (len as usize) < mem::offset_of!(libc::tcp_info, tcpi_total_retrans) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let bytes = usize::try_from(bytes).unwrap_or_default();
+    let sacked = (info.tcpi_sacked as usize).saturating_mul(info.tcpi_snd_mss as usize);
+    let mut since_ms = info.tcpi_last_ack_recv;
+    if bytes > 0 && info.tcpi_unacked == 0 {
+        // Its window is closed: it acknowledges probes of the window, and takes nothing.
+        since_ms = since_ms.max(info.tcpi_last_data_sent);
+    }
+    let backoff = u32::from(info.tcpi_backoff).min(31);
+    Ok(Unacknowledged {
+        bytes,
+        sacked: sacked.min(bytes),
+        since: Duration::from_millis(since_ms.into()),
+        retransmission: Duration::from_micros((info.tcpi_rto >> backoff).into()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use nix::sys::socket::getsockopt;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn a_tunnel_socket_has_no_delay_and_a_user_timeout() {
+    fn a_tunnel_socket_has_no_delay_and_no_limit_of_the_kernel_on_silence() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        prepare_tunnel(&stream, Duration::from_secs(75), true).unwrap();
+        prepare_tunnel(&stream, true).unwrap();
         assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
         assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
         assert_eq!(getsockopt(&stream, NotsentLowat).unwrap(), 32 * 1024);
-        assert_eq!(
-            getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(),
-            75_000
-        );
-        prepare_tunnel(&stream, Duration::ZERO, false).unwrap();
+        assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 0);
+        prepare_tunnel(&stream, false).unwrap();
         assert!(!getsockopt(&stream, sockopt::KeepAlive).unwrap());
+    }
+
+    #[test]
+    fn the_kernel_says_what_the_peer_has_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        stream.write_all(b"taken").unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while unacknowledged(&stream).unwrap().bytes > 0 {
+            assert!(std::time::Instant::now() < deadline, "never acknowledged");
+        }
+        let told = unacknowledged(&stream).unwrap();
+        assert!(told.since < Duration::from_secs(5), "{told:?}");
+        let retransmission = Duration::from_millis(1)..Duration::from_secs(5);
+        assert!(retransmission.contains(&told.retransmission), "{told:?}");
+        // A peer that reads nothing closes its window; what is beyond it stays here.
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+        assert!(unacknowledged(&stream).unwrap().bytes > 0);
+        drop(peer);
+    }
+
+    #[test]
+    fn what_was_not_taken_is_discarded_with_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+        discard_on_close(&stream).unwrap();
+        drop(stream);
+        let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn what_is_no_tcp_socket_says_nothing() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(unacknowledged(&one).is_err());
     }
 
     fn from(source: &Source) -> io::Result<TcpStream> {

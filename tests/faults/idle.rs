@@ -11,21 +11,7 @@ use crate::world::{ServerKind, World};
 /// Measures `program` for `span` at the interval of `timing`. Packets and bytes are those of
 /// IP on the controller's cable; wake-ups are the voluntary context switches of proc(5).
 pub fn cost(program: Program, timing: Timing, span: Duration) -> Option<[u64; 5]> {
-    let mut world = World::new(ServerKind::OpenSsh)?;
-    // The server is not to ask by itself.
-    world.sshd().stop();
-    let config = world
-        .scene
-        .path(&format!("sshd-{}.conf", crate::world::SSH));
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(
-        &config,
-        text.replace("ClientAliveInterval 1", "ClientAliveInterval 0"),
-    )
-    .unwrap();
-    let World { sshd, net, .. } = &mut world;
-    sshd.as_mut().unwrap().start_in(&net.internet);
-
+    let world = World::new(ServerKind::Quiet)?;
     let subject = Subject::start(&world, program, timing);
     world.wait_usable(Duration::from_secs(30));
     // The use of the tunnel has been acknowledged by then.

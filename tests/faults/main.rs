@@ -18,6 +18,7 @@ mod network;
 mod refused;
 mod report;
 mod server;
+mod slow;
 mod soak;
 mod subject;
 #[path = "../support/mod.rs"]
@@ -76,6 +77,15 @@ fn tests() -> Vec<Test> {
             idle::cost(program, short, Duration::from_secs(120));
         }));
     }
+    for slow in slow::LONG {
+        all.push(ignored(format!("slow::reachback::{}", slow.name), || {
+            slow::keeps_its_connection(slow);
+        }));
+        for program in PEERS {
+            let name = format!("slow::{}::{}", program.name(), slow.name);
+            all.push(ignored(name, move || slow::is_lived_with(slow, program)));
+        }
+    }
     let long = &network::LONG;
     let name = format!("defaults::reachback::{}", long.name);
     all.push(ignored(name, || fault::keeps_its_bounds(long)));
@@ -94,6 +104,9 @@ fn tests() -> Vec<Test> {
             soak::run(soak::cycles());
         },
     ));
+    for slow in slow::SHORTENED {
+        all.push(test(slow.name, || slow::keeps_its_connection(slow)));
+    }
     all.push(test("an_idle_tunnel_costs_one_probe_per_interval", || {
         let timing = Timing {
             interval: Duration::from_secs(3),

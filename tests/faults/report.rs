@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::fault::{Fault, Lasts, Measured, Notice};
+use crate::slow::{Fared, Slow};
 use crate::subject::{Program, Timing};
 
 /// Seconds with a fraction, or `null`.
@@ -98,5 +99,23 @@ pub fn version(program: Program) {
     let version = program.version();
     write(&format!(
         "{{\"kind\": \"version\", \"text\": \"{version}\"}}"
+    ));
+}
+
+/// How a program lived with a slow link.
+pub fn slow(slow: &Slow, program: Program, fared: &Fared) {
+    write(&format!(
+        "{{\"kind\": \"slow\", \"name\": \"{}\", \"what\": \"{}\", \"program\": \"{}\", \"interval_s\": {}, \
+         \"span_s\": {}, \"survives\": {}, \"lost\": {}, \"usable_s\": {}, \"pause_s\": {}, \"read\": {}}}",
+        slow.name,
+        slow.what,
+        program.name(),
+        slow.timing.interval.as_secs(),
+        slow.span.as_secs(),
+        slow.survives,
+        fared.lost,
+        seconds(Some(fared.usable)),
+        seconds(Some(fared.pause)),
+        fared.read,
     ));
 }

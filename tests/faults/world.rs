@@ -1,6 +1,6 @@
 //! Where the faults happen: a controller and a server in network namespaces of their own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -30,6 +30,8 @@ pub const NAME: &str = "hub.test";
 pub enum ServerKind {
     /// OpenSSH, noticing within 3 s that a session was cut off.
     OpenSsh,
+    /// OpenSSH that asks nothing by itself.
+    Quiet,
     /// OpenSSH behind a [`Gate`].
     Gated,
     /// Dropbear, noticing within about 5 s.
@@ -92,7 +94,8 @@ impl World {
                 let keys = [&world.key, &world.dropbear_key];
                 world.dropbear = Some(Dropbear::start(&world.scene, &world.net.internet, &keys));
             }
-            ServerKind::OpenSsh | ServerKind::Gated => world.serve_openssh(),
+            ServerKind::Quiet => world.serve_openssh(0),
+            ServerKind::OpenSsh | ServerKind::Gated => world.serve_openssh(1),
         }
         if server == ServerKind::Gated {
             let log = world.sshd.as_ref().unwrap().log.clone();
@@ -101,11 +104,11 @@ impl World {
         Some(world)
     }
 
-    fn serve_openssh(&mut self) {
+    fn serve_openssh(&mut self, alive_interval_s: u32) {
         let mut sshd = sshd::builder(&self.scene)
             .port(SSH)
             .config(&format!("ListenAddress {SERVER}:{SSH}"))
-            .config("ClientAliveInterval 1")
+            .config(&format!("ClientAliveInterval {alive_interval_s}"))
             .config("ClientAliveCountMax 2")
             .authorize(&self.key)
             .authorize(&self.dropbear_key)
@@ -379,5 +382,9 @@ fn serve(mut stream: TcpStream) {
         let _ = stream.write_all(b"reached");
         return;
     }
-    while stream.write_all(&[0x5a; 16384]).is_ok() {}
+    // More than a compressor looks back (RFC 1951: 32 KiB), so that none makes less of it.
+    let mut block = [0; 65536];
+    let mut random = File::open("/dev/urandom").unwrap();
+    random.read_exact(&mut block).unwrap();
+    while stream.write_all(&block).is_ok() {}
 }

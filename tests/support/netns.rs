@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{is_root, on_host, output, skip};
+use super::process::Process;
+use super::{is_root, on_host, output, patience, skip};
 
 /// The controller's interface.
 pub const NEAR: &str = "near";
@@ -135,13 +136,29 @@ impl Net {
             internet: Netns::new("i"),
         };
         net.plug(NEAR, FAR);
-        net.internet
-            .ip(&format!("address add {ROUTER}/24 dev {FAR}"));
         net.internet.ip(&format!("address add {SERVER}/32 dev lo"));
-        net.controller
-            .ip(&format!("address add {OWN}/24 dev {NEAR}"));
-        net.route();
+        net.address();
         Some(net)
+    }
+
+    /// Gives both ends of the cable their addresses, and the controller its default route.
+    fn address(&self) {
+        self.internet
+            .ip(&format!("address add {ROUTER}/24 dev {FAR}"));
+        self.controller
+            .ip(&format!("address add {OWN}/24 dev {NEAR}"));
+        self.route();
+    }
+
+    /// Puts another link in the cable's place, with the same names and addresses: `program`
+    /// makes the interfaces, given the name of the server's namespace as its last argument.
+    pub fn replace_cable(&self, program: &Command) -> Process {
+        self.controller.ip(&format!("link del {NEAR}"));
+        let mut command = self.controller.wrap(program);
+        let link = Process::start(command.arg(&self.internet.name));
+        link.stdout.wait_for("ready", patience());
+        self.address();
+        link
     }
 
     /// Adds a cable between two new interfaces, both up.

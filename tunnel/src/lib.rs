@@ -52,6 +52,7 @@ pub use ended::{Ended, reason};
 pub use lookup::{Addresses, Lookup, PATIENCE};
 pub use outside::{
     Outside, Ready, Resolution, ServerStream, Source, Stream, StreamOptions, TargetAddress, Token,
+    Unacknowledged,
 };
 pub use plan::{Plan, Server};
 pub use tunnel::{Program, Progress, Tunnel};

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use reachback_core::dial::AddressFamily;
 use reachback_core::ipqos::IpQos;
@@ -162,8 +163,6 @@ pub enum StreamOptions {
     Target,
     /// The server.
     Server {
-        /// `TCP_USER_TIMEOUT` (tcp(7)); zero leaves the kernel's own.
-        user_timeout: core::time::Duration,
         /// `TCPKeepAlive`.
         keep_alive: bool,
     },
@@ -179,6 +178,27 @@ pub trait ServerStream: Stream {
     /// # Errors
     /// Those of [`Stream::read`].
     fn peek(&self, space: &mut [u8]) -> io::Result<usize>;
+
+    /// What of the bytes written the server does not have yet; none where that cannot be said.
+    /// Asked for before the server is probed or judged, not while bytes are moved.
+    fn unacknowledged(&self) -> Option<Unacknowledged>;
+
+    /// What the server does not have by the time this is dropped is not sent to it after that: a
+    /// connection that was given up would take the next one's place on a slow link for minutes.
+    fn discard_on_close(&self);
+}
+
+/// What of the bytes written to a TCP connection the peer does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unacknowledged {
+    /// Bytes that it has not acknowledged, those that were not sent yet included.
+    pub bytes: usize,
+    /// How many of them it has all the same, out of order (RFC 2018), about.
+    pub sacked: usize,
+    /// How long ago it last acknowledged any.
+    pub since: Duration,
+    /// The retransmission timeout (RFC 6298), without its backoff.
+    pub retransmission: Duration,
 }
 
 /// A name on its way to its addresses. Dropping it gives it up.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
-use reachback_core::liveness::PROBE_GAP;
 use reachback_core::watchdog::Policy;
 use reachback_ssh::Rekey;
 use reachback_ssh::algorithms::Offer;
@@ -42,15 +41,6 @@ pub struct Plan {
     pub idle_timeout: Duration,
     /// Where the pinned host keys are, in words: a change renews the connection.
     pub known_hosts: String,
-}
-
-impl Plan {
-    /// The kernel's own limit on unacknowledged data, twice the watchdog's: it only acts where the
-    /// watchdog cannot. Zero, like `ServerAliveInterval 0`, leaves the kernel's default.
-    pub(crate) fn user_timeout(&self) -> Duration {
-        let gap = self.policy.alive_interval.min(PROBE_GAP);
-        (self.policy.alive_interval + gap * self.policy.alive_count_max) * 2
-    }
 }
 
 /// One server of a tunnel.

@@ -8,6 +8,7 @@ use reachback_core::escape::escaped;
 use reachback_core::failure::Failure;
 use reachback_core::forward::{Listen, MAX_FORWARDS};
 use reachback_core::forwards::{Forward, ForwardId, Forwards};
+use reachback_core::liveness::Progress;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Happening, Watchdog};
@@ -15,7 +16,7 @@ use reachback_ssh::{Client, Error, Phase};
 
 use crate::checks::Checks;
 use crate::ended::{Ended, reason};
-use crate::outside::{Outside, Ready, Stream, Token};
+use crate::outside::{Outside, Ready, ServerStream, Stream, Token};
 use crate::plan::{Plan, Server};
 use crate::relays::Relays;
 use crate::stats::Stats;
@@ -60,6 +61,8 @@ pub struct Session<O: Outside> {
     strays: Strays,
     readable: bool,
     writable: bool,
+    /// Bytes written to the socket.
+    written: u64,
     /// Logged in: the client forgets its phase when it ends.
     connected: bool,
     /// The server does not stop listening when it is asked to, or is known for that.
@@ -84,6 +87,7 @@ impl<O: Outside> Session<O> {
             strays: Strays::new(),
             readable: true,
             writable: true,
+            written: 0,
             connected: false,
             keeps_listeners: false,
         }
@@ -223,7 +227,8 @@ impl<O: Outside> Session<O> {
             Ok(0) => Err(self.closed()),
             Ok(n) => {
                 self.client.handle_input(n, now.0);
-                watchdog.handle(now, Happening::Inbound);
+                let written = self.written;
+                watchdog.handle(now, Happening::Inbound { written });
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -235,11 +240,27 @@ impl<O: Outside> Session<O> {
         }
     }
 
+    /// How far our own bytes have come, as far as the kernel knows.
+    pub fn progress(&mut self, now: Instant) -> Option<Progress> {
+        let told = self.stream.unacknowledged()?;
+        let since_ms = told.since.as_millis() as u64;
+        Some(Progress {
+            queued: self.written + self.client.poll_output().len() as u64,
+            acknowledged: self.written.saturating_sub(told.bytes as u64),
+            sacked: told.sacked as u64,
+            at: Instant(now.0.saturating_sub(since_ms)),
+            retransmission: told.retransmission,
+        })
+    }
+
     /// Writes what the kernel takes at once.
     pub fn flush(&mut self) -> Result<(), Ended> {
         while self.writable && !self.client.poll_output().is_empty() {
             match self.stream.write(self.client.poll_output()) {
-                Ok(n) => self.client.handle_written(n),
+                Ok(n) => {
+                    self.client.handle_written(n);
+                    self.written += n as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.broken(&error)),

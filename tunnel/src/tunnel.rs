@@ -173,7 +173,7 @@ impl<O: Outside> Tunnel<O> {
             Connection::Dialling(dial) => dial.poll_timeout(),
             Connection::Up(session) => session.poll_timeout(self.watchdog.forwards()),
         };
-        let watchdog = self.watchdog.poll_timeout().map(|(at, _)| at);
+        let watchdog = self.watchdog.poll_timeout();
         let failback = self.failback.as_ref().map(Failback::poll_timeout);
         let life = self.lifetime.poll_timeout().filter(|_| !self.ending);
         let all = connection.into_iter().chain(watchdog).chain(failback);
@@ -192,6 +192,12 @@ impl<O: Outside> Tunnel<O> {
             }
         };
         self.drive_failback(outside, now);
+        if self.watchdog.wants_progress(now)
+            && let Connection::Up(session) = &mut self.connection
+            && let Some(progress) = session.progress(now)
+        {
+            self.watchdog.handle(now, Happening::Acknowledged(progress));
+        }
         // Only now: bytes that lay in the socket are life, however late this turn is.
         self.watchdog.handle_timeout(now);
         self.end_if_over(outside, now);

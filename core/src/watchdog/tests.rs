@@ -5,6 +5,7 @@ use crate::backoff::range;
 use crate::failure::Class;
 use crate::forward::MAX_FORWARDS;
 use crate::forwards::{ForwardId, ForwardState, Origin};
+use crate::liveness::Progress;
 use std::vec::Vec;
 
 mod fallbacks;
@@ -50,16 +51,24 @@ impl Bench {
     /// Hands in a happening and gives what it led to.
     fn on(&mut self, happening: Happening) -> Vec<Action> {
         self.dog.handle(self.now, happening);
+        if self.dog.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.dog.handle_timeout(self.now);
+        }
         self.actions()
     }
 
+    /// Bytes from the server.
+    fn inbound(&mut self) -> Vec<Action> {
+        self.on(Happening::Inbound { written: 0 })
+    }
+
     /// Lets time pass to the next timer and gives what it led to.
-    fn next_timer(&mut self) -> (Timer, Vec<Action>) {
-        let (at, timer) = self.dog.poll_timeout().unwrap();
+    fn next_timer(&mut self) -> Vec<Action> {
+        let at = self.dog.poll_timeout().unwrap();
         assert!(at >= self.now);
         self.now = at;
         self.dog.handle_timeout(self.now);
-        (timer, self.actions())
+        self.actions()
     }
 
     fn pass(&mut self, ms: u64) -> Vec<Action> {
@@ -139,8 +148,7 @@ fn every_stage_has_its_deadline() {
         bench.actions();
         bench.reach(stage);
         let begun = bench.now;
-        let (timer, actions) = bench.next_timer();
-        assert_eq!(timer, Timer::Stage(stage));
+        let actions = bench.next_timer();
         assert_eq!(
             bench.now.since(begun),
             Duration::from_secs(seconds),
@@ -161,8 +169,8 @@ fn the_identification_shares_the_time_of_the_tcp_connection() {
     let begun = bench.now;
     bench.pass(20 * S);
     bench.on(Happening::Connected);
-    let (timer, _) = bench.next_timer();
-    assert_eq!(timer, Timer::Stage(Stage::Ident));
+    let why = Failure::Timeout(Stage::Ident);
+    assert_eq!(bench.next_timer()[0], Action::Abandon(why));
     assert_eq!(bench.now.since(begun), Duration::from_secs(30));
 }
 
@@ -172,7 +180,7 @@ fn a_server_that_talks_without_getting_on_gains_no_time() {
     bench.reach(Stage::KeyExchange);
     let before = bench.dog.poll_timeout();
     bench.pass(10 * S);
-    bench.on(Happening::Inbound);
+    bench.inbound();
     bench.on(Happening::Identified);
     assert_eq!(bench.dog.poll_timeout(), before);
 }
@@ -227,13 +235,11 @@ fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay
         let wait = until.since(bench.now);
         assert!((1..=60).contains(&wait.as_secs()), "{wait:?}");
         loop {
-            bench.on(Happening::Inbound);
-            let (timer, actions) = bench.next_timer();
-            if timer == Timer::ForwardRetry {
-                assert_eq!(actions, [Action::RequestForward { id: ForwardId(1) }]);
-                break;
+            bench.inbound();
+            match bench.next_timer()[..] {
+                [Action::RequestForward { id: ForwardId(1) }] => break,
+                ref actions => assert_eq!(actions, [Action::Probe]),
             }
-            assert_eq!(actions, [Action::Probe]);
         }
         assert_eq!(bench.states()[0], ForwardState::Confirmed { port: 1 });
     }
@@ -265,7 +271,7 @@ fn a_silent_loss_is_noticed_within_75_s_after_three_probes() {
     let last_byte = bench.now;
     let mut probes = 0;
     loop {
-        match bench.next_timer().1[..] {
+        match bench.next_timer()[..] {
             [Action::Probe] => probes += 1,
             [Action::Abandon(Failure::Silent), Action::Wait { .. }] => break,
             ref other => panic!("{other:?}"),
@@ -279,12 +285,70 @@ fn a_silent_loss_is_noticed_within_75_s_after_three_probes() {
 fn an_answer_to_a_probe_keeps_the_tunnel() {
     let mut bench = Bench::new().up();
     for _ in 0..100 {
-        assert_eq!(bench.next_timer(), (Timer::Probe, std::vec![Action::Probe]));
-        assert_eq!(bench.dog.poll_timeout().unwrap().1, Timer::ProbeAnswer);
+        assert_eq!(bench.next_timer(), [Action::Probe]);
         bench.pass(4 * S);
-        assert_eq!(bench.on(Happening::Inbound), []);
+        assert_eq!(bench.inbound(), []);
     }
     assert!(matches!(bench.dog.state(), State::Up { .. }));
+}
+
+/// Lets `each` come every second until the tunnel is given up, for an hour at most.
+fn given_up(bench: &mut Bench, mut each: impl FnMut(Instant) -> Happening) -> Option<Duration> {
+    let begun = bench.now;
+    for _ in 0..3600 {
+        bench.now.0 += S;
+        bench.dog.handle(bench.now, each(bench.now));
+        bench.dog.handle_timeout(bench.now);
+        if let Some(Action::Abandon(why)) = bench.actions().first() {
+            assert_eq!(*why, Failure::Timeout(Stage::Forward));
+            return Some(bench.now.since(begun));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_reply_that_waits_behind_data_is_waited_for_10_min_at_most() {
+    let taken = |now: Instant| {
+        Happening::Acknowledged(Progress {
+            queued: u64::MAX,
+            acknowledged: now.0,
+            sacked: 0,
+            at: now,
+            retransmission: Duration::from_secs(1),
+        })
+    };
+    let mut bench = Bench::new().up();
+    bench.dog.want(bench.now, &spec(2), Origin::Configuration);
+    bench.actions();
+    assert_eq!(given_up(&mut bench, taken), Some(REPLY_LIMIT));
+    // The server's own data as well.
+    let mut bench = Bench::new().up();
+    bench.dog.want(bench.now, &spec(2), Origin::Configuration);
+    bench.actions();
+    let inbound = given_up(&mut bench, |_| Happening::Inbound { written: 0 });
+    assert_eq!(inbound, Some(REPLY_LIMIT));
+    // With the reply, there is nothing to wait for.
+    let mut bench = Bench::new().up();
+    bench.dog.want(bench.now, &spec(2), Origin::Configuration);
+    bench.actions();
+    bench.on(Happening::ForwardConfirmed {
+        id: ForwardId(2),
+        port: 7,
+    });
+    assert_eq!(given_up(&mut bench, taken), None);
+}
+
+#[test]
+fn progress_is_asked_for_before_a_peer_is_judged_and_only_then() {
+    let mut bench = Bench::new().up();
+    bench.inbound();
+    bench.now.0 += 60 * S - 1;
+    assert!(!bench.dog.wants_progress(bench.now));
+    bench.now.0 += 1;
+    assert!(bench.dog.wants_progress(bench.now));
+    bench.dog.handle_timeout(bench.now);
+    assert!(!bench.dog.wants_progress(bench.now));
 }
 
 #[test]
@@ -310,10 +374,7 @@ fn a_lost_connection_is_made_again_with_all_its_forwards() {
         }]
     ));
     assert_eq!(bench.states(), [ForwardState::Idle; 2]);
-    assert_eq!(
-        bench.next_timer(),
-        (Timer::Wait, std::vec![Action::Resolve])
-    );
+    assert_eq!(bench.next_timer(), [Action::Resolve]);
     bench.reach(Stage::Authentication);
     let request = |id| Action::RequestForward { id: ForwardId(id) };
     assert_eq!(bench.on(Happening::Authenticated), [request(0), request(1)]);
@@ -333,7 +394,7 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
     assert!(longest > Duration::from_secs(5) && longest <= Duration::from_secs(60));
     bench.reach(Stage::Forward);
     for _ in 0..60 {
-        bench.on(Happening::Inbound);
+        bench.inbound();
         bench.on(Happening::ForwardConfirmed {
             id: ForwardId(0),
             port: 1,
@@ -365,7 +426,7 @@ fn a_server_that_is_not_there_is_tried_for_ever_and_seldom() {
                 }
                 assert!(!matches!(action, Action::Exit | Action::Disconnect));
             }
-            now = dog.poll_timeout().unwrap().0;
+            now = dog.poll_timeout().unwrap();
             dog.handle_timeout(now);
         }
         // About 30 s on average, and 7 more while the waits are still short.
@@ -400,7 +461,7 @@ fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most(
             assert!(wait >= bounds.floor && wait <= bounds.cap, "{wait:?}");
             bench.pass(10);
             bench.on(Happening::LinkUp);
-            assert_eq!(bench.next_timer().1, [Action::Resolve]);
+            assert_eq!(bench.next_timer(), [Action::Resolve]);
             assert_eq!(bench.now.since(failed_at), bounds.floor, "{failure}");
         }
     }
@@ -449,7 +510,7 @@ fn a_link_that_comes_back_under_a_living_tunnel_probes_it_at_once_and_once() {
     assert_eq!(bench.on(Happening::LinkUp), [Action::Probe]);
     assert_eq!(bench.on(Happening::LinkUp), []);
     let lost_by = bench.now + Duration::from_secs(15);
-    while !matches!(bench.next_timer().1[0], Action::Abandon(_)) {}
+    while !matches!(bench.next_timer()[0], Action::Abandon(_)) {}
     assert_eq!(bench.now, lost_by);
 }
 
@@ -480,7 +541,7 @@ fn stop_ends_a_connection_gracefully_and_within_2_s() {
         assert_eq!(bench.on(Happening::Stop), []);
         assert_eq!(bench.on(Happening::ReconnectNow), []);
         let begun = bench.now;
-        assert_eq!(bench.next_timer(), (Timer::Drain, std::vec![Action::Exit]));
+        assert_eq!(bench.next_timer(), [Action::Exit]);
         assert_eq!(bench.now.since(begun), Duration::from_secs(2));
         assert_eq!(bench.dog.state(), State::Stopped);
         assert_eq!(bench.dog.exit_reason(), ExitReason::Stopped);
@@ -512,7 +573,7 @@ fn what_does_not_fit_the_state_is_ignored() {
             port: 1,
         },
         Happening::ForwardRefused { id: ForwardId(0) },
-        Happening::Inbound,
+        Happening::Inbound { written: 0 },
         Happening::LinkUp,
     ] {
         assert_eq!(bench.on(early), []);

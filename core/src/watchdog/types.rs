@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::destinations::HOMEWARD;
 use crate::failure::{Failure, Stage};
 use crate::forwards::ForwardId;
+use crate::liveness::Progress;
 use crate::time::Instant;
 
 /// The times and numbers that a watchdog keeps to. Timeouts below 1 ms count as 1 ms.
@@ -24,7 +25,7 @@ pub struct Policy {
     pub kex_timeout: Duration,
     /// For authentication. Default: 60 s.
     pub auth_timeout: Duration,
-    /// For the reply to a forward request. Default: 30 s.
+    /// For the reply to a forward request, from the last sign of life. Default: 30 s.
     pub forward_timeout: Duration,
     /// How long a connection must have been authenticated for its end not to count as one more
     /// failure in a row. Default: 60 s.
@@ -125,7 +126,12 @@ pub enum Happening {
     /// The tunnel is up and no connection is being served.
     Idle,
     /// Bytes came from the server.
-    Inbound,
+    Inbound {
+        /// How many had been written to it on this connection by then.
+        written: u64,
+    },
+    /// How far our own bytes have come, when [`super::Watchdog::wants_progress`] asks.
+    Acknowledged(Progress),
     /// The attempt or the tunnel is over; the caller has closed its sockets.
     Failed(Failure),
     /// A link or an address came back.
@@ -193,27 +199,6 @@ pub enum ExitReason {
     Stopped,
     /// The server refused a forward, and ExitOnForwardFailure is set.
     ForwardRefused,
-}
-
-/// Which timer is due next.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Timer {
-    /// The deadline of a stage.
-    Stage(Stage),
-    /// A refused forward is to be asked for again.
-    ForwardRetry,
-    /// The server is to be probed.
-    Probe,
-    /// The answer to a probe is late.
-    ProbeAnswer,
-    /// The first destination is to be looked at.
-    TryFirst,
-    /// The connection is renewed for a listener that the server kept.
-    Renewal,
-    /// The next attempt.
-    Wait,
-    /// The end of a graceful end.
-    Drain,
 }
 
 /// What state a tunnel is in.

@@ -8,7 +8,7 @@ use reachback_core::dial::MAX_ADDRESSES;
 use reachback_core::failure::{Failure, Stage};
 use reachback_core::forwards::ForwardState;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{ATTEMPT_GAP, DRAIN, State};
+use reachback_core::watchdog::{ATTEMPT_GAP, DRAIN, REPLY_LIMIT, State};
 use reachback_tunnel::Tunnel;
 
 use crate::kernel::Kernel;
@@ -259,9 +259,10 @@ impl Invariants {
             return;
         };
         self.judge_silence(view, since.0);
+        let extended = ms(REPLY_LIMIT.saturating_sub(view.setup.policy.forward_timeout));
         for forward in &view.snapshot.forwards {
             match forward.state {
-                ForwardState::Requested { until } if until.0 < now_ms => {
+                ForwardState::Requested { until } if until.0 + extended < now_ms => {
                     self.broken(now_ms, "a forward's reply is overdue");
                 }
                 ForwardState::Refused { retry_at } if retry_at.0 < now_ms => {
@@ -279,7 +280,8 @@ impl Invariants {
         }
         let gap = ms(policy.alive_interval).min(5_000);
         let silence = ms(policy.alive_interval) + u64::from(policy.alive_count_max) * gap;
-        let heard = self.last_inbound_ms.max(since_ms);
+        let acknowledged_ms = view.net.acknowledged_ms();
+        let heard = self.last_inbound_ms.max(acknowledged_ms).max(since_ms);
         // A program that was held up still asks, so often, before it judges.
         let asked_from = self.held_up_until_ms + u64::from(policy.alive_count_max) * gap;
         if view.now_ms > (heard + silence).max(asked_from) {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use reachback_core::dial::AddressFamily;
 use reachback_core::failure::Failure;
@@ -12,6 +13,7 @@ use reachback_ssh::Rng;
 use reachback_ssh::limits::INBOUND_BUFFER;
 use reachback_tunnel::{
     Ended, Outside, Resolution, ServerStream, Source, Stream, StreamOptions, TargetAddress, Token,
+    Unacknowledged,
 };
 
 use crate::dice::Dice;
@@ -313,6 +315,24 @@ impl ServerStream for ServerSocket {
 
     fn peek(&self, space: &mut [u8]) -> io::Result<usize> {
         self.tcp(|tcp| tcp.client_peek(space))
+    }
+
+    fn unacknowledged(&self) -> Option<Unacknowledged> {
+        let mut net = self.net.borrow_mut();
+        let now_ms = net.now_ms;
+        let (bytes, acknowledged_ms) = net.connection(self.number).ok()?.stream.client_holds();
+        Some(Unacknowledged {
+            bytes,
+            sacked: 0,
+            since: Duration::from_millis(now_ms.saturating_sub(acknowledged_ms)),
+            retransmission: Duration::from_millis(200),
+        })
+    }
+
+    fn discard_on_close(&self) {
+        if let Ok(connection) = self.net.borrow_mut().connection(self.number) {
+            connection.stream.client_discard();
+        }
     }
 }
 

@@ -261,6 +261,12 @@ impl Net {
         Some(connection.stream.client_room())
     }
 
+    /// When the server in use last acknowledged anything.
+    pub(crate) fn acknowledged_ms(&self) -> u64 {
+        let connection = self.in_use().and_then(|n| self.connections[n].as_ref());
+        connection.map_or(0, |connection| connection.stream.client_holds().1)
+    }
+
     /// Bytes and segments that the controller has sent.
     pub fn sent(&self) -> (u64, u64) {
         let streams = self.connections.iter().flatten();

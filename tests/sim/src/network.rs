@@ -85,6 +85,8 @@ struct Half {
     inbox: VecDeque<u8>,
     /// Arrived, but the sender does not know.
     unacknowledged: usize,
+    /// When the sender was last told of an arrival.
+    acknowledged_ms: u64,
     /// How often something arrived.
     arrivals: u64,
     next_try_ms: u64,
@@ -98,8 +100,12 @@ struct Half {
 }
 
 impl Half {
+    fn held(&self) -> usize {
+        self.outbox.len() + self.flying_bytes + self.unacknowledged
+    }
+
     fn room(&self) -> usize {
-        SEND_BUFFER.saturating_sub(self.outbox.len() + self.flying_bytes + self.unacknowledged)
+        SEND_BUFFER.saturating_sub(self.held())
     }
 
     fn wants(&self) -> bool {
@@ -115,7 +121,9 @@ impl Half {
             match self.flying.pop_front() {
                 Some((_, Some(bytes))) => {
                     self.flying_bytes -= bytes.len();
-                    if !acknowledged {
+                    if acknowledged {
+                        self.acknowledged_ms = now_ms;
+                    } else {
                         self.unacknowledged += bytes.len();
                     }
                     self.inbox.extend(bytes);
@@ -145,7 +153,9 @@ impl Half {
             return;
         }
         if acknowledged {
-            self.unacknowledged = 0;
+            if std::mem::take(&mut self.unacknowledged) > 0 {
+                self.acknowledged_ms = now_ms;
+            }
         } else if self.unacknowledged > 0 && self.outbox.is_empty() {
             self.next_try_ms = now_ms + self.rto_ms.max(RTO_MS.0);
             return;
@@ -201,6 +211,8 @@ pub struct Stream {
     /// The server still holds its socket.
     pub server_open: bool,
     client_reset: bool,
+    /// The controller does not want sent what it has not sent by its end.
+    discard: bool,
     /// The controller wrote more than was taken.
     client_blocked: bool,
     /// How much of what arrived the controller has been told of.
@@ -321,10 +333,23 @@ impl Stream {
         quiet(&self.to_server) && quiet(&self.to_client) && self.reset_flying.is_none()
     }
 
+    /// Bytes of the controller that its kernel holds, and when it was last told of an arrival.
+    pub fn client_holds(&self) -> (usize, u64) {
+        (self.to_server.held(), self.to_server.acknowledged_ms)
+    }
+
+    /// What was not sent by its end is not sent after it.
+    pub fn client_discard(&mut self) {
+        self.discard = true;
+    }
+
     /// The controller closes its socket.
     pub fn client_close(&mut self) {
         self.client_open = false;
         self.to_server.end_wanted = true;
+        if self.discard {
+            self.to_server.outbox.clear();
+        }
     }
 
     /// The server reads.

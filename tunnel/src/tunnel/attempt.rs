@@ -118,7 +118,6 @@ impl<O: Outside> Tunnel<O> {
             address,
         } = dialled;
         let options = StreamOptions::Server {
-            user_timeout: self.plan.user_timeout(),
             keep_alive: self.plan.keep_alive,
         };
         stream

@@ -8,7 +8,7 @@ use reachback_core::watchdog::{Action, Happening};
 
 use super::{Connection, Tunnel};
 use crate::ended::Ended;
-use crate::outside::Outside;
+use crate::outside::{Outside, ServerStream};
 
 impl<O: Outside> Tunnel<O> {
     /// Carries out what the watchdog wants; true when that was anything.
@@ -49,6 +49,9 @@ impl<O: Outside> Tunnel<O> {
                 self.reason = failure.to_string();
                 let lost = failure != Failure::Asked;
                 self.over(failure, lost, outside, now);
+                if let (Connection::Up(session), true) = (&self.connection, failure.is_silence()) {
+                    session.stream().discard_on_close();
+                }
                 self.close();
             }
             Action::Wait { until, why } => self.say_wait(until.since(now), why),

@@ -1,6 +1,7 @@
 //! What holds for any sequence of happenings.
 
 use super::*;
+use crate::liveness::Progress;
 use proptest::prelude::*;
 use std::vec;
 
@@ -30,11 +31,22 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => id.clone().prop_map(|id| H::ForwardElsewhere { id }),
         2 => (id, any::<bool>()).prop_map(|(id, done)| H::ForwardCancelled { id, done }),
         1 => Just(H::FirstAnswers),
-        4 => Just(H::Inbound),
+        4 => any::<u64>().prop_map(|written| H::Inbound { written }),
+        4 => progress().prop_map(H::Acknowledged),
         1 => failure().prop_map(H::Failed),
         2 => Just(H::LinkUp),
         1 => Just(H::ReconnectNow),
     ]
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    (any::<u32>(), any::<u32>(), 0u64..10_000_000).prop_map(|(queued, acknowledged, at)| Progress {
+        queued: queued.into(),
+        acknowledged: acknowledged.into(),
+        sacked: at / 7,
+        at: Instant(at),
+        retransmission: Duration::from_millis(at / 100),
+    })
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
@@ -126,7 +138,7 @@ impl Caller {
                 self.no_busy_loop();
             }
             Step::NextTimer => {
-                if let Some((at, _)) = self.bench.dog.poll_timeout() {
+                if let Some(at) = self.bench.dog.poll_timeout() {
                     self.bench.now = self.bench.now.max(at);
                     self.bench.dog.handle_timeout(self.bench.now);
                     self.no_busy_loop();
@@ -139,7 +151,7 @@ impl Caller {
 
     fn no_busy_loop(&self) {
         let next = self.bench.dog.poll_timeout();
-        assert!(next.is_none_or(|(at, _)| at > self.bench.now), "{next:?}");
+        assert!(next.is_none_or(|at| at > self.bench.now), "{next:?}");
     }
 
     /// There is a timer, or nothing to wait for.
@@ -212,8 +224,8 @@ proptest! {
         // Left to its timers alone, with a server that says nothing more, it tries again.
         // Where it is never probed, at most a look at the first destination is left.
         let idle_for_good = |caller: &Caller| {
-            let timer = caller.bench.dog.poll_timeout();
-            timer.is_none_or(|(_, timer)| timer == Timer::TryFirst)
+            let dog = &caller.bench.dog;
+            dog.poll_timeout().is_none_or(|at| dog.home_at == Some(at))
                 && caller.bench.dog.policy.alive_interval.is_zero()
         };
         let before = caller.last_attempt;
@@ -273,7 +285,7 @@ proptest! {
         let last_byte = bench.now;
         let bound = interval + interval.min(Duration::from_secs(5)) * count;
         loop {
-            let (_, actions) = bench.next_timer();
+            let actions = bench.next_timer();
             if actions.contains(&Action::Abandon(Failure::Silent)) {
                 break;
             }

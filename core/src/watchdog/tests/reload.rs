@@ -122,8 +122,8 @@ fn a_listener_that_the_server_keeps_ends_with_its_connection_once_nobody_uses_th
     let mut used = kept();
     let since = used.now;
     loop {
-        used.on(Happening::Inbound);
-        let (_, actions) = used.next_timer();
+        used.inbound();
+        let actions = used.next_timer();
         if actions == renewed {
             break;
         }
@@ -142,8 +142,9 @@ fn an_idle_tunnel_is_renewed_for_nothing_else() {
     let mut wanted_again = kept();
     want(&mut wanted_again, 0);
     assert_eq!(wanted_again.on(Happening::Idle), []);
-    let timer = wanted_again.dog.poll_timeout().map(|(_, timer)| timer);
-    assert_eq!(timer, Some(Timer::Probe));
+    wanted_again.inbound();
+    wanted_again.on(CONFIRMED);
+    assert_eq!(wanted_again.next_timer(), [Action::Probe]);
 }
 
 #[test]
@@ -151,8 +152,7 @@ fn a_cancellation_without_reply_has_a_deadline() {
     let mut bench = requested();
     bench.on(CONFIRMED);
     unwant(&mut bench);
-    let (timer, actions) = bench.next_timer();
-    assert_eq!(timer, Timer::Stage(Stage::Forward));
+    let actions = bench.next_timer();
     let overdue = Failure::Timeout(Stage::Forward);
     assert!(actions.contains(&Action::Abandon(overdue)), "{actions:?}");
 }
@@ -177,10 +177,9 @@ fn a_new_interval_holds_at_once_and_begins_with_a_probe() {
         ..Policy::default()
     };
     bench.dog.set_policy(bench.now, policy);
-    assert_eq!(bench.actions(), [Action::Probe]);
-    bench.on(Happening::Inbound);
-    let due = Some((bench.now + alive_interval, Timer::Probe));
-    assert_eq!(bench.dog.poll_timeout(), due);
+    assert_eq!(bench.next_timer(), [Action::Probe]);
+    bench.inbound();
+    assert_eq!(bench.dog.poll_timeout(), Some(bench.now + alive_interval));
 }
 
 const ELSEWHERE: Happening = Happening::ForwardElsewhere { id: ForwardId(0) };

@@ -158,3 +158,21 @@ fn a_server_whose_kernel_lives_and_whose_process_hangs_is_noticed_too() {
     assert!(noticed - hung_ms <= 75 * S);
     clean(&world);
 }
+
+#[test]
+fn a_server_that_takes_our_bytes_slowly_and_says_nothing_lives() {
+    let mut world = up();
+    // As above, a lot that wants to go to the server at once.
+    set_targets(&world, Manner::TakesNothing);
+    for _ in 0..4 {
+        connect(&mut world, 0, 400_000).unwrap();
+    }
+    world.run_for(20 * S);
+    world.net().hub().hung = true;
+    set_targets(&world, Manner::Echoes);
+    world.net().path.rate = Some(500);
+    let ends = world.invariants.waits.len();
+    world.run_for(110 * S);
+    assert_eq!(world.invariants.waits[ends..], [], "no connection ended");
+    clean(&world);
+}

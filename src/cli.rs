@@ -33,6 +33,7 @@ use crate::boot::Boot;
 use crate::call::{Named, Order, Place, What};
 use crate::exit::Exit;
 use crate::keys;
+use crate::logging::Target;
 use crate::owner;
 use crate::status::View;
 
@@ -114,6 +115,14 @@ impl Settings {
             directory: orders::directory(&self.config),
             name: owner::name(&self.destination, self.port()),
             called: self.called.clone(),
+        }
+    }
+
+    /// Where the log goes: `LogFile`, else syslog or standard error.
+    pub fn log_target(&self) -> Target {
+        match self.config.log_file() {
+            Some(file) => Target::File(keys::absolute(file)),
+            None => Target::choose(self.background),
         }
     }
 

@@ -241,10 +241,7 @@ fn start(
     let settings = &local.settings;
     let resumed = supervisor.is_resumed();
     let (background, wait) = (settings.background, settings.wait);
-    let (target, level) = (
-        Target::choose(background),
-        logging::filter(settings.log_level()),
-    );
+    let (target, level) = (settings.log_target(), logging::filter(settings.log_level()));
     let place = settings.place();
     let mut forwards = settings.config.forwards().to_vec();
     forwards.extend(supervisor.memory().written().handed());

@@ -52,6 +52,7 @@ pub enum Action {
     Window,
     Login,
     Query,
+    LogFile,
     Ciphers,
     Macs,
     Help,

@@ -231,6 +231,10 @@ impl Options {
                     });
                 }
             },
+            Action::LogFile => {
+                let quoted = format!("\"{value}\"");
+                self.set("LogFile", &quoted).map_err(|error| bad(&error))?;
+            }
             Action::Login => self.set("User", value).map_err(|error| bad(&error))?,
             Action::Ciphers => self.set("Ciphers", value).map_err(|error| bad(&error))?,
             Action::Macs => self.set("MACs", value).map_err(|error| bad(&error))?,

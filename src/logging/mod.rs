@@ -3,6 +3,7 @@
 //! Lines of the target [`NOTICE`] at level info have syslog's severity notice. Control
 //! characters in a message are escaped, so that nobody far away can write log lines.
 
+mod log_file;
 mod syslog_socket;
 
 use std::io::Write;
@@ -30,6 +31,8 @@ pub enum Target {
     Stderr,
     /// The datagram socket of syslogd at this path.
     Syslog(PathBuf),
+    /// This file, absolute.
+    File(PathBuf),
 }
 
 impl Target {
@@ -91,6 +94,7 @@ enum Sink {
     Closed,
     Stderr,
     Syslog(SyslogSocket),
+    File(PathBuf),
 }
 
 struct Logger {
@@ -113,6 +117,7 @@ pub fn init(target: Target, level: LevelFilter) {
     if let Ok(mut sink) = LOGGER.sink.try_lock() {
         *sink = match (target, std::mem::replace(&mut *sink, Sink::Closed)) {
             (Target::Stderr, _) => Sink::Stderr,
+            (Target::File(path), _) => Sink::File(path),
             (Target::Syslog(path), Sink::Syslog(old)) => Sink::Syslog(old.reopened(path)),
             (Target::Syslog(path), _) => Sink::Syslog(SyslogSocket::new(path)),
         };
@@ -184,6 +189,7 @@ impl log::Log for Logger {
         };
         match &mut *sink {
             Sink::Closed => {}
+            Sink::File(path) => log_file::append(path, record.args()),
             Sink::Stderr => {
                 let line = format!("reachback: {}\n", escaped(record.args()));
                 // One write, so that lines of several processes stay whole. A terminal that

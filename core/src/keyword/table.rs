@@ -49,6 +49,9 @@ macro_rules! keyword_table {
             KexAlgorithms, kex_algorithms: text[Algorithms],
                 Kind::Algorithms, "", "", Renews,
                 "Key exchanges to offer, best first";
+            LogFile, log_file: text[Path],
+                Kind::Template, "", "", NextStart,
+                "File to log to, in the place of syslog and standard error; at 1 MiB it becomes FILE.1";
             LogLevel, log_level: value[LogLevel],
                 Kind::Choice(&[
                     "QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3",

@@ -16,7 +16,7 @@ pub static FOREIGN: [Flag; 26] = [
     flag('C', "", Action::Nothing, "data is not compressed; it mostly is already"),
     flag('D', "port", Action::Refused, "there is no SOCKS proxy; name what is to be reached with -R port:host:hostport"),
     flag('e', "character", Action::Nothing, "there is no terminal"),
-    flag('E', "file", Action::Warned, "the log goes to syslog in the background, else to standard error"),
+    flag('E', "file", Action::LogFile, "file to log to, as the keyword LogFile"),
     flag('G', "", Action::Refused, "reachback config prints the values that hold"),
     flag('J', "destination", Action::Refused, "there are no jump hosts; keep a tunnel to a server that this machine reaches itself"),
     flag('k', "", Action::Nothing, "no GSSAPI credentials are ever sent"),

@@ -53,6 +53,7 @@ const LINES: &[&str] = &[
     "IdentityFile \"#x\"",
     "IdentityFile a%%b",
     "IdleTimeout 1h",
+    "LogFile /l",
     "LogLevel verbose",
     "MaxLifetime 2d",
     "Port 7",

@@ -122,9 +122,13 @@ fn the_default_policy_is_that_of_an_empty_configuration() {
     let mut config = crate::config::Config::new();
     assert_eq!(Policy::from(&config), Policy::default());
     config.parse_option("ServerAliveInterval 7").unwrap();
+    config.parse_option("ServerAliveCountMax 9").unwrap();
+    config.parse_option("ConnectTimeout 11").unwrap();
     config.parse_option("ExitOnForwardFailure yes").unwrap();
     let policy = Policy::from(&config);
     assert_eq!(policy.alive_interval, Duration::from_secs(7));
+    assert_eq!(policy.alive_count_max, 9);
+    assert_eq!(policy.connect_timeout, Duration::from_secs(11));
     assert!(policy.exit_on_forward_failure);
 }
 

@@ -248,3 +248,17 @@ fn a_forward_that_leads_elsewhere_and_is_unwanted_meanwhile_stays_away() {
     assert_eq!(bench.on(cancelled(true)), []);
     assert_eq!(in_use(&bench), 0);
 }
+
+#[test]
+fn only_who_takes_away_the_last_wish_takes_the_forward_away() {
+    let mut bench = Bench::with(Policy::default(), 1).up();
+    let first = ForwardId(0);
+    let spec = bench.dog.forwards().get(first).unwrap().spec.clone();
+    bench.dog.want(bench.now, &spec, Origin::Caller);
+    assert!(!bench.dog.unwant(bench.now, first, Origin::Configuration));
+    assert_eq!(bench.actions(), [], "the caller still wants it");
+    assert!(bench.dog.unwant(bench.now, first, Origin::Caller));
+    assert_eq!(bench.actions(), [Action::CancelForward { id: first }]);
+    assert!(!bench.dog.unwant(bench.now, first, Origin::Caller));
+    assert_eq!(bench.actions(), []);
+}

@@ -1,6 +1,7 @@
-//! Timers that are not up yet, and the numbers that draw the waits.
+//! Timers that are not up yet, the numbers that draw the waits, and the words for the states.
 
 use super::*;
+use std::string::ToString;
 
 #[test]
 fn a_call_before_a_timer_is_up_does_nothing() {
@@ -47,4 +48,19 @@ fn the_numbers_that_draw_the_waits_are_those_of_splitmix64() {
     let drawn: Vec<u32> = (0..3).map(|_| dog.random()).collect();
     // The upper and the lower half folded into one, without the last shift.
     assert_eq!(drawn, [0x11ab_8cbc, 0x2cc0_1e29, 0x3bb1_b95a]);
+}
+
+#[test]
+fn each_state_has_its_words() {
+    let words = |bench: &Bench| bench.dog.state().to_string();
+    let mut bench = Bench::new();
+    assert!(words(&bench).starts_with("connecting ("));
+    bench.actions();
+    bench.reach(Stage::Forward);
+    let id = ForwardId(0);
+    bench.on(Happening::ForwardConfirmed { id, port: 1111 });
+    assert_eq!(words(&bench), "up (1 of 2 forwards)");
+    let id = ForwardId(1);
+    bench.on(Happening::ForwardConfirmed { id, port: 1112 });
+    assert_eq!(words(&bench), "up");
 }

@@ -14,6 +14,8 @@ use crate::commands;
 use crate::control::client::{CallError, Owner, patiently};
 use crate::exit::{self, Exit};
 use crate::owner::{self, Claim, Inherited, Ownership};
+use crate::supervisor;
+use crate::sys::signals;
 
 /// Where the tunnel of a destination is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,13 @@ pub fn claim(
 fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError> {
     let mut owner = Owner::connect(&place.socket())?;
     let pid = owner.pid;
+    // The service, once more for the same: that is no order.
+    if supervisor::is_of_service()
+        && owner::is_called(&place.socket(), &place.called)
+        && owner.order(&Request::Check)? == supervisor::OF_SERVICE
+    {
+        return Ok(owner);
+    }
     for spec in forwards {
         let done = owner.order(&Request::Forward(spec.clone()))?;
         info!("handed to process {pid}, which holds the tunnel: forward {spec}: {done}");
@@ -138,6 +147,12 @@ pub enum What {
     Stop,
     /// `reconnect`.
     Reconnect,
+    /// `reload`.
+    Reload,
+    /// `renew`.
+    Renew,
+    /// `stop --service`.
+    StopService,
 }
 
 /// An order for running tunnels.
@@ -178,21 +193,31 @@ pub fn order(order: &Order) -> Result<(), Exit> {
         if names.len() > 1 {
             let names = names.join(", ");
             return Err(Exit::usage(format!(
-                "which tunnel: {names}: name one, or --all with stop"
+                "which tunnel: {names}: name one, or --all with stop, reload and renew"
             )));
         }
         if names.is_empty() {
             return Err(Exit::new(exit::UNAVAILABLE, "no tunnel is running"));
         }
     }
+    if order.what == What::Renew {
+        // The caller may have come through one of them.
+        signals::outlive_terminal();
+    }
     let mut failed = String::new();
     for place in names.iter().map(place) {
         match tell(order, &place) {
-            Ok(line) => commands::print(&match order.what {
-                // ssh's words, and ssh says nothing for the other two.
-                What::Check | What::Forward | What::Cancel => line,
-                What::Stop | What::Reconnect => format!("{}: {line}", place.name),
-            })?,
+            Ok(line) => {
+                let printed = commands::print(&match order.what {
+                    // ssh's words, and ssh says nothing for the other two.
+                    What::Check | What::Forward | What::Cancel => line,
+                    _ => format!("{}: {line}", place.name),
+                });
+                if order.what != What::Renew {
+                    printed?;
+                }
+            }
+            Err(CallError::Refused(Refusal::Absent, _)) if order.what == What::StopService => {}
             Err(CallError::Nobody) if order.all => {}
             // One that does not do it keeps no other from being told.
             Err(error) if order.all => {
@@ -264,13 +289,31 @@ fn perform(order: &Order, mut owner: Owner, again: bool) -> Result<String, CallE
             }
             Ok(String::new())
         }
-        What::Reconnect => {
-            let done = owner.order(&Request::Reconnect)?;
+        What::Reconnect | What::Reload => {
+            let done = owner.order(&match order.what {
+                What::Reload => Request::Reload,
+                _ => Request::Reconnect,
+            })?;
             Ok(format!("{done}\n"))
         }
-        What::Stop => {
-            owner.order(&Request::Stop)?;
+        What::Stop | What::StopService => {
+            owner.order(&match order.what {
+                What::StopService => Request::StopService,
+                _ => Request::Stop,
+            })?;
             ended(owner.await_end(DRAIN * 3))
+        }
+        What::Renew => {
+            owner.order(&Request::Renew)?;
+            let back = owner
+                .await_close(DRAIN * 3)
+                .then(|| Owner::connect_patiently(&owner.socket));
+            match back {
+                Some(Ok(_)) => Ok("renewed\n".to_owned()),
+                _ => Err(CallError::Failed(
+                    "it is not back yet; see the system log".into(),
+                )),
+            }
         }
     }
 }

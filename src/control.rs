@@ -45,6 +45,10 @@ pub trait Tunnel {
     fn reconnect(&mut self, now: Instant);
     /// Ends; `why` is for the log.
     fn stop(&mut self, why: &str, now: Instant);
+    /// Reads the configuration again, soon.
+    fn reload(&mut self);
+    /// Becomes the program that is installed now, once the tunnel has ended for it; why not.
+    fn renew(&mut self, now: Instant) -> Result<(), String>;
     /// True once it is ending.
     fn is_ending(&self) -> bool;
 }

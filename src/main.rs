@@ -17,6 +17,7 @@ mod logging;
 mod net;
 mod owner;
 mod plan;
+mod renew;
 mod run;
 mod served;
 mod status;
@@ -61,6 +62,9 @@ fn leave_in_syslog(exit: &Exit) {
 fn perform() -> Result<u8, Exit> {
     if let Some(before) = supervisor::before() {
         return run::resume(before);
+    }
+    if renew::is_look() {
+        return run::look().map(|()| 0);
     }
     match cli::parse(std::env::args_os().skip(1))? {
         Command::Status(view) => return status::run(&view),

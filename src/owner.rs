@@ -163,13 +163,18 @@ pub fn find(directory: &Path, name: String, called: &str) -> String {
     if fs::symlink_metadata(socket(directory, &name)).is_ok() {
         return name;
     }
-    let is_called = |socket: &PathBuf| {
-        let bytes = file::read_bounded(&socket.with_extension(LOCK), MAX_CALLED);
-        bytes.is_ok_and(|bytes| bytes.as_slice() == called.as_bytes()) && is_held(socket)
-    };
-    let found = sockets(directory).into_iter().find(is_called);
+    let found = sockets(directory);
+    let found = found
+        .into_iter()
+        .find(|one| is_called(one, called) && is_held(one));
     let stem = found.and_then(|socket| Some(socket.file_stem()?.to_str()?.to_owned()));
     stem.unwrap_or(name)
+}
+
+/// Whether the tunnel of a socket was called for by this word.
+pub fn is_called(socket: &Path, called: &str) -> bool {
+    let bytes = file::read_bounded(&socket.with_extension(LOCK), MAX_CALLED);
+    bytes.is_ok_and(|bytes| bytes.as_slice() == called.as_bytes())
 }
 
 /// Whether [`name`] can have made this.

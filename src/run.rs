@@ -94,6 +94,12 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
                 return Ok(0);
             }
         }
+    } else {
+        info!(
+            "going on as reachback {}: {}",
+            cli::version(),
+            before.reason
+        );
     }
     let inherited = before.inherited.take();
     let supervisor = Supervisor::after(before);
@@ -109,6 +115,14 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
         Ok(local) => start(local, run_pins, supervisor, inherited).map(Ran::status),
         Err(exit) => Err(failed(exit, &supervisor, inherited.as_ref())),
     }
+}
+
+/// Looks whether this tunnel could be started, and starts nothing.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn look() -> Result<(), Exit> {
+    Local::check(settings_again()?, &RunPins::default()).map(drop)
 }
 
 /// The settings, from the arguments of this process and the configuration as it is now.
@@ -363,6 +377,8 @@ fn app(
     let served = Served {
         tunnel,
         net,
+        program: supervisor.memory().written().program.clone(),
+        directory: supervisor.directory().to_owned(),
         again: None,
     };
     let reread = Box::new(move || started.reread());

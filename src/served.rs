@@ -1,5 +1,8 @@
 //! The tunnel of this process, as the control socket sees it.
 
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, raise};
 use reachback_core::control::Verdict;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
@@ -8,6 +11,8 @@ use reachback_tunnel::{Program, Progress, Tunnel};
 use crate::cli;
 use crate::control;
 use crate::net::outside::Net;
+use crate::renew;
+use crate::supervisor::ask;
 use crate::sys::worker;
 
 /// The tunnel and its outside.
@@ -16,6 +21,10 @@ pub struct Served {
     pub tunnel: Tunnel<Net>,
     /// Its outside.
     pub net: Net,
+    /// The file of the program, where a newer one may be by now.
+    pub program: PathBuf,
+    /// Where relative names in the arguments start.
+    pub directory: PathBuf,
     /// Once the tunnel has ended, the process goes on for this reason
     /// ([`crate::supervisor::ask`]). An order to end takes it back.
     pub again: Option<u8>,
@@ -53,6 +62,18 @@ impl control::Tunnel for Served {
     fn stop(&mut self, why: &str, now: Instant) {
         self.again = None;
         self.tunnel.stop(why, &self.net, now);
+    }
+
+    fn reload(&mut self) {
+        // The loop reads it, as it reads a person's.
+        let _ = raise(Signal::SIGHUP);
+    }
+
+    fn renew(&mut self, now: Instant) -> Result<(), String> {
+        renew::check(&self.program, &self.directory)?;
+        self.stop("the program is renewed", now);
+        self.again = Some(ask::RENEW);
+        Ok(())
     }
 
     fn is_ending(&self) -> bool {

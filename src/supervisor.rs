@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,10 @@ use crate::sys::worker::{self, Fate, Wake, Worker};
 /// three in the middle are numbers of open files, 0 for none. Programs of different versions hand
 /// this to each other, so its form stays.
 const MARKER: &str = "REACHBACK_RESTARTED";
+/// Stands in the environment of what the service began.
+const SERVICE: &str = "REACHBACK_SERVICE";
+/// [`running`], where the service began the tunnel.
+pub const OF_SERVICE: &str = "running for the service";
 /// The program as it runs, even if its file was replaced by a newer one.
 const ITSELF: &str = "/proc/self/exe";
 /// How soon after a fault a caller can have the tunnel back at the earliest.
@@ -41,6 +45,8 @@ const LINES: usize = 4;
 pub mod ask {
     /// The configuration gives the tunnel another name: the process begins anew under it.
     pub const MOVE: u8 = 100;
+    /// The program was checked that is installed now: the process becomes it.
+    pub const RENEW: u8 = 101;
 }
 
 /// Everything that going on needs.
@@ -130,7 +136,7 @@ impl Before {
                         continue;
                     };
                     match self.answer(stream) {
-                        Some(Request::Stop) => return Held::Ended,
+                        Some(Request::Stop | Request::StopService) => return Held::Ended,
                         Some(Request::Check | Request::Status) | None => {}
                         Some(_) => called = true,
                     }
@@ -165,7 +171,11 @@ impl Before {
                     version: VERSION,
                     pid,
                 },
-                Request::Stop => Verdict::done("ending"),
+                Request::StopService if !is_of_service() => {
+                    let _ = writeln!(stream, "{}", not_of_service());
+                    return None;
+                }
+                Request::Stop | Request::StopService => Verdict::done("ending"),
                 _ => Verdict::refused(Refusal::Restarting, &self.reason),
             };
             // He may have gone: what he asked for holds all the same.
@@ -242,7 +252,15 @@ impl Supervisor {
                 ownership.release();
                 return Err(self.become_program(ITSELF, 0, "its name has changed", None));
             }
-            Fate::Exited(ask::MOVE) | Fate::Exited(0) => {}
+            Fate::Exited(ask::RENEW) if !ending => {
+                let installed = self.memory.written().program.clone();
+                let files = Some(ownership.files());
+                let refused = self.execute(&installed, 0, "renewed", files).unwrap_err();
+                // It was there a moment ago.
+                let why = format!("not renewed: {}: {}", installed.display(), refused.desc());
+                return Err(self.become_program(ITSELF, 0, &why, files));
+            }
+            Fate::Exited(ask::MOVE | ask::RENEW | 0) => {}
             Fate::Exited(status) if persistent && status != exit::UNAVAILABLE => {
                 return Err(self.restart(NOT_STARTED, Some(ownership.files())));
             }
@@ -269,7 +287,7 @@ impl Supervisor {
         reason: &str,
         files: Option<[BorrowedFd<'_>; 2]>,
     ) -> Exit {
-        match self.execute(program, faults, reason, files) {
+        match self.execute(Path::new(program), faults, reason, files) {
             Ok(never) => match never {},
             Err(error) => Exit::os("cannot restart", error.desc()),
         }
@@ -277,7 +295,7 @@ impl Supervisor {
 
     fn execute(
         &self,
-        program: &str,
+        program: &Path,
         faults: u32,
         reason: &str,
         files: Option<[BorrowedFd<'_>; 2]>,
@@ -299,11 +317,31 @@ impl Supervisor {
             .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
             .chain([marker.into_bytes()]);
         let arguments = std::env::args_os().map(OsString::into_vec);
-        let program = CString::new(program).map_err(|_| nix::Error::EINVAL)?;
+        let program =
+            CString::new(program.as_os_str().as_bytes()).map_err(|_| nix::Error::EINVAL)?;
         // Without its directory, absolute names in the arguments still hold.
         let _ = nix::unistd::chdir(&self.directory);
         execve(&program, &c_strings(arguments), &c_strings(variables))
     }
+}
+
+/// Whether the service began this tunnel.
+pub fn is_of_service() -> bool {
+    std::env::var_os(SERVICE).is_some()
+}
+
+/// What a tunnel answers to who asks whether it is there.
+pub fn running() -> Verdict {
+    Verdict::done(if is_of_service() {
+        OF_SERVICE
+    } else {
+        "running"
+    })
+}
+
+/// What a tunnel answers to an order for the service's.
+pub fn not_of_service() -> Verdict {
+    Verdict::refused(Refusal::Absent, "the service did not begin it")
 }
 
 /// Why a tunnel goes on that could not be started.

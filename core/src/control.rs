@@ -46,6 +46,12 @@ pub enum Request {
     Reconnect,
     /// End. The owner closes the socket when it has.
     Stop,
+    /// The same, if the service began it.
+    StopService,
+    /// Read the configuration again.
+    Reload,
+    /// Become the program that is installed now, if that could start the tunnel.
+    Renew,
 }
 
 /// Why a request was not done.
@@ -61,6 +67,8 @@ pub enum Refusal {
     Absent,
     /// The table of forwards is full.
     Full,
+    /// The program that is installed could not start the tunnel.
+    Unfit,
     /// Not confirmed, and the tunnel goes on trying.
     NotYet,
     /// The tunnel has ended or is about to.
@@ -69,12 +77,13 @@ pub enum Refusal {
     Restarting,
 }
 
-const REFUSALS: [(Refusal, &str); 8] = [
+const REFUSALS: [(Refusal, &str); 9] = [
     (Refusal::Busy, "busy"),
     (Refusal::Version, "version"),
     (Refusal::Bad, "bad"),
     (Refusal::Absent, "absent"),
     (Refusal::Full, "full"),
+    (Refusal::Unfit, "unfit"),
     (Refusal::NotYet, "not-yet"),
     (Refusal::Ended, "ended"),
     (Refusal::Restarting, "restarting"),
@@ -196,6 +205,9 @@ impl Request {
             ("status", "") => Ok(Request::Status),
             ("reconnect", "") => Ok(Request::Reconnect),
             ("stop", "") => Ok(Request::Stop),
+            ("stop-service", "") => Ok(Request::StopService),
+            ("reload", "") => Ok(Request::Reload),
+            ("renew", "") => Ok(Request::Renew),
             _ => Err(BadRequest::Unknown),
         }
     }
@@ -214,6 +226,9 @@ impl fmt::Display for Request {
             Self::Status => f.write_str("status"),
             Self::Reconnect => f.write_str("reconnect"),
             Self::Stop => f.write_str("stop"),
+            Self::StopService => f.write_str("stop-service"),
+            Self::Reload => f.write_str("reload"),
+            Self::Renew => f.write_str("renew"),
         }
     }
 }

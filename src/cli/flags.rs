@@ -30,6 +30,7 @@ pub enum Action {
     Json,
     Watch,
     All,
+    Service,
     List,
     Restrict,
     Verbose,
@@ -116,12 +117,14 @@ const fn subcommand(name: &'static str, arguments: &'static str, help: &'static 
 
 /// Every subcommand, in the order of the help.
 #[rustfmt::skip]
-pub static SUBCOMMANDS: [Subcommand; 8] = [
+pub static SUBCOMMANDS: [Subcommand; 10] = [
     subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
     subcommand("pubkey", "-i keyfile", "print the authorized_keys line"),
     subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
     subcommand("stop", "[destination]", "end a tunnel"),
     subcommand("reconnect", "[destination]", "connect anew now"),
+    subcommand("reload", "[destination]", "read the configuration again"),
+    subcommand("renew", "[destination]", "become the program that is installed now"),
     subcommand("config", "[destination]", "print the values that hold for it"),
     subcommand("check", "[destination]", "look at configuration, keys and known hosts"),
     subcommand("boot", "", "start each Host block with StartAtBoot yes"),
@@ -129,7 +132,7 @@ pub static SUBCOMMANDS: [Subcommand; 8] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 28] = [
+pub static FLAGS: [Flag; 29] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -155,7 +158,8 @@ pub static FLAGS: [Flag; 28] = [
     flag('g', "", Action::Gateway, "nothing, as in ssh; in dbclient it makes -R listen on all addresses, as *:port does"),
     long("json", "", Action::Json, "with status: for programs"),
     long("watch", "", Action::Watch, "with status: again every second"),
-    long("all", "", Action::All, "with stop: every tunnel"),
+    long("all", "", Action::All, "with stop, reload and renew: every tunnel"),
+    long("service", "", Action::Service, "with stop: what the service began"),
     long("list", "", Action::List, "with boot: print the names, start nothing"),
     long("restrict", "", Action::Restrict, "with pubkey: options in front that leave the key only the forwards of -R or of a destination"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },

@@ -52,6 +52,8 @@ pub struct Options {
     pub watch: bool,
     /// `--all`.
     pub all: bool,
+    /// `--service`.
+    pub service: bool,
     /// `--list`.
     pub list: bool,
     /// `--restrict`.
@@ -274,6 +276,7 @@ impl Options {
             Action::Json => self.json = true,
             Action::Watch => self.watch = true,
             Action::All => self.all = true,
+            Action::Service => self.service = true,
             Action::List => self.list = true,
             Action::Restrict => self.restrict = true,
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),

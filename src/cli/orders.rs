@@ -1,4 +1,5 @@
-//! The command lines that ask running tunnels: `status`, `stop`, `reconnect` and `-O`.
+//! The command lines that ask running tunnels: `status`, `stop`, `reconnect`,
+//! `reload`, `renew` and `-O`.
 
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
     let misplaced = [
         (options.json, "--json", "status"),
         (options.watch, "--watch", "status"),
-        (options.all, "--all", "stop"),
+        (options.service, "--service", "stop"),
         (options.list, "--list", "boot"),
         (options.restrict, "--restrict", "pubkey"),
     ];
@@ -33,6 +34,11 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
                 "{flag}: only with reachback {command}"
             )));
         }
+    }
+    if options.all && !matches!(subcommand, Some("stop" | "reload" | "renew")) {
+        return Err(Exit::usage(
+            "--all: only with reachback stop, reload or renew",
+        ));
     }
     if options.order.is_some() && subcommand.is_some() {
         return Err(Exit::usage(
@@ -53,13 +59,16 @@ pub fn status(options: &Options, words: &[String]) -> Result<Command, Exit> {
     }))
 }
 
-/// `-O`, `reachback stop [destination | --all]` and `reachback reconnect [destination]`.
+/// `-O`, `reachback stop`, `reconnect`, `reload` and `renew [destination | --all]`.
 pub fn order(options: &Options, words: &[String], what: What) -> Result<Command, Exit> {
     if options.order.is_some() && words.is_empty() {
         return Err(Exit::usage("no destination: -O: give user@host[:port]"));
     }
-    if options.all && !words.is_empty() {
-        return Err(Exit::usage("--all: not together with a destination"));
+    if (options.all || options.service) && !words.is_empty() {
+        let flag = if options.all { "--all" } else { "--service" };
+        return Err(Exit::usage(format!(
+            "{flag}: not together with a destination"
+        )));
     }
     let named = named(options, words)?;
     let place = named
@@ -72,10 +81,13 @@ pub fn order(options: &Options, words: &[String], what: What) -> Result<Command,
         return Err(Exit::usage("no forward: -O: name it with -R"));
     }
     Ok(Command::Order(Order {
-        what,
+        what: match what {
+            What::Stop if options.service => What::StopService,
+            what => what,
+        },
         directory: directory(&named.config),
         name: named.name().map(|(name, _)| name),
-        all: options.all,
+        all: options.all || options.service,
         forwards,
     }))
 }

@@ -10,6 +10,7 @@ use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
 use super::Tunnel;
+use crate::supervisor;
 use crate::sys::worker;
 
 /// Requests of one client in one turn.
@@ -155,7 +156,7 @@ impl Client {
                 let text = format!("this owner speaks version {VERSION}");
                 Verdict::refused(Refusal::Version, text)
             }
-            Request::Check => Verdict::done("running"),
+            Request::Check => supervisor::running(),
             Request::Forward(_) if tunnel.is_ending() => {
                 Verdict::refused(Refusal::Ended, "the tunnel is ending")
             }
@@ -198,10 +199,22 @@ impl Client {
                 tunnel.reconnect(now);
                 Verdict::done("connecting anew")
             }
-            Request::Stop => {
+            Request::StopService if !supervisor::is_of_service() => supervisor::not_of_service(),
+            Request::Stop | Request::StopService => {
                 tunnel.stop("asked to", now);
                 Verdict::done("ending")
             }
+            Request::Reload => {
+                tunnel.reload();
+                Verdict::done("reading the configuration again")
+            }
+            Request::Renew if tunnel.is_ending() => {
+                Verdict::refused(Refusal::Ended, "the tunnel is ending")
+            }
+            Request::Renew => match tunnel.renew(now) {
+                Ok(()) => Verdict::done("renewing"),
+                Err(why) => Verdict::refused(Refusal::Unfit, why),
+            },
         };
         self.say(&verdict);
     }

@@ -92,7 +92,8 @@ pub struct Owner {
     until: Instant,
     /// What it has said and nobody has taken yet.
     said: Vec<u8>,
-    socket: PathBuf,
+    /// Its socket.
+    pub socket: PathBuf,
     /// Its process number.
     pub pid: u32,
 }
@@ -158,6 +159,8 @@ impl Owner {
     pub fn ask(&mut self, request: &Request) -> Result<Verdict, CallError> {
         let limit = match request {
             Request::Wait(limit) => *limit + ANSWER,
+            // It has another program look first.
+            Request::Renew => ANSWER * 2,
             _ => ANSWER,
         };
         self.send(request, limit)?;
@@ -220,16 +223,23 @@ impl Owner {
         }
     }
 
-    /// Waits until the owner has ended; false if it has not after `limit`.
-    pub fn await_end(mut self, limit: Duration) -> bool {
+    /// Waits until the owner has closed the connection; false if it has not after `limit`.
+    pub fn await_close(&mut self, limit: Duration) -> bool {
         self.until = Instant::now() + limit;
         loop {
             self.said.clear();
             match self.read().map_err(|error| error.kind()) {
-                Ok(0) | Err(io::ErrorKind::ConnectionReset) => break,
+                Ok(0) | Err(io::ErrorKind::ConnectionReset) => return true,
                 Ok(_) | Err(io::ErrorKind::Interrupted) if Instant::now() < self.until => {}
                 _ => return false,
             }
+        }
+    }
+
+    /// Waits until the owner has ended; false if it has not after `limit`.
+    pub fn await_end(mut self, limit: Duration) -> bool {
+        if !self.await_close(limit) {
+            return false;
         }
         // The worker has; its supervisor takes the files away and ends as well.
         while owner::is_held(&self.socket) {

@@ -38,6 +38,14 @@ pub fn handled() -> SigSet {
     mask
 }
 
+/// Lets this process outlive the terminal or the connection that it was called from.
+pub fn outlive_terminal() {
+    for end in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGPIPE] {
+        // SAFETY: SIG_IGN installs no handler, so no code runs in signal context.
+        let _ = unsafe { signal(end, SigHandler::SigIgn) };
+    }
+}
+
 /// The blocked signals and the descriptor they arrive on.
 #[derive(Debug)]
 pub struct Signals {

@@ -56,9 +56,9 @@ class TheService(unittest.TestCase):
 
     def test_3_a_restart_through_the_tunnel_brings_both_forwards_back(self):
         self.wait(lambda: through.shell(self.ssh_port, "hostname") == "controller", "a shell")
-        before = self.controller.pids()
+        before = self.controller.all_pids()
         through.shell(self.ssh_port, f"{SERVICE} restart")
-        self.wait(lambda: self.controller.pids() not in ([], before), "another process")
+        self.wait(lambda: self.controller.all_pids() not in ([], before), "another worker")
         self.wait(self.both_listen, "both forwards, again")
         self.wait(lambda: through.shell(self.ssh_port, "hostname") == "controller", "a shell, again")
         self.wait(lambda: through.has_dashboard(self.web_port), "the dashboard")

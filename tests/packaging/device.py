@@ -214,6 +214,11 @@ class Device:
                 found[int(path.rpartition("/")[2])] = int(parent)
         return [pid for pid, parent in found.items() if parent not in found]
 
+    def worker(self, pid):
+        """The process that does the work of a tunnel's process."""
+        look = f"for p in /proc/[0-9]*; do grep -q '^PPid:.{pid}$' $p/status && echo ${{p#/proc/}}; done"
+        return int(self.run(look).output.split()[0])
+
     def wait(self, condition, what, timeout_s=30):
         try:
             return arm.wait_until(condition, timeout_s, what)

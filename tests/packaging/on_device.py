@@ -94,13 +94,20 @@ class OnADevice(unittest.TestCase):
                 f"  StartAtBoot yes\n{more}")
 
     def own(self):
-        """What the processes of the service are for, {pid: REACHBACK_SERVICE}."""
+        """What the processes of the service are for, {pid: "args" or "boot:NAME"}."""
         found = {}
         for pid in self.device.pids():
-            shown = self.device.run(f"tr '\\0' '\\n' </proc/{pid}/environ | grep ^REACHBACK_SERVICE=").output
-            if shown:
-                found[pid] = shown.strip().partition("=")[2]
+            if self.device.run(f"tr '\\0' '\\n' </proc/{pid}/environ | grep -q ^REACHBACK_SERVICE=").status == 0:
+                words = self.device.run(f"tr '\\0' '\\n' </proc/{pid}/cmdline").output.split("\n")[:-1]
+                found[pid] = f"boot:{words[-1]}" if words[-2] == "--" else "args"
         return found
+
+    def renewed(self, times):
+        """Waits until so many processes have become another program."""
+        self.device.wait(lambda: self.device.log().count("going on as reachback") >= times, f"{times} are renewed")
+
+    def count_renewed(self):
+        return self.device.log().count("going on as reachback")
 
     def init(self, action, status=0):
         outcome = self.device.init(action)

@@ -28,6 +28,9 @@ fn every_request_is_read_as_it_was_written() {
         Request::Status,
         Request::Reconnect,
         Request::Stop,
+        Request::StopService,
+        Request::Reload,
+        Request::Renew,
     ];
     for request in requests {
         let line = request.to_string();

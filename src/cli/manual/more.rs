@@ -102,7 +102,12 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
             "Its argument is checked against the strict grammar of the custom scripts;\n\
              .Cm off\nand\n.Cm stop\nin its place take the script's forward away.\n"
         }
-        "stop" => ".Fl -all\nends every tunnel.\n",
+        "stop" => ".Fl -all\nends every tunnel,\n.Fl -service\nthose that the service began.\n",
+        "renew" => {
+            "After an upgrade: the tunnel's process has the installed program check its arguments, and \
+             becomes that program,\nwith what callers ordered and its lifetime.\nOne that could not \
+             be started again is left as it is, and told of.\n.Fl -all\nrenews every tunnel.\n"
+        }
         "config" => {
             "A line for each, in the form of\n.Xr reachback_config 5 ;\ntimes are in seconds, \
              tokens are replaced.\n"

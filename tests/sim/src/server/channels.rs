@@ -125,6 +125,7 @@ impl Channels {
             ..Channel::default()
         };
         self.table.insert(number, channel);
+        let bind = knobs.calls_it.unwrap_or(bind);
         let open = open_message(b"forwarded-tcpip", number, knobs, bind, port);
         (number, open)
     }

@@ -86,6 +86,8 @@ pub struct Knobs {
     pub banner: Option<Vec<u8>>,
     /// `tcpip-forward`.
     pub forward: Answer,
+    /// Names this address for every listener when it opens a channel.
+    pub calls_it: Option<&'static str>,
     /// `cancel-tcpip-forward`.
     pub cancel: Answer,
     /// Says the port in the reply for a fixed port, too.
@@ -137,6 +139,7 @@ impl Default for Knobs {
             partial: false,
             banner: None,
             forward: Answer::Yes,
+            calls_it: None,
             cancel: Answer::Yes,
             echo_port: false,
             direct: Answer::Silence,

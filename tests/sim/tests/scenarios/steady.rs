@@ -26,6 +26,19 @@ fn an_idle_tunnel_costs_one_probe_a_minute_and_nothing_else() {
 }
 
 #[test]
+fn a_server_that_has_its_own_name_for_the_address_is_served() {
+    for name in ["127.0.0.1", "0.0.0.0", "", "192.0.2.1"] {
+        let mut world = world_with(Policy::default(), DEFAULT_REKEY);
+        world.net().hub().knobs.calls_it = Some(name);
+        whole_within(&mut world, 5 * S);
+        for index in [0, 1, 0] {
+            assert!(exchange(&mut world, index, 100, 5 * S), "'{name}'");
+        }
+        clean(&world);
+    }
+}
+
+#[test]
 fn a_tunnel_in_use_is_not_probed() {
     let mut world = up();
     let before = probes(&world);

@@ -6,6 +6,7 @@ mod support;
 use std::io::Read;
 use std::net::TcpListener;
 
+use support::client::Call;
 use support::rig::Site;
 use support::targets::dial;
 use support::{clock, free_port, on_host, skip, user};
@@ -37,6 +38,9 @@ fn a_target_that_is_down_is_said_once_for_each_forward() {
     client.wait_up(second);
     connect(first, 200);
     connect(second, 1);
+    let status = Call::new(&site.scene).args(&["status", "--json"]).run();
+    let counted = "\"connections_refused\":201,";
+    assert!(status.stdout.concat().contains(counted), "{status:?}");
     // A line of the connection after the last of them.
     let mark = client.log().mark();
     site.server.kill_sessions();

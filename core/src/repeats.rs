@@ -18,6 +18,8 @@ pub const SPAN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Repeats<K, const N: usize> {
     rows: Vec<Row<K>, N>,
+    /// Noted since [`Repeats::take_noted`].
+    noted: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -37,12 +39,16 @@ impl<K> Row<K> {
 impl<K: Clone + PartialEq, const N: usize> Repeats<K, N> {
     /// Nothing was said yet.
     pub const fn new() -> Self {
-        Self { rows: Vec::new() }
+        Self {
+            rows: Vec::new(),
+            noted: 0,
+        }
     }
 
     /// One more of this kind at `now`: true if a line is to be said for it. What is not said is
     /// in the next count.
     pub fn note(&mut self, kind: K, now: Instant) -> bool {
+        self.noted = self.noted.saturating_add(1);
         self.rows.retain(|row| row.unsaid > 0 || now < row.ends());
         if let Some(row) = self.rows.iter_mut().find(|row| row.kind == kind) {
             row.unsaid = row.unsaid.saturating_add(1);
@@ -54,6 +60,11 @@ impl<K: Clone + PartialEq, const N: usize> Repeats<K, N> {
             unsaid: 0,
         };
         self.rows.push(row).is_ok()
+    }
+
+    /// How many were noted since the last call, said or not.
+    pub fn take_noted(&mut self) -> u32 {
+        core::mem::take(&mut self.noted)
     }
 
     /// When a count is to be said.
@@ -100,7 +111,9 @@ mod tests {
         assert_eq!(repeats.poll_count(at(60_000)), Some(('a', 500_000)));
         assert_eq!(repeats.poll_count(at(60_000)), None);
 
+        assert_eq!(repeats.take_noted(), 500_001);
         assert!(!repeats.note('a', at(119_999)));
+        assert_eq!((repeats.take_noted(), repeats.take_noted()), (1, 0));
         assert_eq!(repeats.poll_count(at(120_000)), Some(('a', 1)));
         assert_eq!(repeats.poll_timeout(), None);
         assert!(

@@ -71,6 +71,7 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.optional_number("round_trip_ms", snapshot.round_trip_ms.map(u64::from));
     object.number("connections_now", u64::from(snapshot.serving));
     object.number("connections_total", snapshot.served);
+    object.number("connections_refused", snapshot.refused);
     object.number("bytes_in", snapshot.bytes_in);
     object.number("bytes_out", snapshot.bytes_out);
     object.number("logins", u64::from(snapshot.logins));

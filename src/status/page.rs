@@ -88,9 +88,13 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     if let Some(ms) = snapshot.round_trip_ms {
         writeln!(out, "  last round trip: {ms} ms")?;
     }
+    let refused = match snapshot.refused {
+        0 => String::new(),
+        refused => format!(", {refused} refused"),
+    };
     writeln!(
         out,
-        "  connections: {} now, {} so far; {} in, {} out",
+        "  connections: {} now, {} so far{refused}; {} in, {} out",
         snapshot.serving,
         snapshot.served,
         amount(snapshot.bytes_in),

@@ -23,6 +23,7 @@ fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
         round_trip_ms: Some(42),
         serving: 1,
         served: 17,
+        refused: 3,
         bytes_in: 999,
         bytes_out: 12_345_678,
         logins: 3,
@@ -96,7 +97,7 @@ fn the_page_answers_the_questions_of_a_person() {
          \x20   taken or not permitted; waiting for port, next try in 12 s\n\
          \x20   the target answers\n",
         "last round trip: 42 ms\n",
-        "connections: 1 now, 17 so far; 999 bytes in, 12.3 MB out\n",
+        "connections: 1 now, 17 so far, 3 refused; 999 bytes in, 12.3 MB out\n",
         "logged in 3 times, lost twice, last: the \"server\" stopped answering\n",
         "process 4711, running for 2 h 46 min, version 0.1.0\n",
         "02:13:10Z (10 s ago) connection lost, 3 times: gone\n",

@@ -146,6 +146,11 @@ impl<O: Outside> Relays<O> {
         Ok(None)
     }
 
+    /// How many connections were refused since the last call.
+    pub fn take_refused(&mut self) -> u32 {
+        self.refused.take_noted()
+    }
+
     /// Says how many connections were refused like one before, if that is due.
     pub fn say_refused(&mut self, forwards: &Forwards, now: Instant) {
         refused::say_counts(&mut self.refused, forwards, now);

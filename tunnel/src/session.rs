@@ -207,7 +207,8 @@ impl<O: Outside> Session<O> {
             .map_err(|error| self.ended(error))?;
         let moved = self.relays.drive(&mut self.client, turn.outside, now);
         let sent = moved.map_err(|error| self.ended(error))?;
-        turn.stats.turned(self.relays.count(), sent);
+        let refused = self.relays.take_refused() + self.strays.take_refused();
+        turn.stats.turned(self.relays.count(), refused, sent);
         self.relays.say_refused(turn.watchdog.forwards(), now);
         self.strays.say_count(turn.watchdog.forwards(), now);
         let blocked = self.client.waits_for_output();

@@ -19,6 +19,7 @@ pub struct Stats {
     pub(crate) round_trip_ms: Option<u32>,
     pub(crate) serving: usize,
     pub(crate) served: u64,
+    pub(crate) refused: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) logins: u32,
@@ -39,6 +40,7 @@ impl Stats {
             round_trip_ms: None,
             serving: 0,
             served: 0,
+            refused: 0,
             bytes_in: 0,
             bytes_out: 0,
             logins: 0,
@@ -119,9 +121,11 @@ impl Stats {
         self.bytes_in += bytes as u64;
     }
 
-    /// At the end of a turn: connections that are being served, and bytes that targets sent in it.
-    pub fn turned(&mut self, serving: usize, sent: u64) {
+    /// At the end of a turn: connections that are being served, those that were refused in it,
+    /// and bytes that targets sent in it.
+    pub fn turned(&mut self, serving: usize, refused: u32, sent: u64) {
         self.serving = serving;
+        self.refused += u64::from(refused);
         self.bytes_out += sent;
     }
 

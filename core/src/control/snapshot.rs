@@ -67,6 +67,9 @@ pub struct Snapshot {
     pub serving: u32,
     /// Connections through the tunnel so far.
     pub served: u64,
+    /// Connections of the server that were refused so far: for no forward, for want of room, or
+    /// by the target.
+    pub refused: u64,
     /// Bytes from the server to the targets.
     pub bytes_in: u64,
     /// Bytes from the targets to the server.
@@ -104,6 +107,7 @@ impl Default for Snapshot {
             round_trip_ms: None,
             serving: 0,
             served: 0,
+            refused: 0,
             bytes_in: 0,
             bytes_out: 0,
             logins: 0,
@@ -150,6 +154,7 @@ impl fmt::Display for Snapshot {
             writeln!(f, "round-trip {ms}")?;
         }
         writeln!(f, "connections {} {}", self.serving, self.served)?;
+        writeln!(f, "connections-refused {}", self.refused)?;
         writeln!(f, "bytes {} {}", self.bytes_in, self.bytes_out)?;
         writeln!(f, "logins {} {}", self.logins, self.lost)?;
         if !self.failure.is_empty() {
@@ -229,6 +234,7 @@ impl Snapshot {
                 self.serving = words.number()?;
                 self.served = words.number()?;
             }
+            "connections-refused" => self.refused = words.number()?,
             "bytes" => {
                 self.bytes_in = words.number()?;
                 self.bytes_out = words.number()?;

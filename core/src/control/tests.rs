@@ -121,6 +121,7 @@ fn full() -> Box<Snapshot> {
         round_trip_ms: Some(23),
         serving: 2,
         served: 99,
+        refused: 7,
         bytes_in: u64::MAX,
         bytes_out: 1,
         logins: 3,

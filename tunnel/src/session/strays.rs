@@ -29,6 +29,11 @@ impl Strays {
         }
     }
 
+    /// How many were refused since the last call.
+    pub fn take_refused(&mut self) -> u32 {
+        self.0.take_noted()
+    }
+
     /// When [`Strays::say_count`] has something to say.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.0.poll_timeout()

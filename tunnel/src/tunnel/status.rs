@@ -66,6 +66,7 @@ impl<O: Outside> Tunnel<O> {
             round_trip_ms: stats.round_trip_ms,
             serving: stats.serving as u32,
             served: stats.served,
+            refused: stats.refused,
             bytes_in: stats.bytes_in,
             bytes_out: stats.bytes_out,
             logins: stats.logins,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ring::digest::{Context, SHA256};
 
-use super::patience;
+use super::{patience, wait_until};
 
 /// A TCP service on loopback; each connection is handled in its own thread.
 pub struct Target {
@@ -15,7 +15,8 @@ pub struct Target {
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     hits: Arc<AtomicUsize>,
-    held: Arc<Mutex<Vec<TcpStream>>>,
+    /// Of a stuck target: the connections, and how many it has ever held.
+    held: Arc<Mutex<(Vec<TcpStream>, usize)>>,
 }
 
 impl Target {
@@ -31,7 +32,7 @@ impl Target {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),
         );
-        let held = Arc::new(Mutex::new(Vec::<TcpStream>::new()));
+        let held = Arc::default();
         let (stopped, counted, handle) = (stop.clone(), hits.clone(), Arc::new(handle));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -80,9 +81,13 @@ impl Target {
 
     /// Accepts and then neither reads, writes nor closes while it exists.
     pub fn stuck() -> Self {
-        let held = Arc::new(Mutex::new(Vec::new()));
+        let held = Arc::new(Mutex::new((Vec::new(), 0)));
         let keep = held.clone();
-        let mut target = Self::start(move |stream| keep.lock().unwrap().push(stream));
+        let mut target = Self::start(move |stream| {
+            let mut held = keep.lock().unwrap();
+            held.0.push(stream);
+            held.1 += 1;
+        });
         target.held = held;
         target
     }
@@ -94,7 +99,11 @@ impl Target {
 
     /// Closes the connections that a stuck target holds.
     pub fn release(&self) {
-        self.held.lock().unwrap().clear();
+        // One that was counted may not be held yet.
+        wait_until("it holds all that came", patience(), || {
+            self.held.lock().unwrap().1 == self.hits()
+        });
+        self.held.lock().unwrap().0.clear();
     }
 }
 

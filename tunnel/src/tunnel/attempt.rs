@@ -21,13 +21,15 @@ impl<O: Outside> Tunnel<O> {
     /// Begins an attempt to the watchdog's destination.
     pub(super) fn begin_attempt(&mut self, outside: &mut O, now: Instant) -> Result<(), Ended> {
         self.select_server();
+        // Whatever comes of this attempt, nobody else has a use for it.
+        let answered = self.answered.take();
         if !outside.has_randomness() {
             let reason = "the kernel has no randomness yet (dmesg: crng init done); a board \
                           without a source of its own needs one, such as rngd or jitterentropy";
             return Err(Ended::new(Failure::Local, reason));
         }
         outside.pinned_types(&self.server.host, self.server.port)?;
-        if let Some(dialled) = self.answered.take()
+        if let Some(dialled) = answered
             && self.watchdog.destination() == 0
         {
             self.say_connecting(dialled.address);

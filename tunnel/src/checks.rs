@@ -9,24 +9,30 @@
 //! served
 //! - as soon as its first bytes are not the token's,
 //! - as soon as the check is found,
-//! - or [`HOLD`] after the check was given up. The check itself does not stay silent that long:
-//!   its end was closed by then, so that token or end of file were on their way already.
+//! - or, once the check was given up and the server has closed its end, [`HOLD`] and a round trip
+//!   later. The check itself does not stay silent that long: token or end of file were on their
+//!   way when its end was closed, and what was sent before an answer has come before it.
 
 use std::time::Duration;
 
-use reachback_core::forward::{Listen, MAX_FORWARDS};
 use reachback_core::forwards::{ForwardId, Forwards};
 use reachback_core::time::Instant;
-use reachback_core::verify::{Action, Finding, Proof, Verify, places};
+use reachback_core::verify::{Action, Finding, Proof, Verify};
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Rng};
 
 use crate::stats::Stats;
 
-/// How long a silent connection is held once the check is given up.
+mod send;
+
+/// How long the server may take to bring the end of a check through its own listener.
 const HOLD: Duration = Duration::from_secs(5);
+/// The same for a token that it has, before "it did not arrive" is concluded.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long a check that was given up may still arrive, after the server closed its end.
 const LINGER: Duration = Duration::from_secs(30);
+/// The same if the server does not close its end.
+const UNCLOSED: Duration = Duration::from_secs(120);
 /// Channels that stay free for people while a check is out.
 const SPARE: usize = 4;
 /// Bytes of a token: a line that tells a stranger's log what it is.
@@ -34,6 +40,7 @@ const TOKEN: usize = 50;
 
 /// A check that is out, or may still arrive.
 struct Watch {
+    number: u64,
     id: ForwardId,
     port: u16,
     token: [u8; TOKEN],
@@ -45,22 +52,52 @@ struct Watch {
     opened: bool,
     /// Its outcome is awaited.
     current: bool,
-    /// Once its end is closed: when it is forgotten.
+    /// Given up: when it is forgotten.
     until: Option<Instant>,
+    /// Its end is closed: when the server is asked whether it is still there.
+    ask_at: Option<Instant>,
+    /// That question's number.
+    question: Option<u64>,
+    /// It was answered: what stays silent now is no check.
+    settled: bool,
+}
+
+/// The question that [`Verify`] asks before it concludes from what has not arrived. The first
+/// answer says that the server has the token, the second one, [`SETTLE`] later, that it has not
+/// come through.
+struct Doubt {
+    /// When it is asked.
+    at: Instant,
+    /// Its number, once it is.
+    question: Option<u64>,
+    /// It is asked for the second time.
+    again: bool,
+}
+
+/// Which checks a connection may be: those to its port that were out when it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Suspicion {
+    port: u16,
+    /// Number of the first check that it cannot be.
+    before: u64,
+}
+
+impl Suspicion {
+    fn covers(self, watch: &Watch) -> bool {
+        watch.port == self.port && watch.number < self.before
+    }
 }
 
 /// A connection that is held because it may be a check.
 pub struct Held<'a> {
     /// The forward that it came to.
     pub id: ForwardId,
-    /// The port that it came to.
-    pub port: u16,
+    /// Which checks it may be.
+    pub suspicion: Suspicion,
     /// What it has sent.
     pub first: &'a [u8],
     /// It will send no more.
     pub ended: bool,
-    /// Until when it is held in any case; none while the check's outcome is awaited.
-    pub until: &'a mut Option<Instant>,
 }
 
 /// What is to become of a connection that is held.
@@ -90,7 +127,14 @@ pub struct Checks {
     random: Box<dyn Rng>,
     /// At most one a forward and place is out; those given up are forgotten after [`LINGER`].
     watches: Vec<Watch>,
+    /// Checks so far.
+    count: u64,
     to_close: Vec<ChannelId>,
+    doubt: Option<Doubt>,
+    /// Keepalives sent and answered on this connection: answers come in the order of the
+    /// requests (RFC 4254, 4).
+    asked: u64,
+    answered: u64,
     /// The server's words when it refused.
     refusal: String,
 }
@@ -105,7 +149,11 @@ impl Checks {
             policy: Verify::new(u64::from_ne_bytes(seed)),
             random,
             watches: Vec::new(),
+            count: 0,
             to_close: Vec::new(),
+            doubt: None,
+            asked: 0,
+            answered: 0,
             refusal: String::new(),
         }
     }
@@ -122,7 +170,11 @@ impl Checks {
 
     /// The earliest deadline.
     pub fn poll_timeout(&self, forwards: &Forwards) -> Option<Instant> {
-        let watches = self.watches.iter().filter_map(|watch| watch.until);
+        let unasked = |watch: &Watch| watch.ask_at.filter(|_| watch.question.is_none());
+        let times = |watch: &Watch| [watch.until, unasked(watch)].into_iter().flatten();
+        let watches = self.watches.iter().flat_map(times);
+        let doubt = self.doubt.iter().filter(|doubt| doubt.question.is_none());
+        let watches = watches.chain(doubt.map(|doubt| doubt.at));
         watches.chain(self.policy.poll_timeout(forwards)).min()
     }
 
@@ -136,9 +188,37 @@ impl Checks {
         self.policy.handle_cancelled(id, forwards, now);
     }
 
+    /// Asks the server for a sign of life.
+    ///
+    /// # Errors
+    /// Those of the client; the connection is over.
+    pub fn ask(&mut self, client: &mut Client) -> Result<(), Error> {
+        self.asked += 1;
+        client.keepalive()
+    }
+
     /// The server answered a keepalive.
     pub fn alive(&mut self, forwards: &mut Forwards, now: Instant) {
-        self.policy.handle_alive(forwards, now);
+        self.answered += 1;
+        let answered = |question: Option<u64>| question.is_some_and(|own| own <= self.answered);
+        for watch in &mut self.watches {
+            watch.settled |= answered(watch.question);
+        }
+        match &mut self.doubt {
+            Some(doubt) if !answered(doubt.question) => {}
+            Some(doubt) if !doubt.again => {
+                *doubt = Doubt {
+                    at: now + SETTLE,
+                    question: None,
+                    again: true,
+                };
+            }
+            Some(_) => {
+                self.doubt = None;
+                self.policy.handle_alive(forwards, now);
+            }
+            None => {}
+        }
     }
 
     /// The server made the connection of a check.
@@ -181,20 +261,26 @@ impl Checks {
         if let Some(watch) = self.of(channel) {
             watch.direct = None;
             watch.until = Some(now + LINGER);
+            watch.ask_at = Some(now + HOLD);
         }
     }
 
-    /// Whether a connection to this port may be a check, and is to be held. A Unix socket has no
-    /// port (0), and is not checked.
-    pub fn expects(&self, port: u16) -> bool {
-        port != 0 && self.watches.iter().any(|watch| watch.port == port)
+    /// Which checks a connection to this port may be, if any: then it is to be held. A Unix socket
+    /// has no port (0), and is not checked.
+    pub fn suspects(&self, port: u16) -> Option<Suspicion> {
+        let suspicion = Suspicion {
+            port,
+            before: self.count,
+        };
+        let any = port != 0 && self.watches.iter().any(|watch| suspicion.covers(watch));
+        any.then_some(suspicion)
     }
 
     /// What is to become of a connection that is held.
     pub fn judge(&mut self, held: Held<'_>, forwards: &mut Forwards, now: Instant) -> Judgement {
         let first = held.first;
         let alike = |watch: &Watch| {
-            watch.port == held.port
+            held.suspicion.covers(watch)
                 && (watch.token.starts_with(first) || first.starts_with(&watch.token))
         };
         let Some(at) = self.watches.iter().position(alike) else {
@@ -204,14 +290,12 @@ impl Checks {
             self.found(at, held.id, forwards, now);
             return Judgement::Close;
         }
-        let awaited = |watch: &Watch| watch.port == held.port && watch.current;
-        if self.watches.iter().any(awaited) {
-            return Judgement::Hold;
-        }
-        match *held.until.get_or_insert(now + HOLD) <= now {
-            false => Judgement::Hold,
-            true if held.ended => Judgement::Close,
-            true => Judgement::Serve,
+        let awaited =
+            |watch: &Watch| held.suspicion.covers(watch) && (watch.current || !watch.settled);
+        match self.watches.iter().any(awaited) {
+            true => Judgement::Hold,
+            false if held.ended => Judgement::Close,
+            false => Judgement::Serve,
         }
     }
 
@@ -254,8 +338,11 @@ impl Checks {
                 None => break,
                 Some(Action::Close) => self.give_up(now),
                 Some(Action::Ask) => {
-                    stats.asked(now);
-                    client.keepalive()?;
+                    self.doubt = Some(Doubt {
+                        at: now,
+                        question: None,
+                        again: false,
+                    });
                 }
                 Some(Action::Found { id, finding, news }) => {
                     return Ok(Some(Found { id, finding, news }));
@@ -270,48 +357,8 @@ impl Checks {
             }
         }
         self.send_token(client)?;
+        self.ask_due(client, stats, now)?;
         Ok(None)
-    }
-
-    fn open(
-        &mut self,
-        (id, place, port): (ForwardId, u8, u16),
-        client: &mut Client,
-        forwards: &mut Forwards,
-        now: Instant,
-    ) -> Result<(), Error> {
-        let host = forwards
-            .get(id)
-            .and_then(|forward| match &forward.spec.listen {
-                Listen::Tcp { bind, .. } => places(bind).get(usize::from(place)).copied(),
-                Listen::Unix(_) => None,
-            });
-        let mut secret = [0; 16];
-        let direct = match (host, self.random.fill(&mut secret)) {
-            (Some(host), Ok(())) if self.watches.len() < 2 * MAX_FORWARDS => {
-                client.open_direct(host, port)?
-            }
-            _ => None,
-        };
-        let Some(direct) = direct else {
-            self.policy.handle_crowded(forwards, now);
-            return Ok(());
-        };
-        let mut token = [0; TOKEN];
-        let words = format!("reachback-check {:032x}\r\n", u128::from_ne_bytes(secret));
-        token.copy_from_slice(words.as_bytes());
-        self.watches.push(Watch {
-            id,
-            port,
-            token,
-            // Nothing is to arrive from port 0.
-            sent: if port == 0 { TOKEN } else { 0 },
-            direct: Some(direct),
-            opened: false,
-            current: true,
-            until: None,
-        });
-        Ok(())
     }
 
     /// Nothing is concluded from the current check any more; it may still arrive.
@@ -319,27 +366,10 @@ impl Checks {
         for watch in self.watches.iter_mut().filter(|watch| watch.current) {
             watch.current = false;
             self.to_close.extend(watch.direct);
-            if watch.direct.is_none() {
-                watch.until = Some(now + LINGER);
-            }
+            // The server closed its end before, or is to do so.
+            let left = watch.direct.map_or(LINGER, |_| UNCLOSED);
+            watch.until = Some(now + left);
         }
-    }
-
-    fn send_token(&mut self, client: &mut Client) -> Result<(), Error> {
-        for watch in &mut self.watches {
-            let (Some(direct), true) = (watch.direct, watch.opened && watch.sent < TOKEN) else {
-                continue;
-            };
-            while watch.sent < TOKEN
-                && let Some(space) = client.channel_space(direct)?
-            {
-                let n = space.len().min(TOKEN - watch.sent);
-                space[..n].copy_from_slice(&watch.token[watch.sent..watch.sent + n]);
-                client.channel_filled(direct, n)?;
-                watch.sent += n;
-            }
-        }
-        Ok(())
     }
 
     fn of(&mut self, channel: ChannelId) -> Option<&mut Watch> {

@@ -12,7 +12,7 @@ use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
-use crate::checks::{Held, Judgement};
+use crate::checks::{Held, Judgement, Suspicion};
 use crate::outside::{Outside, Ready, Token};
 use refused::{Refused, Why};
 use relay::Relay;
@@ -77,7 +77,7 @@ impl<O: Outside> Relays<O> {
     pub fn hold(
         &mut self,
         (channel, id): (ChannelId, ForwardId),
-        port: u16,
+        suspicion: Suspicion,
         target: &Target,
         client: &mut Client,
         now: Instant,
@@ -85,7 +85,7 @@ impl<O: Outside> Relays<O> {
         match self.place((channel, id), client, now)? {
             Some(index) => {
                 client.accept_channel(channel)?;
-                self.table[index] = Some(Relay::held((channel, id), port, target));
+                self.table[index] = Some(Relay::held((channel, id), suspicion, target));
                 Ok(())
             }
             None => Ok(()),

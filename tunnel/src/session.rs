@@ -173,7 +173,7 @@ impl<O: Outside> Session<O> {
 
     /// Asks for a sign of life.
     pub fn probe(&mut self) -> Result<(), Ended> {
-        let asked = self.client.keepalive();
+        let asked = self.checks.ask(&mut self.client);
         asked.map_err(|error| self.ended(error))
     }
 

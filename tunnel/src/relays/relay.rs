@@ -10,7 +10,7 @@ use reachback_core::forwards::ForwardId;
 use reachback_core::time::Instant;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
-use crate::checks::Held;
+use crate::checks::{Held, Suspicion};
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
 use crate::relays::refused::{Refused, Why};
@@ -26,9 +26,8 @@ const PACKETS_PER_TURN: usize = 2;
 
 /// How far the target is.
 enum TargetState<O: Outside> {
-    /// It may be a check (`VerifyForward`) of a forward on this port: accepted, its target
-    /// untouched.
-    Held { port: u16 },
+    /// It may be a check (`VerifyForward`): accepted, its target untouched.
+    Held(Suspicion),
     /// The target's name is being looked up.
     Resolving(Box<O::Resolution>),
     /// Waiting for the target to accept; `rest` are addresses not yet tried.
@@ -84,31 +83,30 @@ impl<O: Outside> Relay<O> {
         }
     }
 
-    /// A relay whose channel was accepted and may be a check of a forward on this port.
-    pub fn held(from: (ChannelId, ForwardId), port: u16, target: &Target) -> Relay<O> {
+    /// A relay whose channel was accepted and may be a check.
+    pub fn held(from: (ChannelId, ForwardId), suspicion: Suspicion, target: &Target) -> Relay<O> {
         Relay {
-            state: TargetState::Held { port },
+            state: TargetState::Held(suspicion),
             ..Relay::new(from, target)
         }
     }
 
     /// What is known of a channel that is held.
     pub fn as_held(&mut self) -> Option<Held<'_>> {
-        let TargetState::Held { port } = self.state else {
+        let TargetState::Held(suspicion) = self.state else {
             return None;
         };
         Some(Held {
             id: self.id,
-            port,
+            suspicion,
             first: self.unsent.make_contiguous(),
             ended: self.peer_ended,
-            until: &mut self.deadline,
         })
     }
 
     /// Whether the channel is held.
     pub fn is_held(&self) -> bool {
-        matches!(self.state, TargetState::Held { .. })
+        matches!(self.state, TargetState::Held(_))
     }
 
     /// How many bytes wait for the target.
@@ -211,7 +209,7 @@ impl<O: Outside> Relay<O> {
                 Ok(false)
             }
             TargetState::Open(_) => self.drive_open(client),
-            TargetState::Held { .. } => Ok(true),
+            TargetState::Held(_) => Ok(true),
             TargetState::TargetGone => {
                 if let Some(channel) = self.channel {
                     client.channel_close(channel)?;

@@ -175,9 +175,9 @@ impl<O: Outside> Session<O> {
                 let target = &forward.spec.target;
                 debug!("connection from {originator} port {originator_port} to {target}");
                 let port = forward.port();
-                if self.checks.expects(port) {
+                if let Some(suspicion) = self.checks.suspects(port) {
                     self.relays
-                        .hold((channel, id), port, target, &mut self.client, now)?;
+                        .hold((channel, id), suspicion, target, &mut self.client, now)?;
                 } else {
                     stats.opened();
                     self.relays

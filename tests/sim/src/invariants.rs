@@ -87,7 +87,7 @@ impl Invariants {
         self.asked = true;
     }
 
-    /// The program did not run until now.
+    /// The program did not run until now, or kept to another policy: it asks before it judges.
     pub fn held_up(&mut self, now_ms: u64) {
         self.held_up_until_ms = now_ms;
     }

@@ -2,23 +2,26 @@
 //! the people on them, and the targets beside it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reachback_tunnel::{Ready, Token};
 
 use crate::dice::Dice;
 use crate::host::Host;
 use crate::network::{Path, Stream};
-use crate::server::{Server, host_key_blob};
+use crate::server::{Knobs, Server, host_key_blob};
 use crate::targets::Targets;
 use crate::users::User;
 
+mod people;
 mod work;
 
 /// Name of the first server, and its port.
 pub const HUB: (&str, u16) = ("hub.example.net", 22);
 /// Name of the fallback, and its port.
 pub const SPARE: (&str, u16) = ("spare.example.net", 22);
+
+const HUB_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// How far a TCP connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +139,11 @@ pub struct Net {
 impl Net {
     /// A good path to two decent servers.
     pub(crate) fn new(seed: u64) -> Net {
-        let (hub, spare) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let (hub, spare) = (HUB_ADDRESS, Ipv4Addr::new(192, 0, 2, 2));
         let names = [(HUB.0, hub), (SPARE.0, spare)];
-        let pin = |(name, port): (&str, u16), key| ((name.to_owned(), port), host_key_blob(key));
         let mut spare_host = Host::default();
         spare_host.knobs.host_key = 3;
-        Net {
+        let mut net = Net {
             path: Path::good(),
             hosts: vec![Host::default(), spare_host],
             names: names
@@ -152,7 +154,7 @@ impl Net {
                 (SocketAddr::from((spare, SPARE.1)), 1),
             ]
             .into(),
-            pins: [pin(HUB, 1), pin(SPARE, 3)].into(),
+            pins: BTreeMap::new(),
             accept_new: false,
             remembered: BTreeMap::new(),
             randomness: true,
@@ -171,12 +173,45 @@ impl Net {
             touched: false,
             sent_before: (0, 0),
             written: 0,
-        }
+        };
+        net.pin_all();
+        net
     }
 
     /// The first server's machine.
     pub fn hub(&mut self) -> &mut Host {
         &mut self.hosts[0]
+    }
+
+    /// Turns a knob of every server, also of those that have a connection.
+    pub fn set_knobs(&mut self, turn: impl Fn(&mut Knobs)) {
+        for host in &mut self.hosts {
+            turn(&mut host.knobs);
+        }
+        for server in self.servers() {
+            turn(&mut server.knobs);
+        }
+    }
+
+    /// The name server has addresses of the first server where nobody is, so many before its own
+    /// and behind it.
+    pub fn set_addresses(&mut self, before: u64, behind: u64) {
+        let nobody = |n: u64| match n % 2 {
+            0 => IpAddr::V4(Ipv4Addr::new(198, 51, 100, n as u8)),
+            _ => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16)),
+        };
+        let own = IpAddr::V4(HUB_ADDRESS);
+        let addresses = (1..=before).map(nobody).chain([own]);
+        let addresses = addresses.chain((10..10 + behind).map(nobody));
+        self.names.insert(HUB.0.to_owned(), addresses.collect());
+    }
+
+    /// The known hosts are those of both servers.
+    pub fn pin_all(&mut self) {
+        for ((name, port), key) in [(HUB, 1), (SPARE, 3)] {
+            self.pins
+                .insert((name.to_owned(), port), host_key_blob(key));
+        }
     }
 
     /// The SSH server of a machine dies with all its connections, and may be back later.
@@ -298,73 +333,5 @@ impl Net {
         let gone = self.own;
         self.own = Ipv4Addr::from(u32::from(gone) + 1);
         gone
-    }
-
-    /// Whether the target of a user goes on serving.
-    pub(crate) fn is_orderly(&self, id: u64) -> bool {
-        let mut conns = self.targets.open();
-        conns.any(|conn| conn.user() == Some(id) && !conn.gone && !conn.ended)
-    }
-
-    /// Users who have gone, and whose targets are still connected to.
-    pub(crate) fn orphans(&self) -> Vec<u64> {
-        let gone = |id: &u64| {
-            let user = self.users.iter().find(|user| user.id == *id);
-            user.is_none_or(|user| user.over)
-        };
-        let users = self.targets.open().filter_map(|conn| conn.user());
-        users.filter(gone).collect()
-    }
-
-    /// Of each user who is being served: bytes that may be sent in all, bytes that the target
-    /// took, and who it is.
-    pub(crate) fn windows(&self) -> Vec<(u64, u64, u64)> {
-        let of = |conn: &crate::targets::Conn| {
-            let user = self
-                .users
-                .iter()
-                .find(|user| Some(user.id) == conn.user())?;
-            let server = self.connections[user.connection]
-                .as_ref()?
-                .server
-                .as_ref()?;
-            let granted = server.find(user.channel)?.granted;
-            (!conn.gone).then_some((granted, conn.written, user.id))
-        };
-        self.targets.open().filter_map(of).collect()
-    }
-
-    /// Does something to a user whose session lives.
-    pub(crate) fn with_user(&mut self, id: u64, act: impl FnOnce(&mut User, &mut Server)) {
-        let mut users = self.users.iter_mut();
-        let Some(user) = users.find(|user| user.id == id && !user.over) else {
-            return;
-        };
-        let connection = self.connections[user.connection].as_mut();
-        if let Some(server) = connection.and_then(|c| c.server.as_deref_mut()) {
-            act(user, server);
-        }
-    }
-
-    /// The controller writes no more to a target.
-    pub(crate) fn shut_target(&mut self, number: usize) {
-        self.touched = true;
-        if let Some(mut conn) = self.targets.close(number) {
-            conn.shut = true;
-            self.target_left(&conn);
-            self.targets.conns[number] = Some(conn);
-        }
-    }
-
-    /// The controller lets go of a target, or says that it writes no more.
-    pub(crate) fn target_left(&mut self, conn: &crate::targets::Conn) {
-        let Some(id) = conn.user() else {
-            return;
-        };
-        let alive = self.in_use();
-        let mut users = self.users.iter_mut();
-        if let Some(user) = users.find(|user| user.id == id && Some(user.connection) == alive) {
-            self.breaches.extend(user.judge(conn));
-        }
     }
 }

@@ -41,16 +41,22 @@ pub struct Report {
 /// Runs the schedule of a seed: 5 to 40 faults, then a good network.
 pub fn run(seed: u64) -> Report {
     let mut dice = Dice::new(seed);
-    let setup = Setup {
+    let mut setup = Setup {
+        verify_forward: dice.chance(40),
         rekey: Rekey {
             bytes: dice.between(100_000, 2_000_000),
             interval_ms: dice.between(600_000, 3_600_000),
         },
         ..Setup::default()
     };
+    if dice.chance(50) {
+        setup.servers = Setup::with_fallback().servers;
+    }
     let mut world = World::new(setup, seed);
     let patience_ms = dice.between(30_000, 300_000);
-    world.net().hub().patience_ms = patience_ms;
+    for host in &mut world.net().hosts {
+        host.patience_ms = patience_ms;
+    }
     for _ in 0..dice.between(5, 40) {
         let pause = if dice.chance(30) {
             dice.between(0, 2_000)

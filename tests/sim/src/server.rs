@@ -65,6 +65,8 @@ pub struct Server {
     pub log: Vec<Received>,
     /// Listeners it granted.
     pub listeners: Vec<Listener>,
+    /// Those of them that it would not cancel.
+    pub kept: Vec<Listener>,
     /// Forward requests that [`Answer::Ask`] left to the driver, oldest first.
     pub asked: VecDeque<Listener>,
     /// `direct-tcpip` channels that [`Answer::Ask`] left to the driver, oldest first: the
@@ -108,6 +110,7 @@ impl Server {
             violations: Vec::new(),
             log: Vec::new(),
             listeners: Vec::new(),
+            kept: Vec::new(),
             asked: VecDeque::new(),
             asked_direct: VecDeque::new(),
             keepalives: 0,
@@ -268,6 +271,11 @@ impl Server {
     pub fn take_received(&mut self, number: u32) -> Vec<u8> {
         let channel = self.channels.table.get_mut(&number);
         channel.map_or_else(Vec::new, |channel| std::mem::take(&mut channel.received))
+    }
+
+    /// True while an exchange of keys is under way.
+    pub fn is_in_kex(&self) -> bool {
+        self.client_in_kex
     }
 
     /// True while a request of the client waits for its reply.

@@ -135,6 +135,12 @@ impl Wanted {
         }
     }
 
+    /// Whether a caller's forward has this one's listener, and another target.
+    pub fn is_taken(&self, spec: &ForwardSpec) -> bool {
+        let other = |own: &ForwardSpec| own.listen == spec.listen && own != spec;
+        self.added.iter().any(other)
+    }
+
     /// The forwards, in any order.
     pub fn forwards(&self) -> Vec<ForwardSpec> {
         let configured = self.configured.iter();

@@ -13,6 +13,7 @@ use crate::invariants::{Invariants, View};
 use crate::kernel::Kernel;
 use crate::log;
 use crate::net::Net;
+use crate::pattern::HEADER;
 use crate::setup::{Setup, Wanted};
 use crate::users::User;
 
@@ -207,6 +208,9 @@ impl World {
         let now = self.now();
         self.wanted.configure(&setup.forwards);
         self.invariants.asked();
+        if setup.policy != self.setup.policy {
+            self.invariants.held_up(now.0);
+        }
         self.tunnel.reload(setup.plan(), &self.kernel, now);
         self.setup = setup;
         self.awake = true;
@@ -240,6 +244,15 @@ impl World {
     /// Somebody connects to a forward and sends `bytes`, at least the header, which are to come
     /// back. None if the server does not listen for it.
     pub fn connect(&mut self, spec: &ForwardSpec, bytes: u64) -> Option<u64> {
+        self.arrive(spec, bytes.max(HEADER))
+    }
+
+    /// Somebody connects to a forward and says nothing.
+    pub fn visit(&mut self, spec: &ForwardSpec) -> Option<u64> {
+        self.arrive(spec, 0)
+    }
+
+    fn arrive(&mut self, spec: &ForwardSpec, bytes: u64) -> Option<u64> {
         let Listen::Tcp { bind, port } = &spec.listen else {
             return None;
         };
@@ -251,7 +264,6 @@ impl World {
         if !server.listeners.iter().any(listens) {
             return None;
         }
-        let bytes = bytes.max(crate::pattern::HEADER);
         let user = User::connect(id, connection, server, (bind.wire(), *port), bytes);
         net.users.push(user);
         self.next_user += 1;

@@ -66,7 +66,10 @@ impl Net {
                 writable,
             });
         }
-        self.breaches.append(&mut self.targets.breaches);
+        for breach in self.targets.breaches.drain(..) {
+            crate::log::say(format_args!("VIOLATION: {breach}"));
+            self.breaches.push(breach);
+        }
         moved
     }
 

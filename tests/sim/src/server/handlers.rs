@@ -288,6 +288,10 @@ impl Server {
                     REQUEST_FAILURE
                 }])
             }
+            (b"cancel-tcpip-forward", Answer::No) => {
+                self.kept.push(listener);
+                Some(vec![REQUEST_FAILURE])
+            }
             (_, Answer::Yes) => Some(vec![REQUEST_SUCCESS]),
             (_, Answer::No) => Some(vec![REQUEST_FAILURE]),
         };

@@ -1,14 +1,20 @@
 //! Named faults with their bounds, on virtual time: the watchdog and the client together.
 #![allow(clippy::unwrap_used)]
 
+mod drift;
+mod fallback;
+mod orders;
 mod recovery;
 mod silence;
 mod steady;
+mod targets;
+mod verify;
 
 use reachback_core::backoff;
 use reachback_core::control::ForwardStatus;
 use reachback_core::failure::{Class, Failure, Stage};
 use reachback_core::forwards::ForwardState;
+use reachback_core::history::Kind;
 use reachback_core::watchdog::{Policy, State};
 use reachback_sim::network::{Dns, Path};
 use reachback_sim::server::{Answer, Stall};

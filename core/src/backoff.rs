@@ -12,6 +12,7 @@
 //! | [`Class::HostKey`] | 5 min | 7.5 min | 30 min |
 //! | [`Class::Local`] | 1 s | 2 s | 10 s |
 //! | [`Class::Respect`] | 30 s | 60 s | 10 min |
+//! | [`Class::Unserved`] | 5 s | 10 s | 45 s |
 
 use core::time::Duration;
 
@@ -93,6 +94,7 @@ pub const fn range(class: Class) -> Range {
         Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
         Class::Local => Range::from_ms(1_000, 2_000, 10_000),
         Class::Respect => Range::from_ms(30_000, 60_000, 600_000),
+        Class::Unserved => Range::from_ms(5_000, 10_000, 45_000),
     }
 }
 
@@ -115,13 +117,13 @@ pub fn restart_delay(count: u32) -> Duration {
 /// Counts failures by class.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Backoff {
-    rows: [Row; 5],
+    rows: [Row; 6],
 }
 
 impl Backoff {
     /// No failure yet.
     pub const NEW: Self = Self {
-        rows: [Row::NEW; 5],
+        rows: [Row::NEW; 6],
     };
 
     /// The wait after a failure of this class at `now`, `rng` being 32 random bits.
@@ -140,12 +142,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CLASSES: [Class; 5] = [
+    const CLASSES: [Class; 6] = [
         Class::Normal,
         Class::Slow,
         Class::HostKey,
         Class::Local,
         Class::Respect,
+        Class::Unserved,
     ];
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_wait_is_between_floor_and_cap(
-            failures in any::<u8>(), lasted in any::<u32>(), rng in any::<u32>(), class in 0usize..5
+            failures in any::<u8>(), lasted in any::<u32>(), rng in any::<u32>(), class in 0usize..6
         ) {
             let range = range(CLASSES[class]);
             let wait = range.delay(failures, Duration::from_millis(lasted.into()), rng);

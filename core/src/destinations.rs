@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_refusal_that_calls_for_minutes_leads_on_at_once() {
-        for class in [Class::Slow, Class::HostKey, Class::Respect] {
+        for class in [Class::Slow, Class::HostKey, Class::Respect, Class::Unserved] {
             let mut destinations = Destinations::new(2);
             let mut now = Instant(S);
             assert_eq!(fail(&mut destinations, &mut now, class), 1, "{class:?}");

@@ -56,8 +56,11 @@ pub enum Failure {
     HostKeyChanged,
     /// The host key is unknown and may not be accepted.
     HostKeyUnknown,
-    /// The server turned us away before or at login (too many connections, penalty).
+    /// The server turned us away during authentication.
     GoneAway,
+    /// The server, or what stands in front of it, closed the connection before authentication
+    /// (nobody behind a load balancer, too many connections, a penalty).
+    NotServed,
     /// The server ended an established connection in an orderly way.
     ServerClosed,
     /// Something on this machine failed (no descriptor, no memory, no permission, a known_hosts
@@ -85,6 +88,8 @@ pub enum Class {
     Local,
     /// The server asked for less of us.
     Respect,
+    /// The server does not serve for now: seldom, and back within a minute of its return.
+    Unserved,
 }
 
 impl Failure {
@@ -100,6 +105,7 @@ impl Failure {
             Self::AuthRefused | Self::Incompatible => Class::Slow,
             Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
             Self::GoneAway => Class::Respect,
+            Self::NotServed => Class::Unserved,
             Self::Local => Class::Local,
             Self::Resolve
             | Self::Unreachable
@@ -129,6 +135,7 @@ impl fmt::Display for Failure {
             Self::HostKeyChanged => "host key changed",
             Self::HostKeyUnknown => "host key unknown",
             Self::GoneAway => "turned away by the server",
+            Self::NotServed => "closed by the server before authentication",
             Self::ServerClosed => "closed by the server",
             Self::Local => "local error",
             Self::Asked => "reconnection asked for",

@@ -296,8 +296,10 @@ impl Watchdog {
     }
 
     fn wait(&mut self, now: Instant, why: Failure) {
+        // What grows the wait is to be refused; a login that was lost was not.
+        let lost = why == Failure::Lost || why.is_silence();
         if let Phase::Up { since } = self.phase
-            && now.since(since) >= self.policy.stable_after
+            && (lost || now.since(since) >= self.policy.stable_after)
         {
             self.destinations.handle_stable();
         }

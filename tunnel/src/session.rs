@@ -274,10 +274,10 @@ impl<O: Outside> Session<O> {
     /// whose last bytes they did not read; it is respected like a close.
     fn broken(&self, error: &io::Error) -> Ended {
         let reset = error.kind() == io::ErrorKind::ConnectionReset;
-        let failure = if reset && !self.connected {
-            Failure::GoneAway
-        } else {
-            Failure::Lost
+        let failure = match self.client.phase() {
+            Phase::Identification | Phase::KeyExchange if reset => Failure::NotServed,
+            _ if reset && !self.connected => Failure::GoneAway,
+            _ => Failure::Lost,
         };
         Ended::new(failure, self.with_said(&reason(error)))
     }
@@ -286,11 +286,11 @@ impl<O: Outside> Session<O> {
     fn closed(&self) -> Ended {
         match self.client.phase() {
             Phase::Identification => Ended::new(
-                Failure::GoneAway,
+                Failure::NotServed,
                 self.with_said("the server closed the connection before it identified itself"),
             ),
             Phase::KeyExchange => Ended::new(
-                Failure::GoneAway,
+                Failure::NotServed,
                 "the server closed the connection during the key exchange",
             ),
             Phase::Authentication => Ended::new(

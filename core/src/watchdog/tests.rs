@@ -385,13 +385,31 @@ fn a_lost_connection_is_made_again_with_all_its_forwards() {
 }
 
 #[test]
+fn a_login_that_was_lost_is_repeated_at_once_however_often() {
+    for why in [
+        Failure::Lost,
+        Failure::Silent,
+        Failure::Timeout(Stage::Forward),
+    ] {
+        let mut bench = Bench::new();
+        for _ in 0..50 {
+            bench.reach(Stage::Forward);
+            bench.pass(S);
+            bench.on(Happening::Failed(why));
+            assert!(bench.waiting().0 <= Duration::from_secs(1), "{why}");
+            bench.next_timer();
+        }
+    }
+}
+
+#[test]
 fn waits_grow_until_a_connection_has_held_for_a_minute() {
     let mut bench = Bench::new();
     let mut longest = Duration::ZERO;
     for _ in 0..12 {
         bench.reach(Stage::Forward);
         bench.pass(S);
-        bench.on(Happening::Failed(Failure::Lost));
+        bench.on(Happening::Failed(Failure::ServerClosed));
         longest = longest.max(bench.waiting().0);
         bench.next_timer();
     }
@@ -409,7 +427,7 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
         });
         bench.pass(S);
     }
-    bench.on(Happening::Failed(Failure::Lost));
+    bench.on(Happening::Failed(Failure::ServerClosed));
     assert!(
         bench.waiting().0 <= Duration::from_secs(1),
         "it started over"
@@ -453,6 +471,7 @@ fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most(
         (Failure::HostKeyUnknown, Class::HostKey),
         (Failure::Local, Class::Local),
         (Failure::GoneAway, Class::Respect),
+        (Failure::NotServed, Class::Unserved),
     ] {
         let bounds = range(class);
         let mut bench = Bench::new();

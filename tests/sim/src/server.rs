@@ -206,7 +206,7 @@ impl Server {
         for payload in std::mem::take(&mut self.knobs.before_kexinit) {
             self.packets.push(&payload);
         }
-        self.cookies += 1;
+        self.cookies = self.cookies.wrapping_add(1);
         let first = self.session_id.is_none();
         let ours = exchange::kexinit(&self.knobs, first, [self.cookies; 16]);
         self.packets.push(&ours);

@@ -2,6 +2,7 @@
 //! `make sim SEED=17` replays one with its log.
 #![allow(clippy::unwrap_used)]
 
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
@@ -21,7 +22,7 @@ fn run_all(seeds: u64) -> Vec<Report> {
     let next = AtomicU64::new(0);
     let work = || {
         let seeds = std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|n| *n < seeds));
-        seeds.map(schedule::run).collect::<Vec<Report>>()
+        seeds.map(run).collect::<Vec<Report>>()
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
@@ -30,6 +31,18 @@ fn run_all(seeds: u64) -> Vec<Report> {
             .into_iter()
             .flat_map(|worker| worker.join().unwrap());
         reports.collect()
+    })
+}
+
+/// A panic is told with its seed, like everything else that must not happen.
+fn run(seed: u64) -> Report {
+    catch_unwind(|| schedule::run(seed)).unwrap_or_else(|_| Report {
+        seed,
+        violations: vec!["it panicked".to_owned()],
+        attempts: 0,
+        ups: 0,
+        recovery_ms: 0,
+        carried: (0, 0),
     })
 }
 

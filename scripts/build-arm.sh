@@ -127,6 +127,8 @@ if [ "$library" = source ]; then
 	set -- "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 	# Nothing is printed by Debug (clippy::use_debug is denied), so its code may go: 12 kB.
 	flags="$flags -Zfmt-debug=none"
+	# A panic ends the process: nobody unwinds.
+	flags="$flags -C force-unwind-tables=no"
 fi
 # Unlike CARGO_TARGET_..._RUSTFLAGS, this one is not added to those of .cargo/config.toml.
 export RUSTFLAGS="$flags"

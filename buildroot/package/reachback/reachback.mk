@@ -12,7 +12,7 @@ REACHBACK_LICENSE_FILES = LICENSE-MIT LICENSE-APACHE
 # The infrastructure sets the release profile by environment, which beats
 # Cargo.toml; without this the program is nearly twice as large.
 REACHBACK_CARGO_ENV = \
-	CARGO_PROFILE_RELEASE_OPT_LEVEL="s" \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL="z" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 

@@ -30,11 +30,12 @@ pub use program::Program;
 pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
-use crate::call::{Named, Order, Place, What};
 use crate::exit::Exit;
+use crate::instance::lock;
+use crate::instance::orders::{Order, Place, What};
+use crate::instance::withdraw::Named;
 use crate::keys;
 use crate::logging::Target;
-use crate::owner;
 use crate::status::View;
 
 /// What the command line asks for.
@@ -113,7 +114,7 @@ impl Settings {
     pub fn place(&self) -> Place {
         Place {
             directory: orders::directory(&self.config),
-            name: owner::name(&self.destination, self.port()),
+            name: lock::name(&self.destination, self.port()),
             called: self.called.clone(),
         }
     }

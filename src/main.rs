@@ -4,24 +4,19 @@
 
 mod app;
 mod boot;
-mod call;
 mod check;
 mod cli;
 mod commands;
-mod control;
 mod exit;
 mod hostkey;
-mod kept;
+mod instance;
 mod keys;
 mod logging;
 mod net;
-mod owner;
 mod plan;
 mod renew;
 mod run;
-mod served;
 mod status;
-mod supervisor;
 mod sys;
 mod trust;
 
@@ -30,6 +25,7 @@ use std::process::ExitCode;
 
 use cli::Command;
 use exit::Exit;
+use instance::{orders, supervisor};
 
 fn main() -> ExitCode {
     match perform() {
@@ -70,7 +66,7 @@ fn perform() -> Result<u8, Exit> {
         Command::Status(view) => return status::run(&view),
         Command::Run(settings) => return run::run(*settings),
         Command::Invoke(invocation) => return run::invoke(*invocation),
-        Command::Order(order) => call::order(&order),
+        Command::Order(order) => orders::order(&order),
         Command::Pubkey {
             identity_files,
             options,

@@ -16,8 +16,8 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     let config = &settings.config;
     let limit = config.rekey_limit();
     let mut policy = Policy::from(config);
-    if let Some(homeward) = faults::homeward() {
-        policy.homeward = homeward;
+    if let Some(failback_interval) = faults::failback_interval() {
+        policy.failback_interval = failback_interval;
     }
     let first = Server {
         user: settings.destination.user.as_str().to_owned(),

@@ -13,19 +13,20 @@ use reachback_ssh::userkey::UserKey;
 use reachback_tunnel::Tunnel;
 
 use crate::app::{self, App, Ended, Reread};
-use crate::call::{self, Outcome, Place};
 use crate::cli::{self, Command, Invocation, Settings};
 use crate::exit::{self, Exit};
 use crate::hostkey::{HostKeys, RunPins};
-use crate::kept::Kept;
+use crate::instance::kept::Kept;
+use crate::instance::lock::{Inherited, Ownership};
+use crate::instance::orders::{self, Outcome, Place};
+use crate::instance::served::Served;
+use crate::instance::supervisor::{self, Before, Held, Supervisor};
+use crate::instance::withdraw;
 use crate::keys;
 use crate::logging::{self, Target, escaped};
 use crate::net::outside::Net;
 use crate::net::remember::Remembered;
-use crate::owner::{Inherited, Ownership};
 use crate::plan::plan;
-use crate::served::Served;
-use crate::supervisor::{self, Before, Held, Supervisor};
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side as Detached};
 use crate::sys::worker::{self, Side, Turns};
@@ -194,7 +195,7 @@ pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
     );
     if invocation.is_off() {
         let (forwards, directory) = invocation.own_forwards()?;
-        call::withdraw(&directory, &forwards)?;
+        withdraw::withdraw(&directory, &forwards)?;
         info!("Ebee custom script invocation completed");
         return Ok(0);
     }
@@ -259,11 +260,11 @@ fn start(
     let place = settings.place();
     let mut forwards = settings.config.forwards().to_vec();
     forwards.extend(supervisor.memory().written().handed());
-    let ownership = match call::claim(&place, &forwards, inherited)? {
+    let ownership = match orders::claim(&place, &forwards, inherited)? {
         Outcome::Owner(ownership) => ownership,
         Outcome::HandedOver(owner) => {
             return match wait {
-                Some(limit) => call::await_forwards(owner, limit).map(|()| Ran::Caller),
+                Some(limit) => orders::await_forwards(owner, limit).map(|()| Ran::Caller),
                 None => Ok(Ran::Caller),
             };
         }
@@ -272,7 +273,7 @@ fn start(
         (true, false) => match daemon::detach()? {
             Detached::Caller => {
                 if let Some(limit) = wait {
-                    call::await_started(&place, limit)?;
+                    orders::await_started(&place, limit)?;
                 }
                 return Ok(Ran::Caller);
             }

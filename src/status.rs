@@ -16,9 +16,9 @@ use reachback_core::control::{Link, Snapshot};
 use reachback_core::forwards::ForwardState;
 
 use crate::commands;
-use crate::control::client::{self, CallError, Owner, PATIENCE};
 use crate::exit::{self, Exit};
-use crate::owner;
+use crate::instance::client::{self, CallError, Owner, PATIENCE};
+use crate::instance::lock;
 
 /// Pause between two looks of `--watch`.
 const REFRESH_MS: u16 = 1_000;
@@ -70,9 +70,9 @@ struct Found {
 /// owner does not answer.
 ///
 /// # Errors
-/// [`exit::OS`] when standard output takes nothing, and those of [`owner::check_for_look`].
+/// [`exit::OS`] when standard output takes nothing, and those of [`lock::check_for_look`].
 pub fn run(view: &View) -> Result<u8, Exit> {
-    owner::check_for_look(&view.directory)?;
+    lock::check_for_look(&view.directory)?;
     let terminal = std::io::stdout().is_terminal();
     loop {
         let found = look(view);
@@ -107,8 +107,8 @@ pub fn run(view: &View) -> Result<u8, Exit> {
 /// waits [`PATIENCE`] in all.
 fn look(view: &View) -> Found {
     let sockets = match &view.destination {
-        Some((name, _)) => vec![owner::socket(&view.directory, name)],
-        None => owner::sockets(&view.directory),
+        Some((name, _)) => vec![lock::socket(&view.directory, name)],
+        None => lock::sockets(&view.directory),
     };
     let mut asked: Vec<Asked> = sockets.into_iter().map(Asked::new).collect();
     let start = Instant::now();

@@ -54,7 +54,7 @@ impl Pair {
             .args(["-N", "-y", "-i", &self.key.file(), "-F"])
             .arg(self.configure(&self.everything()))
             .arg(format!("{}@127.0.0.1:{}", user(), self.first.port))
-            .env("REACHBACK_TEST_HOMEWARD_MS", "1000");
+            .env("REACHBACK_TEST_FAILBACK_MS", "1000");
         Reachback {
             process: Process::start(&mut command),
         }

@@ -222,22 +222,14 @@ fn off_takes_a_scripts_forward_away_and_the_connection_with_the_last() {
 #[test]
 fn only_off_and_stop_are_words_the_rest_is_still_the_strict_grammar() {
     let controller = controller();
-    for argument in [
-        "offf",
-        "off ",
-        "stop now",
-        "of",
-        "status",
-        "reconnect",
-        "stop\n",
-    ] {
+    for argument in ["offf", "stop now", "of", "status", "reconnect", "stop\n"] {
         let ended = controller.invoke(free_port(), argument);
         assert_eq!(ended.code, 64, "{argument:?}: {ended:?}");
     }
     let texts = controller.syslog.lines.all();
     let texts: Vec<String> = texts.iter().map(|line| parse(line).text).collect();
     let refused = "Ebee custom script not invoked: Argument does not match user@domain";
-    assert_eq!(texts.iter().filter(|text| *text == refused).count(), 7);
+    assert_eq!(texts.iter().filter(|text| *text == refused).count(), 6);
 }
 
 #[test]

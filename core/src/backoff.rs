@@ -11,7 +11,7 @@
 //! | [`Class::Slow`] | 610 s | 15 min | 20 min |
 //! | [`Class::HostKey`] | 5 min | 7.5 min | 30 min |
 //! | [`Class::Local`] | 1 s | 2 s | 10 s |
-//! | [`Class::Respect`] | 30 s | 60 s | 10 min |
+//! | [`Class::Throttled`] | 30 s | 60 s | 10 min |
 //! | [`Class::Unserved`] | 5 s | 10 s | 45 s |
 
 use core::time::Duration;
@@ -93,7 +93,7 @@ pub const fn range(class: Class) -> Range {
         Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000),
         Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
         Class::Local => Range::from_ms(1_000, 2_000, 10_000),
-        Class::Respect => Range::from_ms(30_000, 60_000, 600_000),
+        Class::Throttled => Range::from_ms(30_000, 60_000, 600_000),
         Class::Unserved => Range::from_ms(5_000, 10_000, 45_000),
     }
 }
@@ -147,7 +147,7 @@ mod tests {
         Class::Slow,
         Class::HostKey,
         Class::Local,
-        Class::Respect,
+        Class::Throttled,
         Class::Unserved,
     ];
 
@@ -213,7 +213,7 @@ mod tests {
             backoff.next(Instant(0), Class::Normal, 0);
         }
         assert_eq!(
-            backoff.next(Instant(0), Class::Respect, u32::MAX),
+            backoff.next(Instant(0), Class::Throttled, u32::MAX),
             Duration::from_secs(60)
         );
     }

@@ -19,7 +19,7 @@ pub use snapshot::{ForwardStatus, Link, Snapshot, SnapshotError};
 pub const VERSION: u16 = 1;
 /// Longest line, bytes without the newline.
 pub const MAX_LINE: usize = 512;
-/// Longest text of a verdict, bytes.
+/// Longest text of a reply, bytes.
 pub const MAX_TEXT: usize = 240;
 /// Longest wait that may be asked for.
 pub const MAX_WAIT: Duration = Duration::from_secs(86_400);
@@ -89,12 +89,12 @@ const REFUSALS: [(Refusal, &str); 9] = [
     (Refusal::Restarting, "restarting"),
 ];
 
-/// Text for people that goes with a verdict.
+/// Text for people that goes with a reply.
 pub type Text = String<MAX_TEXT>;
 
 /// The answer to every request but `status`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Reply {
     /// Greets a client that said hello.
     Hello {
         /// The owner's version.
@@ -108,40 +108,40 @@ pub enum Verdict {
     Refused(Refusal, Text),
 }
 
-impl Verdict {
+impl Reply {
     /// Done, with these words.
-    pub fn done(text: impl fmt::Display) -> Verdict {
-        Verdict::Done(history::line(text))
+    pub fn done(text: impl fmt::Display) -> Reply {
+        Reply::Done(history::line(text))
     }
 
     /// Not done, with these words.
-    pub fn refused(refusal: Refusal, text: impl fmt::Display) -> Verdict {
-        Verdict::Refused(refusal, history::line(text))
+    pub fn refused(refusal: Refusal, text: impl fmt::Display) -> Reply {
+        Reply::Refused(refusal, history::line(text))
     }
 
     /// Reads a line without its newline.
-    pub fn parse(line: &str) -> Option<Verdict> {
+    pub fn parse(line: &str) -> Option<Reply> {
         let (word, rest) = split(line);
         match word {
             "reachback" => {
                 let (version, pid) = rest.split_once(' ')?;
-                Some(Verdict::Hello {
+                Some(Reply::Hello {
                     version: version.parse().ok()?,
                     pid: pid.parse().ok()?,
                 })
             }
-            "ok" => Some(Verdict::done(rest)),
+            "ok" => Some(Reply::done(rest)),
             "no" => {
                 let (name, text) = split(rest);
                 let (refusal, _) = REFUSALS.iter().find(|(_, known)| *known == name)?;
-                Some(Verdict::refused(*refusal, text))
+                Some(Reply::refused(*refusal, text))
             }
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Reply {
     /// The line, without its newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

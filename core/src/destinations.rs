@@ -17,7 +17,7 @@ pub const MAX_DESTINATIONS: usize = 1 + MAX_FALLBACKS;
 /// calls for minutes, so one is enough.
 pub const PATIENCE: u8 = 3;
 /// How long a tunnel to a fallback stays before the first destination is looked at again.
-pub const HOMEWARD: Duration = Duration::from_secs(600);
+pub const FAILBACK_INTERVAL: Duration = Duration::from_secs(600);
 
 #[derive(Copy, Clone, Debug)]
 struct Place {
@@ -102,7 +102,7 @@ impl Destinations {
     }
 
     /// The first answers: it is next, and one failure of it leads back to where we were.
-    pub fn go_home(&mut self) {
+    pub fn fail_back(&mut self) {
         self.retreat = Some(self.current).filter(|&current| current != 0);
         self.go(0);
         self.failures = PATIENCE - 1;
@@ -119,7 +119,7 @@ impl Destinations {
     }
 
     /// When to look for the first again, not before `at`; none if the current one is the first.
-    pub fn home_due(&self, at: Instant) -> Option<Instant> {
+    pub fn failback_due(&self, at: Instant) -> Option<Instant> {
         (self.current != 0).then(|| at.max(self.places[0].ready))
     }
 
@@ -183,7 +183,12 @@ mod tests {
 
     #[test]
     fn a_refusal_that_calls_for_minutes_leads_on_at_once() {
-        for class in [Class::Slow, Class::HostKey, Class::Respect, Class::Unserved] {
+        for class in [
+            Class::Slow,
+            Class::HostKey,
+            Class::Throttled,
+            Class::Unserved,
+        ] {
             let mut destinations = Destinations::new(2);
             let mut now = Instant(S);
             assert_eq!(fail(&mut destinations, &mut now, class), 1, "{class:?}");
@@ -227,11 +232,11 @@ mod tests {
     fn with_one_destination_there_is_nowhere_to_go() {
         let mut destinations = Destinations::new(1);
         let mut now = Instant(S);
-        for class in [Class::Normal, Class::Slow, Class::HostKey, Class::Respect] {
+        for class in [Class::Normal, Class::Slow, Class::HostKey, Class::Throttled] {
             assert_eq!(fail(&mut destinations, &mut now, class), 0);
             assert!(destinations.ready() > now);
         }
-        assert_eq!(destinations.home_due(now), None);
+        assert_eq!(destinations.failback_due(now), None);
     }
 
     #[test]
@@ -242,10 +247,10 @@ mod tests {
         fail(&mut destinations, &mut now, Class::Slow);
         assert_eq!(destinations.current(), 2);
         assert_eq!(
-            destinations.home_due(now + HOMEWARD),
-            Some((now + HOMEWARD).max(destinations.places[0].ready))
+            destinations.failback_due(now + FAILBACK_INTERVAL),
+            Some((now + FAILBACK_INTERVAL).max(destinations.places[0].ready))
         );
-        destinations.go_home();
+        destinations.fail_back();
         assert_eq!(destinations.current(), 0);
         assert_eq!(fail(&mut destinations, &mut now, Class::Normal), 2);
     }
@@ -273,7 +278,7 @@ mod tests {
             count in 1usize..=5,
             steps in prop::collection::vec((0usize..4, any::<u32>(), any::<bool>()), 1..80),
         ) {
-            let classes = [Class::Normal, Class::Slow, Class::HostKey, Class::Respect];
+            let classes = [Class::Normal, Class::Slow, Class::HostKey, Class::Throttled];
             let mut destinations = Destinations::new(count);
             let mut ready = [Instant(0); MAX_DESTINATIONS];
             let mut now = Instant(S);

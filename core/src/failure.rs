@@ -69,7 +69,7 @@ pub enum Failure {
     /// A reconnection was asked for here.
     Asked,
     /// Left for the first destination, which answers again.
-    Homeward,
+    Failback,
     /// The machine's own network changed under an attempt.
     NetworkChanged,
 }
@@ -87,7 +87,7 @@ pub enum Class {
     /// Something on this machine is in the way: look again soon, however long it lasts.
     Local,
     /// The server asked for less of us.
-    Respect,
+    Throttled,
     /// The server does not serve for now: seldom, and back within a minute of its return.
     Unserved,
 }
@@ -104,7 +104,7 @@ impl Failure {
         match self {
             Self::AuthRefused | Self::Incompatible => Class::Slow,
             Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
-            Self::GoneAway => Class::Respect,
+            Self::GoneAway => Class::Throttled,
             Self::NotServed => Class::Unserved,
             Self::Local => Class::Local,
             Self::Resolve
@@ -115,7 +115,7 @@ impl Failure {
             | Self::Protocol
             | Self::ServerClosed
             | Self::Asked
-            | Self::Homeward
+            | Self::Failback
             | Self::NetworkChanged => Class::Normal,
         }
     }
@@ -139,7 +139,7 @@ impl fmt::Display for Failure {
             Self::ServerClosed => "closed by the server",
             Self::Local => "local error",
             Self::Asked => "reconnection asked for",
-            Self::Homeward => "the first destination answers again",
+            Self::Failback => "the first destination answers again",
             Self::NetworkChanged => "the network changed",
         })
     }

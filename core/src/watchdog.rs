@@ -1,13 +1,13 @@
 //! The tunnel's life: what happened and what time it is in, what to do out.
 //!
 //! `docs/watchdog.md` has the state diagram and every timer. The caller
-//! 1. hands in each [`Happening`] as soon as it is seen ([`Watchdog::handle`]) and, when the
+//! 1. hands in each [`Input`] as soon as it is seen ([`Watchdog::handle`]) and, when the
 //!    time of [`Watchdog::poll_timeout`] has come, calls [`Watchdog::handle_timeout`]; what
 //!    the socket holds is read and handed in first, and what the peer has acknowledged, if
 //!    [`Watchdog::wants_progress`], so that nobody is declared dead unheard;
 //! 2. after either, carries out [`Watchdog::poll_action`] until it says `None`.
 //!
-//! Happenings that do not fit the state (a reply nobody waits for, the end of an attempt that
+//! Inputs that do not fit the state (a reply nobody waits for, the end of an attempt that
 //! was already abandoned) are ignored.
 
 use core::time::Duration;
@@ -25,7 +25,7 @@ mod types;
 mod up;
 use agenda::Agenda;
 pub use listeners::KEPT;
-pub use types::{Action, ExitReason, Happening, Policy, State};
+pub use types::{Action, ExitReason, Input, Policy, State};
 pub use up::REPLY_LIMIT;
 
 /// Shortest time from the beginning of one attempt to that of the next, whatever happens.
@@ -52,7 +52,7 @@ pub struct Watchdog {
     began: Instant,
     destinations: Destinations,
     /// When the first destination is looked at again, while up at another one.
-    home_at: Option<Instant>,
+    failback_at: Option<Instant>,
     forwards: Forwards,
     /// [`Action::TunnelUp`] was given for what is wanted now.
     announced: bool,
@@ -95,7 +95,7 @@ impl Watchdog {
             phase: Phase::Stopped,
             began: now,
             destinations: Destinations::new(1),
-            home_at: None,
+            failback_at: None,
             forwards: Forwards::new(forwards),
             announced: false,
             kept_until: None,
@@ -113,7 +113,7 @@ impl Watchdog {
     /// and nothing is known of any destination. A connection is taken for one to the first.
     pub fn set_fallbacks(&mut self, count: usize) {
         self.destinations = Destinations::new(count + 1);
-        self.home_at = None;
+        self.failback_at = None;
     }
 
     /// Keeps to another policy from now on. A tunnel that is up stays so; its server is probed
@@ -128,38 +128,38 @@ impl Watchdog {
     }
 
     /// Takes in what happened.
-    pub fn handle(&mut self, now: Instant, happening: Happening) {
-        match happening {
-            Happening::Resolved => self.advance(now, Stage::Tcp),
-            Happening::Connected => self.advance(now, Stage::Ident),
-            Happening::Identified => self.advance(now, Stage::KeyExchange),
-            Happening::KeysExchanged => self.advance(now, Stage::Authentication),
-            Happening::Authenticated => self.handle_authenticated(now),
-            Happening::ForwardConfirmed { id, port } => {
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Resolved => self.advance(now, Stage::Tcp),
+            Input::Connected => self.advance(now, Stage::Ident),
+            Input::Identified => self.advance(now, Stage::KeyExchange),
+            Input::KeysExchanged => self.advance(now, Stage::Authentication),
+            Input::Authenticated => self.handle_authenticated(now),
+            Input::ForwardConfirmed { id, port } => {
                 if self.is_up() && self.forwards.handle_confirmed(id, port) {
                     self.take_back_unwanted(now, id);
                     self.announce();
                 }
             }
-            Happening::ForwardCancelled { id, done } => self.handle_cancelled(now, id, done),
-            Happening::ForwardElsewhere { id } => self.handle_elsewhere(now, id),
-            Happening::FirstAnswers => self.handle_first_answers(now),
-            Happening::Idle => self.handle_idle(now),
-            Happening::ForwardRefused { id } => self.handle_refused(now, id),
-            Happening::Inbound { written } => {
+            Input::ForwardCancelled { id, done } => self.handle_cancelled(now, id, done),
+            Input::ForwardElsewhere { id } => self.handle_elsewhere(now, id),
+            Input::FirstAnswers => self.handle_first_answers(now),
+            Input::Idle => self.handle_idle(now),
+            Input::ForwardRefused { id } => self.handle_refused(now, id),
+            Input::Inbound { written } => {
                 if self.is_up() {
                     self.liveness.handle_inbound(now, written);
                 }
             }
-            Happening::Acknowledged(progress) => {
+            Input::Acknowledged(progress) => {
                 if self.is_up() {
                     self.liveness.handle_progress(now, progress);
                 }
             }
-            Happening::Failed(failure) => self.handle_failed(now, failure),
-            Happening::LinkUp => self.handle_link_up(now),
-            Happening::ReconnectNow => self.handle_reconnect(now),
-            Happening::Stop => self.stop(now, ExitReason::Stopped),
+            Input::Failed(failure) => self.handle_failed(now, failure),
+            Input::LinkUp => self.handle_link_up(now),
+            Input::ReconnectNow => self.handle_reconnect(now),
+            Input::Stop => self.stop(now, ExitReason::Stopped),
         }
     }
 
@@ -190,7 +190,11 @@ impl Watchdog {
             Phase::Stopped => None,
             Phase::Up { .. } => {
                 let judged = [self.reply_due(), self.liveness.poll_timeout()];
-                let others = [self.forwards.retry_due(), self.home_at, self.renewal_due()];
+                let others = [
+                    self.forwards.retry_due(),
+                    self.failback_at,
+                    self.renewal_due(),
+                ];
                 judged.into_iter().chain(others).flatten().min()
             }
         }
@@ -274,7 +278,9 @@ impl Watchdog {
         }
         self.phase = Phase::Up { since: now };
         self.liveness.start(now);
-        self.home_at = self.destinations.home_due(now + self.policy.homeward);
+        self.failback_at = self
+            .destinations
+            .failback_due(now + self.policy.failback_interval);
         self.announced = false;
         self.kept_until = None;
         let timeout = self.policy.forward_timeout;

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use reachback_core::config::Config;
-use reachback_core::control::{Request, Snapshot, Verdict};
+use reachback_core::control::{Request, Snapshot, Reply};
 use reachback_core::destination::{Destination, Fallback};
 use reachback_core::forward::ForwardSpec;
 use reachback_ssh::algorithms::{List, Offer};
@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = Request::parse(text) {
         assert_eq!(Request::parse(&request.to_string()), Ok(request));
     }
-    let _ = Verdict::parse(text);
+    let _ = Reply::parse(text);
     let _ = Config::new().parse_option(text);
     for list in List::ALL {
         let mut offer = Offer::default();

@@ -13,8 +13,8 @@ use reachback_core::keyword;
 use super::file::{self, Read};
 use super::flags::{self, Action, Flag};
 use super::program::Program;
-use crate::call::What;
 use crate::exit::Exit;
+use crate::instance::orders::What;
 use crate::logging::escaped;
 
 /// Read when `-F` names no other file; need not exist.

@@ -7,16 +7,16 @@ use reachback_core::config::Config;
 use reachback_core::destination::Destination;
 
 use super::{Command, Options, destination, local};
-use crate::call::{Order, What};
 use crate::exit::Exit;
+use crate::instance::lock;
+use crate::instance::orders::{Order, What};
 use crate::keys;
-use crate::owner;
 use crate::status::View;
 
 /// The directory of the control sockets.
 pub fn directory(config: &Config) -> PathBuf {
     let configured = config.runtime_directory().map(keys::absolute);
-    owner::directory(configured.as_deref())
+    lock::directory(configured.as_deref())
 }
 
 /// Whether each flag stands where it means something.
@@ -104,8 +104,8 @@ impl Named {
     fn name(&self) -> Option<(String, String)> {
         let (destination, called) = self.destination.as_ref()?;
         let port = destination.port.unwrap_or_else(|| self.config.port());
-        let name = owner::name(destination, port);
-        let name = owner::find(&directory(&self.config), name, called);
+        let name = lock::name(destination, port);
+        let name = lock::find(&directory(&self.config), name, called);
         Some((name, destination.to_string()))
     }
 }

@@ -11,7 +11,7 @@ use reachback_core::time::Instant;
 
 use super::target::Answer;
 use super::{Found, Tunnel, Unanswered};
-use crate::control::client::CallError;
+use crate::instance::client::CallError;
 
 /// Version of the document. It changes when a member is renamed, removed or changes its
 /// meaning; new members may come without.

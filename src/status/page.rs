@@ -13,7 +13,7 @@ use reachback_core::verify::Proof;
 
 use super::target::Answer;
 use super::{Tunnel, Unanswered};
-use crate::control::client::CallError;
+use crate::instance::client::CallError;
 
 /// Events shown; the JSON document has all.
 const EVENTS: usize = 8;

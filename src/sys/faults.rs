@@ -8,9 +8,9 @@ use std::time::Duration;
 mod asked {
     use super::Duration;
 
-    /// `REACHBACK_TEST_HOMEWARD_MS` shortens the stay at a fallback.
-    pub fn homeward() -> Option<Duration> {
-        milliseconds("REACHBACK_TEST_HOMEWARD_MS")
+    /// `REACHBACK_TEST_FAILBACK_MS` shortens the stay at a fallback.
+    pub fn failback_interval() -> Option<Duration> {
+        milliseconds("REACHBACK_TEST_FAILBACK_MS")
     }
 
     pub fn limit() -> Option<Duration> {
@@ -45,7 +45,7 @@ mod asked {
     use super::Duration;
 
     /// No test has a say in a release.
-    pub fn homeward() -> Option<Duration> {
+    pub fn failback_interval() -> Option<Duration> {
         None
     }
 
@@ -56,4 +56,4 @@ mod asked {
     pub fn cause() {}
 }
 
-pub use asked::{cause, homeward, limit};
+pub use asked::{cause, failback_interval, limit};

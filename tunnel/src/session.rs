@@ -11,7 +11,7 @@ use reachback_core::forwards::{Forward, ForwardId, Forwards};
 use reachback_core::liveness::Progress;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
-use reachback_core::watchdog::{Happening, Watchdog};
+use reachback_core::watchdog::{Input, Watchdog};
 use reachback_ssh::{Client, Error, Phase};
 
 use crate::checks::Checks;
@@ -229,7 +229,7 @@ impl<O: Outside> Session<O> {
             Ok(n) => {
                 self.client.handle_input(n, now.0);
                 let written = self.written;
-                watchdog.handle(now, Happening::Inbound { written });
+                watchdog.handle(now, Input::Inbound { written });
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

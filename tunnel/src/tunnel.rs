@@ -8,7 +8,7 @@ use reachback_core::failure::Failure;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{ExitReason, Happening, State, Watchdog};
+use reachback_core::watchdog::{ExitReason, Input, State, Watchdog};
 
 use crate::dial::{self, Dial, Dialled};
 use crate::ended::Ended;
@@ -133,7 +133,7 @@ impl<O: Outside> Tunnel<O> {
     /// is to prove itself.
     pub fn network_came(&mut self, now: Instant) {
         debug!("the network has changed");
-        self.watchdog.handle(now, Happening::LinkUp);
+        self.watchdog.handle(now, Input::LinkUp);
     }
 
     /// This machine's address of the connection, while there is one.
@@ -196,7 +196,7 @@ impl<O: Outside> Tunnel<O> {
             && let Connection::Up(session) = &mut self.connection
             && let Some(progress) = session.progress(now)
         {
-            self.watchdog.handle(now, Happening::Acknowledged(progress));
+            self.watchdog.handle(now, Input::Acknowledged(progress));
         }
         // Only now: bytes that lay in the socket are life, however late this turn is.
         self.watchdog.handle_timeout(now);
@@ -241,7 +241,7 @@ impl<O: Outside> Tunnel<O> {
                     now,
                 })?;
                 if session.is_idle() {
-                    self.watchdog.handle(now, Happening::Idle);
+                    self.watchdog.handle(now, Input::Idle);
                     if self.ending {
                         self.finish(now);
                     }

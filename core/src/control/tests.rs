@@ -79,29 +79,29 @@ fn what_is_no_request_is_refused_with_a_reason() {
 
 #[test]
 fn every_verdict_is_read_as_it_was_written() {
-    let mut verdicts = std::vec![
-        Verdict::Hello {
+    let mut replies = std::vec![
+        Reply::Hello {
             version: 7,
             pid: 4_194_304
         },
-        Verdict::done(""),
-        Verdict::done("forward added"),
+        Reply::done(""),
+        Reply::done("forward added"),
     ];
     for (refusal, _) in REFUSALS {
-        verdicts.push(Verdict::refused(refusal, "because"));
+        replies.push(Reply::refused(refusal, "because"));
     }
-    for verdict in verdicts {
-        let line = verdict.to_string();
-        assert_eq!(Verdict::parse(&line), Some(verdict), "{line}");
+    for reply in replies {
+        let line = reply.to_string();
+        assert_eq!(Reply::parse(&line), Some(reply), "{line}");
     }
-    assert_eq!(Verdict::parse("no such-reason x"), None);
-    assert_eq!(Verdict::parse("yes"), None);
+    assert_eq!(Reply::parse("no such-reason x"), None);
+    assert_eq!(Reply::parse("yes"), None);
 }
 
 #[test]
 fn a_verdict_is_one_line_whatever_its_words_are() {
-    let verdict = Verdict::refused(Refusal::NotYet, "two\nlines\u{0}".repeat(100));
-    let line = verdict.to_string();
+    let reply = Reply::refused(Refusal::NotYet, "two\nlines\u{0}".repeat(100));
+    let line = reply.to_string();
     assert!(!line.contains(char::is_control) && line.len() <= MAX_LINE);
 }
 
@@ -226,7 +226,7 @@ proptest! {
         ];
         let lines: Vec<_> = [line.clone(), std::format!("{} {line}", WORDS[word])].into();
         for line in lines {
-            let _ = (Request::parse(&line), Verdict::parse(&line));
+            let _ = (Request::parse(&line), Reply::parse(&line));
             let _ = Box::<Snapshot>::default().handle_line(&line);
         }
     }

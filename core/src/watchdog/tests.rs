@@ -48,9 +48,9 @@ impl Bench {
         std::iter::from_fn(|| self.dog.poll_action()).collect()
     }
 
-    /// Hands in a happening and gives what it led to.
-    fn on(&mut self, happening: Happening) -> Vec<Action> {
-        self.dog.handle(self.now, happening);
+    /// Hands in a input and gives what it led to.
+    fn on(&mut self, input: Input) -> Vec<Action> {
+        self.dog.handle(self.now, input);
         if self.dog.poll_timeout().is_some_and(|at| at <= self.now) {
             self.dog.handle_timeout(self.now);
         }
@@ -59,7 +59,7 @@ impl Bench {
 
     /// Bytes from the server.
     fn inbound(&mut self) -> Vec<Action> {
-        self.on(Happening::Inbound { written: 0 })
+        self.on(Input::Inbound { written: 0 })
     }
 
     /// Lets time pass to the next timer and gives what it led to.
@@ -78,7 +78,7 @@ impl Bench {
     }
 
     fn reach(&mut self, stage: Stage) {
-        use Happening as H;
+        use Input as H;
         let way = [
             (Stage::Tcp, H::Resolved),
             (Stage::Ident, H::Connected),
@@ -86,9 +86,9 @@ impl Bench {
             (Stage::Authentication, H::KeysExchanged),
             (Stage::Forward, H::Authenticated),
         ];
-        for (reached, happening) in way {
+        for (reached, input) in way {
             if reached <= stage {
-                self.on(happening);
+                self.on(input);
             }
         }
     }
@@ -99,7 +99,7 @@ impl Bench {
         self.reach(Stage::Forward);
         for id in 0..self.states().len() as u8 {
             let id = ForwardId(id);
-            self.on(Happening::ForwardConfirmed { id, port: 1111 });
+            self.on(Input::ForwardConfirmed { id, port: 1111 });
         }
         self
     }
@@ -172,7 +172,7 @@ fn the_identification_shares_the_time_of_the_tcp_connection() {
     bench.reach(Stage::Tcp);
     let begun = bench.now;
     bench.pass(20 * S);
-    bench.on(Happening::Connected);
+    bench.on(Input::Connected);
     let why = Failure::Timeout(Stage::Ident);
     assert_eq!(bench.next_timer()[0], Action::Abandon(why));
     assert_eq!(bench.now.since(begun), Duration::from_secs(30));
@@ -185,7 +185,7 @@ fn a_server_that_talks_without_getting_on_gains_no_time() {
     let before = bench.dog.poll_timeout();
     bench.pass(10 * S);
     bench.inbound();
-    bench.on(Happening::Identified);
+    bench.on(Input::Identified);
     assert_eq!(bench.dog.poll_timeout(), before);
 }
 
@@ -194,10 +194,10 @@ fn forwards_are_asked_for_together_and_the_tunnel_is_up_when_all_are_confirmed()
     let mut bench = Bench::new();
     bench.actions();
     bench.reach(Stage::Authentication);
-    let asked = bench.on(Happening::Authenticated);
+    let asked = bench.on(Input::Authenticated);
     let request = |id| Action::RequestForward { id: ForwardId(id) };
     assert_eq!(asked, [request(0), request(1)]);
-    let confirm = |id| Happening::ForwardConfirmed {
+    let confirm = |id| Input::ForwardConfirmed {
         id: ForwardId(id),
         port: 7,
     };
@@ -212,7 +212,7 @@ fn a_tunnel_without_forwards_is_up_when_authenticated() {
     let mut bench = Bench::with(Policy::default(), 0);
     bench.actions();
     bench.reach(Stage::Authentication);
-    assert_eq!(bench.on(Happening::Authenticated), [Action::TunnelUp]);
+    assert_eq!(bench.on(Input::Authenticated), [Action::TunnelUp]);
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay
     let mut bench = Bench::new();
     bench.actions();
     bench.reach(Stage::Forward);
-    bench.on(Happening::ForwardConfirmed {
+    bench.on(Input::ForwardConfirmed {
         id: ForwardId(0),
         port: 1,
     });
     for _ in 0..5 {
-        let actions = bench.on(Happening::ForwardRefused { id: ForwardId(1) });
+        let actions = bench.on(Input::ForwardRefused { id: ForwardId(1) });
         let [
             Action::ForwardWaits {
                 id: ForwardId(1),
@@ -247,7 +247,7 @@ fn a_refused_forward_is_asked_for_again_while_the_connection_and_the_others_stay
         }
         assert_eq!(bench.states()[0], ForwardState::Confirmed { port: 1 });
     }
-    let last = bench.on(Happening::ForwardConfirmed {
+    let last = bench.on(Input::ForwardConfirmed {
         id: ForwardId(1),
         port: 2,
     });
@@ -263,9 +263,9 @@ fn exit_on_forward_failure_ends_everything() {
     let mut bench = Bench::with(policy, 2);
     bench.actions();
     bench.reach(Stage::Forward);
-    let actions = bench.on(Happening::ForwardRefused { id: ForwardId(0) });
+    let actions = bench.on(Input::ForwardRefused { id: ForwardId(0) });
     assert_eq!(actions, [Action::Disconnect]);
-    assert_eq!(bench.on(Happening::Failed(Failure::Lost)), [Action::Exit]);
+    assert_eq!(bench.on(Input::Failed(Failure::Lost)), [Action::Exit]);
     assert_eq!(bench.dog.exit_reason(), ExitReason::ForwardRefused);
 }
 
@@ -297,7 +297,7 @@ fn an_answer_to_a_probe_keeps_the_tunnel() {
 }
 
 /// Lets `each` come every second until the tunnel is given up, for an hour at most.
-fn given_up(bench: &mut Bench, mut each: impl FnMut(Instant) -> Happening) -> Option<Duration> {
+fn given_up(bench: &mut Bench, mut each: impl FnMut(Instant) -> Input) -> Option<Duration> {
     let begun = bench.now;
     for _ in 0..3600 {
         bench.now.0 += S;
@@ -314,7 +314,7 @@ fn given_up(bench: &mut Bench, mut each: impl FnMut(Instant) -> Happening) -> Op
 #[test]
 fn a_reply_that_waits_behind_data_is_waited_for_10_min_at_most() {
     let taken = |now: Instant| {
-        Happening::Acknowledged(Progress {
+        Input::Acknowledged(Progress {
             queued: u64::MAX,
             acknowledged: now.0,
             sacked: 0,
@@ -330,13 +330,13 @@ fn a_reply_that_waits_behind_data_is_waited_for_10_min_at_most() {
     let mut bench = Bench::new().up();
     bench.dog.want(bench.now, &spec(2), Origin::Configuration);
     bench.actions();
-    let inbound = given_up(&mut bench, |_| Happening::Inbound { written: 0 });
+    let inbound = given_up(&mut bench, |_| Input::Inbound { written: 0 });
     assert_eq!(inbound, Some(REPLY_LIMIT));
     // With the reply, there is nothing to wait for.
     let mut bench = Bench::new().up();
     bench.dog.want(bench.now, &spec(2), Origin::Configuration);
     bench.actions();
-    bench.on(Happening::ForwardConfirmed {
+    bench.on(Input::ForwardConfirmed {
         id: ForwardId(2),
         port: 7,
     });
@@ -363,13 +363,13 @@ fn without_keepalive_an_idle_tunnel_waits_for_nothing() {
     };
     let mut bench = Bench::with(policy, 1).up();
     assert_eq!(bench.dog.poll_timeout(), None);
-    assert_eq!(bench.on(Happening::LinkUp), []);
+    assert_eq!(bench.on(Input::LinkUp), []);
 }
 
 #[test]
 fn a_lost_connection_is_made_again_with_all_its_forwards() {
     let mut bench = Bench::new().up();
-    let actions = bench.on(Happening::Failed(Failure::Lost));
+    let actions = bench.on(Input::Failed(Failure::Lost));
     assert!(matches!(
         actions[..],
         [Action::Wait {
@@ -381,7 +381,7 @@ fn a_lost_connection_is_made_again_with_all_its_forwards() {
     assert_eq!(bench.next_timer(), [Action::Resolve]);
     bench.reach(Stage::Authentication);
     let request = |id| Action::RequestForward { id: ForwardId(id) };
-    assert_eq!(bench.on(Happening::Authenticated), [request(0), request(1)]);
+    assert_eq!(bench.on(Input::Authenticated), [request(0), request(1)]);
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn a_login_that_was_lost_is_repeated_at_once_however_often() {
         for _ in 0..50 {
             bench.reach(Stage::Forward);
             bench.pass(S);
-            bench.on(Happening::Failed(why));
+            bench.on(Input::Failed(why));
             assert!(bench.waiting().0 <= Duration::from_secs(1), "{why}");
             bench.next_timer();
         }
@@ -409,7 +409,7 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
     for _ in 0..12 {
         bench.reach(Stage::Forward);
         bench.pass(S);
-        bench.on(Happening::Failed(Failure::ServerClosed));
+        bench.on(Input::Failed(Failure::ServerClosed));
         longest = longest.max(bench.waiting().0);
         bench.next_timer();
     }
@@ -417,17 +417,17 @@ fn waits_grow_until_a_connection_has_held_for_a_minute() {
     bench.reach(Stage::Forward);
     for _ in 0..60 {
         bench.inbound();
-        bench.on(Happening::ForwardConfirmed {
+        bench.on(Input::ForwardConfirmed {
             id: ForwardId(0),
             port: 1,
         });
-        bench.on(Happening::ForwardConfirmed {
+        bench.on(Input::ForwardConfirmed {
             id: ForwardId(1),
             port: 1,
         });
         bench.pass(S);
     }
-    bench.on(Happening::Failed(Failure::ServerClosed));
+    bench.on(Input::Failed(Failure::ServerClosed));
     assert!(
         bench.waiting().0 <= Duration::from_secs(1),
         "it started over"
@@ -444,7 +444,7 @@ fn a_server_that_is_not_there_is_tried_for_ever_and_seldom() {
             while let Some(action) = dog.poll_action() {
                 if action == Action::Resolve {
                     attempts += 1;
-                    dog.handle(now, Happening::Failed(Failure::Unreachable));
+                    dog.handle(now, Input::Failed(Failure::Unreachable));
                 }
                 assert!(!matches!(action, Action::Exit | Action::Disconnect));
             }
@@ -470,20 +470,20 @@ fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most(
         (Failure::HostKeyChanged, Class::HostKey),
         (Failure::HostKeyUnknown, Class::HostKey),
         (Failure::Local, Class::Local),
-        (Failure::GoneAway, Class::Respect),
+        (Failure::GoneAway, Class::Throttled),
         (Failure::NotServed, Class::Unserved),
     ] {
         let bounds = range(class);
         let mut bench = Bench::new();
         bench.actions();
         for _ in 0..12 {
-            bench.on(Happening::Failed(failure));
+            bench.on(Input::Failed(failure));
             let failed_at = bench.now;
             let (wait, why) = bench.waiting();
             assert_eq!(why, failure);
             assert!(wait >= bounds.floor && wait <= bounds.cap, "{wait:?}");
             bench.pass(10);
-            bench.on(Happening::LinkUp);
+            bench.on(Input::LinkUp);
             assert_eq!(bench.next_timer(), [Action::Resolve]);
             assert_eq!(bench.now.since(failed_at), bounds.floor, "{failure}");
         }
@@ -494,15 +494,15 @@ fn classes_wait_within_their_bounds_and_a_link_cuts_a_wait_to_its_floor_at_most(
 fn a_link_that_comes_back_late_in_a_wait_begins_the_attempt_at_once() {
     let mut bench = Bench::new();
     loop {
-        bench.on(Happening::Failed(Failure::Unreachable));
+        bench.on(Input::Failed(Failure::Unreachable));
         if bench.waiting().0 > Duration::from_secs(10) {
             break;
         }
         bench.next_timer();
     }
     bench.pass(5 * S);
-    assert_eq!(bench.on(Happening::LinkUp), [Action::Resolve]);
-    assert_eq!(bench.on(Happening::LinkUp), [], "an attempt is under way");
+    assert_eq!(bench.on(Input::LinkUp), [Action::Resolve]);
+    assert_eq!(bench.on(Input::LinkUp), [], "an attempt is under way");
 }
 
 #[test]
@@ -518,10 +518,10 @@ fn a_link_that_comes_back_begins_an_attempt_anew_that_has_lasted_too_long() {
         bench.reach(stage);
         let stale_ms = stale.as_millis() as u64;
         bench.pass(stale_ms - 1);
-        assert_eq!(bench.on(Happening::LinkUp), [], "{stage}");
+        assert_eq!(bench.on(Input::LinkUp), [], "{stage}");
         bench.pass(1);
         let anew = [Action::Abandon(Failure::NetworkChanged), Action::Resolve];
-        assert_eq!(bench.on(Happening::LinkUp), anew, "{stage}");
+        assert_eq!(bench.on(Input::LinkUp), anew, "{stage}");
         assert_eq!(bench.dog.state(), State::Connecting(Stage::Resolve));
     }
 }
@@ -530,8 +530,8 @@ fn a_link_that_comes_back_begins_an_attempt_anew_that_has_lasted_too_long() {
 fn a_link_that_comes_back_under_a_living_tunnel_probes_it_at_once_and_once() {
     let mut bench = Bench::new().up();
     bench.pass(S);
-    assert_eq!(bench.on(Happening::LinkUp), [Action::Probe]);
-    assert_eq!(bench.on(Happening::LinkUp), []);
+    assert_eq!(bench.on(Input::LinkUp), [Action::Probe]);
+    assert_eq!(bench.on(Input::LinkUp), []);
     let lost_by = bench.now + Duration::from_secs(15);
     while !matches!(bench.next_timer()[0], Action::Abandon(_)) {}
     assert_eq!(bench.now, lost_by);
@@ -541,12 +541,12 @@ fn a_link_that_comes_back_under_a_living_tunnel_probes_it_at_once_and_once() {
 fn a_reconnection_asked_for_cuts_everything_short() {
     let mut bench = Bench::new().up();
     bench.pass(10 * S);
-    let actions = bench.on(Happening::ReconnectNow);
+    let actions = bench.on(Input::ReconnectNow);
     assert_eq!(actions, [Action::Abandon(Failure::Asked), Action::Resolve]);
-    bench.on(Happening::Failed(Failure::AuthRefused));
+    bench.on(Input::Failed(Failure::AuthRefused));
     bench.pass(S);
-    assert_eq!(bench.on(Happening::ReconnectNow), [Action::Resolve]);
-    let actions = bench.on(Happening::ReconnectNow);
+    assert_eq!(bench.on(Input::ReconnectNow), [Action::Resolve]);
+    let actions = bench.on(Input::ReconnectNow);
     assert!(matches!(
         actions[..],
         [Action::Abandon(_), Action::Wait { .. }]
@@ -560,9 +560,9 @@ fn stop_ends_a_connection_gracefully_and_within_2_s() {
         let mut bench = Bench::new();
         bench.actions();
         bench.reach(stage);
-        assert_eq!(bench.on(Happening::Stop), [Action::Disconnect]);
-        assert_eq!(bench.on(Happening::Stop), []);
-        assert_eq!(bench.on(Happening::ReconnectNow), []);
+        assert_eq!(bench.on(Input::Stop), [Action::Disconnect]);
+        assert_eq!(bench.on(Input::Stop), []);
+        assert_eq!(bench.on(Input::ReconnectNow), []);
         let begun = bench.now;
         assert_eq!(bench.next_timer(), [Action::Exit]);
         assert_eq!(bench.now.since(begun), Duration::from_secs(2));
@@ -574,15 +574,15 @@ fn stop_ends_a_connection_gracefully_and_within_2_s() {
 #[test]
 fn stop_ends_at_once_when_the_connection_is_closed_or_there_is_none() {
     let mut bench = Bench::new().up();
-    bench.on(Happening::Stop);
+    bench.on(Input::Stop);
     assert_eq!(
-        bench.on(Happening::Failed(Failure::ServerClosed)),
+        bench.on(Input::Failed(Failure::ServerClosed)),
         [Action::Exit]
     );
     let mut bench = Bench::new();
     bench.actions();
-    bench.on(Happening::Failed(Failure::Resolve));
-    assert_eq!(bench.on(Happening::Stop), [Action::Exit]);
+    bench.on(Input::Failed(Failure::Resolve));
+    assert_eq!(bench.on(Input::Stop), [Action::Exit]);
     assert_eq!(bench.dog.poll_timeout(), None);
 }
 
@@ -591,22 +591,22 @@ fn what_does_not_fit_the_state_is_ignored() {
     let mut bench = Bench::new();
     bench.actions();
     for early in [
-        Happening::ForwardConfirmed {
+        Input::ForwardConfirmed {
             id: ForwardId(0),
             port: 1,
         },
-        Happening::ForwardRefused { id: ForwardId(0) },
-        Happening::Inbound { written: 0 },
-        Happening::LinkUp,
+        Input::ForwardRefused { id: ForwardId(0) },
+        Input::Inbound { written: 0 },
+        Input::LinkUp,
     ] {
         assert_eq!(bench.on(early), []);
     }
-    bench.on(Happening::Failed(Failure::Unreachable));
+    bench.on(Input::Failed(Failure::Unreachable));
     let state = bench.dog.state();
     for late in [
-        Happening::Resolved,
-        Happening::Authenticated,
-        Happening::Failed(Failure::AuthRefused),
+        Input::Resolved,
+        Input::Authenticated,
+        Input::Failed(Failure::AuthRefused),
     ] {
         assert_eq!(bench.on(late), []);
         assert_eq!(bench.dog.state(), state);
@@ -618,10 +618,8 @@ fn what_is_not_carried_out_in_time_is_taken_back() {
     let mut bench = Bench::new();
     bench.actions();
     bench.reach(Stage::Authentication);
-    bench.dog.handle(bench.now, Happening::Authenticated);
-    bench
-        .dog
-        .handle(bench.now, Happening::Failed(Failure::Lost));
+    bench.dog.handle(bench.now, Input::Authenticated);
+    bench.dog.handle(bench.now, Input::Failed(Failure::Lost));
     let actions = bench.actions();
     assert!(matches!(actions[..], [Action::Wait { .. }]), "{actions:?}");
 }
@@ -631,18 +629,18 @@ fn a_stop_takes_back_what_was_not_carried_out() {
     let mut bench = Bench::new();
     bench.actions();
     bench.reach(Stage::Authentication);
-    bench.dog.handle(bench.now, Happening::Authenticated);
-    bench.dog.handle(bench.now, Happening::Stop);
+    bench.dog.handle(bench.now, Input::Authenticated);
+    bench.dog.handle(bench.now, Input::Stop);
     assert_eq!(bench.actions(), [Action::Disconnect]);
 }
 
 #[test]
 fn a_link_never_makes_a_wait_longer() {
     let mut bench = Bench::new();
-    bench.on(Happening::Failed(Failure::AuthRefused));
-    bench.on(Happening::ReconnectNow);
+    bench.on(Input::Failed(Failure::AuthRefused));
+    bench.on(Input::ReconnectNow);
     let (wait, _) = bench.waiting();
     assert_eq!(wait, ATTEMPT_GAP);
-    assert_eq!(bench.on(Happening::LinkUp), []);
+    assert_eq!(bench.on(Input::LinkUp), []);
     assert_eq!(bench.waiting().0, wait);
 }

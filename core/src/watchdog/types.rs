@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::config::Config;
-use crate::destinations::HOMEWARD;
+use crate::destinations::FAILBACK_INTERVAL;
 use crate::failure::{Failure, Stage};
 use crate::forwards::ForwardId;
 use crate::liveness::Progress;
@@ -32,7 +32,7 @@ pub struct Policy {
     pub stable_after: Duration,
     /// How long a tunnel to a fallback stays before the first destination is looked at again,
     /// and from one look to the next. Default: 10 min.
-    pub homeward: Duration,
+    pub failback_interval: Duration,
     /// Whether a refused forward is the end. Default: no.
     pub exit_on_forward_failure: bool,
 }
@@ -48,7 +48,7 @@ impl Default for Policy {
             auth_timeout: Duration::from_secs(60),
             forward_timeout: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
-            homeward: HOMEWARD,
+            failback_interval: FAILBACK_INTERVAL,
             exit_on_forward_failure: false,
         }
     }
@@ -76,7 +76,7 @@ impl Policy {
             &mut self.kex_timeout,
             &mut self.auth_timeout,
             &mut self.forward_timeout,
-            &mut self.homeward,
+            &mut self.failback_interval,
         ] {
             *timeout = (*timeout).max(Duration::from_millis(1));
         }
@@ -86,7 +86,7 @@ impl Policy {
 
 /// What happened.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Happening {
+pub enum Input {
     /// There are addresses.
     Resolved,
     /// TCP connection established.
@@ -148,7 +148,7 @@ pub enum Action {
     /// Begin an attempt to [`super::Watchdog::destination`]: resolve the name afresh and connect.
     Resolve,
     /// Close the sockets of the attempt or tunnel now. It is already counted as over; no
-    /// [`Happening::Failed`] is wanted for it.
+    /// [`Input::Failed`] is wanted for it.
     Abandon(Failure),
     /// Send the request for a forward.
     RequestForward {
@@ -163,7 +163,7 @@ pub enum Action {
     /// Ask the server for a sign of life.
     Probe,
     /// Look whether the first destination answers, beside the tunnel to a fallback; if it does
-    /// and no connection is being served, hand in [`Happening::FirstAnswers`].
+    /// and no connection is being served, hand in [`Input::FirstAnswers`].
     TryFirst,
     /// Nothing to do: the next attempt is at `until`. For log and status.
     Wait {
@@ -185,7 +185,7 @@ pub enum Action {
         first: bool,
     },
     /// End gracefully: cancel forwards, let channels drain, send `SSH_MSG_DISCONNECT`, close;
-    /// then hand in [`Happening::Failed`]. [`Action::Exit`] follows within [`super::DRAIN`]
+    /// then hand in [`Input::Failed`]. [`Action::Exit`] follows within [`super::DRAIN`]
     /// either way.
     Disconnect,
     /// The end. [`super::Watchdog::exit_reason`] says why.

@@ -12,7 +12,7 @@ use crate::time::Instant;
 pub const REPLY_LIMIT: Duration = Duration::from_secs(600);
 
 impl Watchdog {
-    /// Whether [`super::Happening::Acknowledged`] is wanted before [`Watchdog::handle_timeout`]: the
+    /// Whether [`super::Input::Acknowledged`] is wanted before [`Watchdog::handle_timeout`]: the
     /// peer is about to be probed or judged.
     pub fn wants_progress(&self, now: Instant) -> bool {
         let judged = [self.reply_due(), self.liveness.poll_timeout()];
@@ -40,8 +40,8 @@ impl Watchdog {
             self.handle_reconnect(now);
             return;
         }
-        if self.home_at.is_some_and(|due| due <= now) {
-            self.home_at = Some(now + self.policy.homeward);
+        if self.failback_at.is_some_and(|due| due <= now) {
+            self.failback_at = Some(now + self.policy.failback_interval);
             self.agenda.try_first();
         }
         match self.liveness.poll(now) {
@@ -55,10 +55,10 @@ impl Watchdog {
     pub(super) fn handle_first_answers(&mut self, now: Instant) {
         if self.is_up() && self.destinations.current() != 0 {
             self.destinations.handle_stable();
-            self.destinations.go_home();
-            self.agenda.abandon(Failure::Homeward);
+            self.destinations.fail_back();
+            self.agenda.abandon(Failure::Failback);
             self.forwards.reset();
-            self.wait_until(now, now, Failure::Homeward);
+            self.wait_until(now, now, Failure::Failback);
             self.handle_timeout(now);
         }
     }

@@ -37,7 +37,8 @@ pub static FOREIGN: [Flag; 26] = [
     flag('l', "user", Action::Login, "login name, when the destination has none"),
 ];
 
-/// The other meaning of some in ssh(1), which autossh(1) hands its flags to.
+/// The other meaning of some in ssh(1), which autossh(1) hands its flags to. The last, `-y`, is
+/// OpenSSH's alone: on controllers `ssh` is a link to dbclient, and old scripts rely on its `-y`.
 #[rustfmt::skip]
 static SSH: [Flag; 4] = [
     flag('I', "library", Action::Warned, "keys come from files only"),
@@ -58,7 +59,8 @@ static DBCLIENT: [Flag; 3] = [
 pub fn own_meaning(program: Program) -> &'static [Flag] {
     match program {
         Program::Reachback => &[],
-        Program::Ssh | Program::Autossh => &SSH,
+        Program::Ssh => &SSH[..3],
+        Program::Autossh => &SSH,
         Program::Dbclient => &DBCLIENT,
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
-use reachback_core::control::{Snapshot, Verdict};
+use reachback_core::control::{Reply, Snapshot};
 use reachback_core::forward::{ForwardSpec, Listen};
 use reachback_core::time::Instant;
 use reachback_core::watchdog::State;
@@ -167,8 +167,8 @@ impl World {
 
     /// A caller adds a forward; true if that was acknowledged.
     pub fn add_forward(&mut self, spec: &ForwardSpec) -> bool {
-        let verdict = self.tunnel.add_forward(spec, &self.kernel, self.now());
-        let done = matches!(verdict, Verdict::Done(_));
+        let reply = self.tunnel.add_forward(spec, &self.kernel, self.now());
+        let done = matches!(reply, Reply::Done(_));
         if done {
             self.wanted.add(spec);
         }
@@ -178,8 +178,8 @@ impl World {
 
     /// A caller takes a forward away (`-O cancel`); true if that was acknowledged.
     pub fn remove_forward(&mut self, spec: &ForwardSpec) -> bool {
-        let verdict = self.tunnel.remove_forward(spec, &self.kernel, self.now());
-        let done = matches!(verdict, Verdict::Done(_));
+        let reply = self.tunnel.remove_forward(spec, &self.kernel, self.now());
+        let done = matches!(reply, Reply::Done(_));
         if done {
             self.wanted.remove(spec);
         }

@@ -4,7 +4,7 @@ use log::{debug, info, warn};
 use reachback_core::forward::Listen;
 use reachback_core::history::Kind;
 use reachback_core::verify::{Finding, Refused, places};
-use reachback_core::watchdog::Happening;
+use reachback_core::watchdog::Input;
 use reachback_ssh::Error;
 
 use super::{Session, Turn};
@@ -98,8 +98,7 @@ impl<O: Outside> Session<O> {
             }
         }
         if matches!(finding, Finding::Elsewhere { .. } | Finding::Gone) {
-            turn.watchdog
-                .handle(now, Happening::ForwardElsewhere { id });
+            turn.watchdog.handle(now, Input::ForwardElsewhere { id });
         }
     }
 }

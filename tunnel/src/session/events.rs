@@ -2,7 +2,7 @@
 
 use log::{debug, info, warn};
 use reachback_core::history::Kind;
-use reachback_core::watchdog::Happening;
+use reachback_core::watchdog::Input;
 use reachback_ssh::{Error, Event, Refusal};
 
 use super::{Session, Turn};
@@ -40,7 +40,7 @@ impl<O: Outside> Session<O> {
             Event::Identified(software) => {
                 debug!("the server is {software}");
                 self.keeps_listeners = super::is_old_dropbear(&software);
-                watchdog.handle(now, Happening::Identified);
+                watchdog.handle(now, Input::Identified);
             }
             Event::HostKey { key_type, blob } => {
                 outside.judge_host_key(&server.host, server.port, key_type, &blob)?;
@@ -53,7 +53,7 @@ impl<O: Outside> Session<O> {
                     negotiated.host_key.name()
                 );
                 if first {
-                    watchdog.handle(now, Happening::KeysExchanged);
+                    watchdog.handle(now, Input::KeysExchanged);
                 }
             }
             Event::Banner(text) => info!("the server says: {text}"),
@@ -69,7 +69,7 @@ impl<O: Outside> Session<O> {
                 }
                 self.connected = true;
                 stats.logged_in(now);
-                watchdog.handle(now, Happening::Authenticated);
+                watchdog.handle(now, Input::Authenticated);
             }
             Event::ForwardConfirmed {
                 forward: number,
@@ -97,13 +97,13 @@ impl<O: Outside> Session<O> {
                 } else {
                     stats.unanswered();
                 }
-                watchdog.handle(now, Happening::ForwardConfirmed { id, port });
+                watchdog.handle(now, Input::ForwardConfirmed { id, port });
                 self.checks.confirmed(id, watchdog.forwards_mut(), now);
             }
             Event::ForwardRefused { forward: number } => {
                 stats.answered(now);
                 if let Some(id) = watchdog.forwards().by_number(number.0) {
-                    watchdog.handle(now, Happening::ForwardRefused { id });
+                    watchdog.handle(now, Input::ForwardRefused { id });
                 }
             }
             Event::ForwardCancelled {
@@ -126,7 +126,7 @@ impl<O: Outside> Session<O> {
                     }
                 }
                 self.keeps_listeners |= !done;
-                watchdog.handle(now, Happening::ForwardCancelled { id, done });
+                watchdog.handle(now, Input::ForwardCancelled { id, done });
             }
             Event::AddressDiffers {
                 forward: number,

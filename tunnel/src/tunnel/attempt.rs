@@ -7,7 +7,7 @@ use log::{debug, info, warn};
 use reachback_core::failure::{Class, Failure};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::Happening;
+use reachback_core::watchdog::Input;
 use reachback_ssh::{Client, Config};
 
 use super::{Connection, DIAL, RELAYS, RESOLVE, Tunnel};
@@ -34,7 +34,7 @@ impl<O: Outside> Tunnel<O> {
         {
             self.say_connecting(dialled.address);
             self.from_memory = false;
-            self.watchdog.handle(now, Happening::Resolved);
+            self.watchdog.handle(now, Input::Resolved);
             return self.connected(dialled, outside, now);
         }
         let (host, port) = (&self.server.host, self.server.port);
@@ -92,7 +92,7 @@ impl<O: Outside> Tunnel<O> {
 
     /// Tries the addresses (RFC 8305).
     pub(super) fn dial(&mut self, addresses: &[IpAddr], outside: &mut O, now: Instant) {
-        self.watchdog.handle(now, Happening::Resolved);
+        self.watchdog.handle(now, Input::Resolved);
         for address in addresses {
             self.say_connecting(*address);
         }
@@ -144,7 +144,7 @@ impl<O: Outside> Tunnel<O> {
         self.connection = Connection::Up(Box::new(session));
         self.stats.connected(address);
         self.note(Kind::Connected, address, outside, now);
-        self.watchdog.handle(now, Happening::Connected);
+        self.watchdog.handle(now, Input::Connected);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::{debug, info};
 use reachback_core::time::Instant;
-use reachback_core::watchdog::Happening;
+use reachback_core::watchdog::Input;
 
 use super::{Connection, FAILBACK_DIAL, FAILBACK_RESOLVE, Tunnel};
 use crate::dial::{Dial, Dialled};
@@ -121,7 +121,7 @@ impl<O: Outside> Tunnel<O> {
         }
         info!("the first destination answers again; leaving the fallback");
         self.answered = Some(dialled);
-        self.watchdog.handle(now, Happening::FirstAnswers);
+        self.watchdog.handle(now, Input::FirstAnswers);
     }
 }
 

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use log::info;
-use reachback_core::control::{Refusal, Request, Verdict};
+use reachback_core::control::{Refusal, Reply, Request};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::{ForwardId, ForwardState, Origin};
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{Happening, State};
+use reachback_core::watchdog::{Input, State};
 
 use super::{Connection, Tunnel};
 use crate::outside::Outside;
@@ -30,34 +30,34 @@ pub enum Progress {
 
 impl<O: Outside> Tunnel<O> {
     /// Adds a forward for a caller.
-    pub fn add_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
-        let verdict = match self.want(spec, Origin::Caller, outside, now) {
+    pub fn add_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Reply {
+        let reply = match self.want(spec, Origin::Caller, outside, now) {
             None => {
                 let full = "the tunnel carries as many forwards as it can";
-                return Verdict::refused(Refusal::Full, full);
+                return Reply::refused(Refusal::Full, full);
             }
-            Some(false) => Verdict::done("already there"),
+            Some(false) => Reply::done("already there"),
             Some(true) => {
                 info!("forward {spec} was added by another call");
-                Verdict::done("added")
+                Reply::done("added")
             }
         };
         self.orders_changed = true;
         self.lifetime.handle_call(now);
-        verdict
+        reply
     }
 
     /// Takes a forward away for a caller.
-    pub fn remove_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Verdict {
+    pub fn remove_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Reply {
         let Some(id) = self.wanted_id(spec) else {
-            return Verdict::refused(Refusal::Absent, format!("there is no forward {spec}"));
+            return Reply::refused(Refusal::Absent, format!("there is no forward {spec}"));
         };
         info!("forward {spec} is taken away, as asked");
         self.note(Kind::ForwardRemoved, spec, outside, now);
         let words = self.taken_away(id);
         self.watchdog.unwant(now, id, Origin::Caller);
         self.orders_changed = true;
-        Verdict::done(words)
+        Reply::done(words)
     }
 
     /// What the caller of an order is told, in view of what the server does about a cancellation.
@@ -132,14 +132,14 @@ impl<O: Outside> Tunnel<O> {
     /// Connects anew at once.
     pub fn reconnect(&mut self, outside: &O, now: Instant) {
         self.note(Kind::Reconnect, "", outside, now);
-        self.watchdog.handle(now, Happening::ReconnectNow);
+        self.watchdog.handle(now, Input::ReconnectNow);
     }
 
     /// Ends with manners; `why` is for log and status.
     pub fn stop(&mut self, why: &str, outside: &O, now: Instant) {
         info!("ending: {why}");
         self.note(Kind::Ending, why, outside, now);
-        self.watchdog.handle(now, Happening::Stop);
+        self.watchdog.handle(now, Input::Stop);
     }
 }
 

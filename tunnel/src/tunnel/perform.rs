@@ -4,7 +4,7 @@ use log::{debug, error, info};
 use reachback_core::failure::{Class, Failure};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::{Action, Happening};
+use reachback_core::watchdog::{Action, Input};
 
 use super::{Connection, Tunnel};
 use crate::ended::Ended;
@@ -99,7 +99,7 @@ impl<O: Outside> Tunnel<O> {
         if !self.ending {
             self.over(ended.failure, true, outside, now);
         }
-        self.watchdog.handle(now, Happening::Failed(ended.failure));
+        self.watchdog.handle(now, Input::Failed(ended.failure));
     }
 
     /// An attempt or a connection is over; `lost` if nobody wanted that.

@@ -5,7 +5,7 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::{ForwardId, Origin};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::Happening;
+use reachback_core::watchdog::Input;
 use reachback_ssh::userkey::UserKey;
 
 use super::Tunnel;
@@ -33,13 +33,13 @@ impl<O: Outside> Tunnel<O> {
         if !changed.is_empty() {
             let what = changed.join(", ");
             info!("the configuration has changed in {what}; renewing the connection");
-            self.watchdog.handle(now, Happening::ReconnectNow);
+            self.watchdog.handle(now, Input::ReconnectNow);
         }
         if !self.want_all(&configured, outside, now) {
             // Every record is in use until its cancellation is answered; a new connection has
             // none to wait for.
             info!("too many forwards change at once; renewing the connection");
-            self.watchdog.handle(now, Happening::ReconnectNow);
+            self.watchdog.handle(now, Input::ReconnectNow);
             self.want_all(&configured, outside, now);
         }
     }

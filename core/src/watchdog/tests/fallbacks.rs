@@ -1,7 +1,7 @@
 //! Several destinations, on virtual time.
 
 use super::*;
-use crate::destinations::{HOMEWARD, PATIENCE};
+use crate::destinations::{FAILBACK_INTERVAL, PATIENCE};
 
 /// One forward, two fallbacks.
 fn bench() -> Bench {
@@ -15,7 +15,7 @@ fn bench() -> Bench {
 /// how long it took to begin.
 fn fail(bench: &mut Bench, why: Failure) -> (usize, Duration) {
     let failed = bench.now;
-    bench.on(Happening::Failed(why));
+    bench.on(Input::Failed(why));
     assert_eq!(bench.next_timer(), [Action::Resolve]);
     (bench.dog.destination(), bench.now.since(failed))
 }
@@ -63,16 +63,16 @@ fn a_fallback_stays_until_the_first_answers() {
     let mut bench = away();
     let up = bench.now;
     while !bench.next_timer().contains(&Action::TryFirst) {
-        assert!(bench.now.since(up) < HOMEWARD);
+        assert!(bench.now.since(up) < FAILBACK_INTERVAL);
         bench.inbound();
     }
-    assert_eq!(bench.now.since(up), HOMEWARD);
+    assert_eq!(bench.now.since(up), FAILBACK_INTERVAL);
     assert!(
         matches!(bench.dog.state(), State::Up { .. }),
         "it stays up meanwhile"
     );
-    let home = [Action::Abandon(Failure::Homeward), Action::Resolve];
-    assert_eq!(bench.on(Happening::FirstAnswers), home);
+    let home = [Action::Abandon(Failure::Failback), Action::Resolve];
+    assert_eq!(bench.on(Input::FirstAnswers), home);
     assert_eq!(bench.dog.destination(), 0);
 }
 
@@ -81,7 +81,7 @@ fn a_first_that_answers_and_then_fails_leads_back_to_the_fallback_after_one_atte
     let mut bench = away();
     bench.pass(1_000_000);
     bench.inbound();
-    bench.on(Happening::FirstAnswers);
+    bench.on(Input::FirstAnswers);
     assert_eq!(bench.dog.destination(), 0);
     assert_eq!(fail(&mut bench, Failure::Lost), (1, ATTEMPT_GAP));
 }
@@ -89,7 +89,7 @@ fn a_first_that_answers_and_then_fails_leads_back_to_the_fallback_after_one_atte
 #[test]
 fn at_the_first_destination_nothing_looks_for_it() {
     let mut bench = bench().up();
-    assert_eq!(bench.on(Happening::FirstAnswers), []);
+    assert_eq!(bench.on(Input::FirstAnswers), []);
     for _ in 0..50 {
         assert_eq!(bench.next_timer(), [Action::Probe]);
         bench.inbound();
@@ -103,8 +103,8 @@ fn a_link_that_comes_back_begins_with_the_first_destination() {
         fail(&mut bench, Failure::Resolve);
     }
     assert_eq!(bench.dog.destination(), 1);
-    bench.on(Happening::Failed(Failure::Resolve));
-    bench.on(Happening::LinkUp);
+    bench.on(Input::Failed(Failure::Resolve));
+    bench.on(Input::LinkUp);
     assert_eq!(bench.dog.destination(), 0);
     bench.next_timer();
     assert_eq!(bench.dog.state(), State::Connecting(Stage::Resolve));

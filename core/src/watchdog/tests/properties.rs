@@ -1,4 +1,4 @@
-//! What holds for any sequence of happenings.
+//! What holds for any sequence of inputs.
 
 use super::*;
 use crate::liveness::Progress;
@@ -8,7 +8,7 @@ use std::vec;
 /// One step of a random life.
 #[derive(Clone, Debug)]
 enum Step {
-    Happens(Happening),
+    Happens(Input),
     /// A caller adds a forward.
     Want(usize),
     /// A caller takes a forward away.
@@ -17,8 +17,8 @@ enum Step {
     NextTimer,
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    use Happening as H;
+fn input() -> impl Strategy<Value = Input> {
+    use Input as H;
     let id = (0u8..20).prop_map(ForwardId);
     prop_oneof![
         4 => Just(H::Resolved),
@@ -64,7 +64,7 @@ fn failure() -> impl Strategy<Value = Failure> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        12 => happening().prop_map(Step::Happens),
+        12 => input().prop_map(Step::Happens),
         1 => (0usize..20).prop_map(Step::Want),
         1 => (0u8..20).prop_map(|id| Step::Unwant(ForwardId(id))),
         2 => (0u64..100_000).prop_map(Step::Pass),
@@ -83,7 +83,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         auth_timeout: Duration::from_secs(timeout),
         forward_timeout: Duration::from_secs(timeout),
         stable_after: Duration::from_secs(stable),
-        homeward: Duration::from_secs(60 + timeout * 20),
+        failback_interval: Duration::from_secs(60 + timeout * 20),
         exit_on_forward_failure: false,
     })
 }
@@ -116,13 +116,13 @@ impl Caller {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Happens(happening) => {
-                match happening {
-                    Happening::Failed(_) => self.attempt_open = false,
-                    Happening::Authenticated => self.authenticated = self.attempt_open,
+            Step::Happens(input) => {
+                match input {
+                    Input::Failed(_) => self.attempt_open = false,
+                    Input::Authenticated => self.authenticated = self.attempt_open,
                     _ => {}
                 }
-                self.bench.dog.handle(self.bench.now, *happening);
+                self.bench.dog.handle(self.bench.now, *input);
             }
             Step::Want(number) => {
                 self.tunnel_up = false;
@@ -225,7 +225,7 @@ proptest! {
         // Where it is never probed, at most a look at the first destination is left.
         let idle_for_good = |caller: &Caller| {
             let dog = &caller.bench.dog;
-            dog.poll_timeout().is_none_or(|at| dog.home_at == Some(at))
+            dog.poll_timeout().is_none_or(|at| dog.failback_at == Some(at))
                 && caller.bench.dog.policy.alive_interval.is_zero()
         };
         let before = caller.last_attempt;
@@ -238,7 +238,7 @@ proptest! {
         prop_assert!(caller.last_attempt != before || idle_for_good(&caller));
 
         // And it can be ended from wherever it is.
-        caller.step(&Step::Happens(Happening::Stop));
+        caller.step(&Step::Happens(Input::Stop));
         caller.step(&Step::Pass(DRAIN.as_millis() as u64));
         prop_assert_eq!(caller.exits, 1);
         for step in &steps {
@@ -254,7 +254,7 @@ proptest! {
         let mut bench = Bench::with(policy, forwards);
         for step in &steps {
             match step {
-                Step::Happens(happening) => bench.dog.handle(bench.now, *happening),
+                Step::Happens(input) => bench.dog.handle(bench.now, *input),
                 Step::Want(number) => {
                     bench.dog.want(bench.now, &spec(*number), Origin::Caller);
                 }

@@ -5,7 +5,7 @@ use super::*;
 const ID: ForwardId = ForwardId(0);
 const REQUEST: Action = Action::RequestForward { id: ForwardId(0) };
 const CANCEL: Action = Action::CancelForward { id: ForwardId(0) };
-const CONFIRMED: Happening = Happening::ForwardConfirmed {
+const CONFIRMED: Input = Input::ForwardConfirmed {
     id: ForwardId(0),
     port: 1111,
 };
@@ -28,8 +28,8 @@ fn in_use(bench: &Bench) -> usize {
     forwards.filter(|(_, f)| f.is_wanted() || !idle(f)).count()
 }
 
-fn cancelled(done: bool) -> Happening {
-    Happening::ForwardCancelled {
+fn cancelled(done: bool) -> Input {
+    Input::ForwardCancelled {
         id: ForwardId(0),
         done,
     }
@@ -40,7 +40,7 @@ fn requested() -> Bench {
     let mut bench = Bench::with(Policy::default(), 1);
     bench.actions();
     bench.reach(Stage::Authentication);
-    assert_eq!(bench.on(Happening::Authenticated), [REQUEST]);
+    assert_eq!(bench.on(Input::Authenticated), [REQUEST]);
     bench
 }
 
@@ -50,7 +50,7 @@ fn a_forward_is_added_to_a_living_tunnel() {
     let added = want(&mut bench, 2);
     assert_eq!(added, [Action::RequestForward { id: ForwardId(2) }]);
     let port = 1113;
-    let up = bench.on(Happening::ForwardConfirmed {
+    let up = bench.on(Input::ForwardConfirmed {
         id: ForwardId(2),
         port,
     });
@@ -81,7 +81,7 @@ fn a_cancellation_that_crosses_the_confirmation_is_sent_after_it() {
 fn a_cancellation_that_crosses_the_refusal_is_not_sent() {
     let mut bench = requested();
     unwant(&mut bench);
-    assert_eq!(bench.on(Happening::ForwardRefused { id: ForwardId(0) }), []);
+    assert_eq!(bench.on(Input::ForwardRefused { id: ForwardId(0) }), []);
     assert_eq!(in_use(&bench), 0);
 }
 
@@ -117,7 +117,7 @@ fn kept() -> Bench {
 #[test]
 fn a_listener_that_the_server_keeps_ends_with_its_connection_once_nobody_uses_that() {
     let renewed = [Action::Abandon(Failure::Asked), Action::Resolve];
-    assert_eq!(kept().on(Happening::Idle), renewed);
+    assert_eq!(kept().on(Input::Idle), renewed);
 
     let mut used = kept();
     let since = used.now;
@@ -135,13 +135,13 @@ fn a_listener_that_the_server_keeps_ends_with_its_connection_once_nobody_uses_th
 #[test]
 fn an_idle_tunnel_is_renewed_for_nothing_else() {
     let mut bench = requested();
-    assert_eq!(bench.on(Happening::Idle), []);
+    assert_eq!(bench.on(Input::Idle), []);
     bench.on(CONFIRMED);
-    assert_eq!(bench.on(Happening::Idle), []);
+    assert_eq!(bench.on(Input::Idle), []);
 
     let mut wanted_again = kept();
     want(&mut wanted_again, 0);
-    assert_eq!(wanted_again.on(Happening::Idle), []);
+    assert_eq!(wanted_again.on(Input::Idle), []);
     wanted_again.inbound();
     wanted_again.on(CONFIRMED);
     assert_eq!(wanted_again.next_timer(), [Action::Probe]);
@@ -161,10 +161,10 @@ fn a_cancellation_without_reply_has_a_deadline() {
 fn what_is_unwanted_is_not_asked_for_on_the_next_connection() {
     let mut bench = Bench::new().up();
     unwant(&mut bench);
-    bench.on(Happening::Failed(Failure::Lost));
+    bench.on(Input::Failed(Failure::Lost));
     bench.next_timer();
     bench.reach(Stage::Authentication);
-    let asked = bench.on(Happening::Authenticated);
+    let asked = bench.on(Input::Authenticated);
     assert_eq!(asked, [Action::RequestForward { id: ForwardId(1) }]);
 }
 
@@ -182,7 +182,7 @@ fn a_new_interval_holds_at_once_and_begins_with_a_probe() {
     assert_eq!(bench.dog.poll_timeout(), Some(bench.now + alive_interval));
 }
 
-const ELSEWHERE: Happening = Happening::ForwardElsewhere { id: ForwardId(0) };
+const ELSEWHERE: Input = Input::ForwardElsewhere { id: ForwardId(0) };
 
 #[test]
 fn a_forward_that_leads_elsewhere_is_taken_back_and_asked_for_again_after_longer_and_longer() {
@@ -233,7 +233,7 @@ fn leading_elsewhere_is_a_refusal_for_exit_on_forward_failure_too() {
     let mut bench = Bench::with(policy, 1);
     bench.actions();
     bench.reach(Stage::Authentication);
-    bench.on(Happening::Authenticated);
+    bench.on(Input::Authenticated);
     bench.on(CONFIRMED);
     assert_eq!(bench.on(ELSEWHERE), [Action::Disconnect]);
     assert_eq!(bench.dog.exit_reason(), ExitReason::ForwardRefused);

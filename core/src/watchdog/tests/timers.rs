@@ -9,9 +9,9 @@ fn a_call_before_a_timer_is_up_does_nothing() {
     connecting.actions();
     let mut waiting = Bench::new();
     waiting.actions();
-    waiting.on(Happening::Failed(Failure::Unreachable));
+    waiting.on(Input::Failed(Failure::Unreachable));
     let mut stopping = Bench::new().up();
-    stopping.on(Happening::Stop);
+    stopping.on(Input::Stop);
     for bench in [&mut connecting, &mut waiting, &mut stopping] {
         let at = bench.dog.poll_timeout().unwrap();
         assert_eq!(bench.pass(at.since(bench.now).as_millis() as u64 - 1), []);
@@ -25,7 +25,7 @@ fn an_attempt_that_skips_a_stage_has_the_whole_time_of_the_next() {
     let mut bench = Bench::new();
     bench.actions();
     bench.pass(20 * S);
-    bench.on(Happening::Connected);
+    bench.on(Input::Connected);
     let begun = bench.now;
     let why = Failure::Timeout(Stage::Ident);
     assert_eq!(bench.next_timer()[0], Action::Abandon(why));
@@ -36,10 +36,10 @@ fn an_attempt_that_skips_a_stage_has_the_whole_time_of_the_next() {
 fn a_link_that_comes_again_changes_nothing_about_a_wait_that_is_at_its_floor() {
     let mut bench = Bench::new();
     bench.actions();
-    bench.on(Happening::Failed(Failure::AuthRefused));
-    let cut = bench.on(Happening::LinkUp);
+    bench.on(Input::Failed(Failure::AuthRefused));
+    let cut = bench.on(Input::LinkUp);
     assert!(matches!(cut[..], [Action::Wait { .. }]), "{cut:?}");
-    assert_eq!(bench.on(Happening::LinkUp), []);
+    assert_eq!(bench.on(Input::LinkUp), []);
 }
 
 #[test]
@@ -58,9 +58,9 @@ fn each_state_has_its_words() {
     bench.actions();
     bench.reach(Stage::Forward);
     let id = ForwardId(0);
-    bench.on(Happening::ForwardConfirmed { id, port: 1111 });
+    bench.on(Input::ForwardConfirmed { id, port: 1111 });
     assert_eq!(words(&bench), "up (1 of 2 forwards)");
     let id = ForwardId(1);
-    bench.on(Happening::ForwardConfirmed { id, port: 1112 });
+    bench.on(Input::ForwardConfirmed { id, port: 1112 });
     assert_eq!(words(&bench), "up");
 }

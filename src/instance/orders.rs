@@ -4,17 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::{info, warn};
-use reachback_core::control::{Refusal, Request, Snapshot};
-use reachback_core::destination::Destination;
+use log::info;
+use reachback_core::control::{Refusal, Request};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::DRAIN;
 
 use crate::commands;
-use crate::control::client::{CallError, Owner, patiently};
 use crate::exit::{self, Exit};
-use crate::owner::{self, Claim, Inherited, Ownership};
-use crate::supervisor;
+use crate::instance::client::{CallError, Owner, patiently};
+use crate::instance::lock::{self, Claim, Inherited, Ownership};
+use crate::instance::supervisor;
 use crate::sys::signals;
 
 /// Where the tunnel of a destination is to be found.
@@ -22,15 +21,15 @@ use crate::sys::signals;
 pub struct Place {
     /// Directory of the locks and sockets.
     pub directory: PathBuf,
-    /// File name of the destination ([`owner::name`]).
+    /// File name of the destination ([`lock::name`]).
     pub name: String,
     /// The word for the server that the tunnel was called for with; empty where that is not known.
     pub called: String,
 }
 
 impl Place {
-    fn socket(&self) -> PathBuf {
-        owner::socket(&self.directory, &self.name)
+    pub(super) fn socket(&self) -> PathBuf {
+        lock::socket(&self.directory, &self.name)
     }
 }
 
@@ -46,14 +45,14 @@ pub enum Outcome {
 /// is.
 ///
 /// # Errors
-/// Those of [`owner::claim`]; [`exit::UNAVAILABLE`] when the owner does not take them.
+/// Those of [`lock::claim`]; [`exit::UNAVAILABLE`] when the owner does not take them.
 pub fn claim(
     place: &Place,
     forwards: &[ForwardSpec],
     mut inherited: Option<Inherited>,
 ) -> Result<Outcome, Exit> {
     let claimed = patiently(|| {
-        match owner::claim(
+        match lock::claim(
             &place.directory,
             &place.name,
             &place.called,
@@ -88,7 +87,7 @@ fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError
     let pid = owner.pid;
     // The service, once more for the same: that is no order.
     if supervisor::is_of_service()
-        && owner::is_called(&place.socket(), &place.called)
+        && lock::is_called(&place.socket(), &place.called)
         && owner.order(&Request::Check)? == supervisor::OF_SERVICE
     {
         return Ok(owner);
@@ -130,7 +129,7 @@ pub fn await_started(place: &Place, limit: Duration) -> Result<(), Exit> {
     }
 }
 
-fn unavailable(place: &Place, error: &CallError) -> Exit {
+pub(super) fn unavailable(place: &Place, error: &CallError) -> Exit {
     Exit::new(exit::UNAVAILABLE, format!("{}: {error}", place.name))
 }
 
@@ -174,9 +173,9 @@ pub struct Order {
 ///
 /// # Errors
 /// [`exit::UNAVAILABLE`] when there is no such tunnel or it does not do it, [`exit::USAGE`] when
-/// it is not clear which tunnel is meant, and those of [`owner::check_for_look`].
+/// it is not clear which tunnel is meant, and those of [`lock::check_for_look`].
 pub fn order(order: &Order) -> Result<(), Exit> {
-    owner::check_for_look(&order.directory)?;
+    lock::check_for_look(&order.directory)?;
     let mut names = match &order.name {
         Some(name) => vec![name.clone()],
         None => names(&order.directory),
@@ -233,9 +232,9 @@ pub fn order(order: &Order) -> Result<(), Exit> {
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
+pub(super) fn names(directory: &Path) -> Vec<String> {
     let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-    owner::sockets(directory)
+    lock::sockets(directory)
         .into_iter()
         .filter_map(stem)
         .collect()
@@ -316,101 +315,4 @@ fn perform(order: &Order, mut owner: Owner, again: bool) -> Result<String, CallE
             }
         }
     }
-}
-
-/// The forwards that a script names.
-pub enum Named {
-    /// Whatever the server.
-    Alike(Vec<ForwardSpec>),
-    /// They have tokens of the server in them.
-    ByServer(Box<ByServer>),
-}
-
-/// Replaces the tokens for one server.
-type ByServer = dyn Fn(&Destination) -> Result<Vec<ForwardSpec>, Exit>;
-
-/// What the value `off` or `stop` of a custom script asks for: its forwards are taken away
-/// wherever they are, and each connection with the last of them. The log says what was done.
-///
-/// # Errors
-/// [`exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`] and
-/// [`owner::check_for_look`].
-pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
-    owner::check_for_look(directory)?;
-    let mut found = false;
-    let mut failed = None;
-    for name in names(directory) {
-        let place = Place {
-            directory: directory.to_owned(),
-            name,
-            called: String::new(),
-        };
-        let told = match forwards {
-            Named::Alike(specs) => withdraw_from(&place, specs),
-            Named::ByServer(specs) => match server(&place) {
-                Ok(server) => specs(&server).and_then(|specs| withdraw_from(&place, &specs)),
-                Err(CallError::Nobody) => Ok(false),
-                Err(error) => Err(unavailable(&place, &error)),
-            },
-        };
-        match told {
-            Ok(any) => found |= any,
-            Err(exit) => {
-                warn!("{}", exit.line());
-                failed = Some(exit);
-            }
-        }
-    }
-    match failed {
-        Some(exit) => Err(exit),
-        None => {
-            if !found {
-                info!("nothing to take away: no tunnel has this forward");
-            }
-            Ok(())
-        }
-    }
-}
-
-/// True if it had one of them.
-fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
-    let mut found = false;
-    for spec in forwards {
-        let ask = || Owner::connect(&place.socket())?.order(&Request::Withdraw(spec.clone()));
-        match patiently(ask) {
-            Ok(done) => {
-                found = true;
-                info!("{}: {spec}: {done}", place.name);
-            }
-            Err(CallError::Refused(Refusal::Absent, _)) => {}
-            // It ended with the last one, or long ago.
-            Err(CallError::Nobody) => break,
-            Err(error) => return Err(unavailable(place, &error)),
-        }
-    }
-    Ok(found)
-}
-
-/// The server that a tunnel was called for.
-fn server(place: &Place) -> Result<Destination, CallError> {
-    // Whatever the answer: one that waits after a fault goes on for the question.
-    let there = || match Owner::connect(&place.socket())?.order(&Request::Wait(Duration::ZERO)) {
-        Ok(_) | Err(CallError::Refused(..)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    patiently(there)?;
-    let mut owner = Owner::open(&place.socket())?;
-    owner.ask_status()?;
-    let said = patiently(|| owner.status().unwrap_or(Err(CallError::Busy)));
-    let Snapshot {
-        user, host, port, ..
-    } = *said.map_err(|error| match error {
-        CallError::Busy => CallError::Silent(owner.pid),
-        error => error,
-    })?;
-    let text = match host.contains(':') {
-        true => format!("{user}@[{host}]:{port}"),
-        false => format!("{user}@{host}:{port}"),
-    };
-    Destination::parse(&text).map_err(|error| CallError::Failed(error.to_string()))
 }

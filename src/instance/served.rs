@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, raise};
-use reachback_core::control::Verdict;
+use reachback_core::control::Reply;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
 use reachback_tunnel::{Program, Progress, Tunnel};
 
 use crate::cli;
-use crate::control;
+use crate::instance::server;
+use crate::instance::supervisor::ask;
 use crate::net::outside::Net;
 use crate::renew;
-use crate::supervisor::ask;
 use crate::sys::worker;
 
 /// The tunnel and its outside.
@@ -26,16 +26,16 @@ pub struct Served {
     /// Where relative names in the arguments start.
     pub directory: PathBuf,
     /// Once the tunnel has ended, the process goes on for this reason
-    /// ([`crate::supervisor::ask`]). An order to end takes it back.
+    /// ([`crate::instance::supervisor::ask`]). An order to end takes it back.
     pub again: Option<u8>,
 }
 
-impl control::Tunnel for Served {
-    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
+impl server::Tunnel for Served {
+    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply {
         self.tunnel.add_forward(spec, &self.net, now)
     }
 
-    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict {
+    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply {
         self.tunnel.remove_forward(spec, &self.net, now)
     }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
-use reachback_core::control::{MAX_LINE, Refusal, Request, Snapshot, VERSION, Verdict};
+use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, Snapshot, VERSION};
 
-use crate::owner;
+use crate::instance::lock;
 use crate::sys::file;
 
 /// How long an owner may take for an answer. Its loop serves the socket in every turn, so this
@@ -152,11 +152,11 @@ impl Owner {
         patiently(|| Owner::connect(socket))
     }
 
-    /// Asks, and gives the verdict that is no refusal.
+    /// Asks, and gives the reply that is no refusal.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub fn ask(&mut self, request: &Request) -> Result<Verdict, CallError> {
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, CallError> {
         let limit = match request {
             Request::Wait(limit) => *limit + ANSWER,
             // It has another program look first.
@@ -165,7 +165,7 @@ impl Owner {
         };
         self.send(request, limit)?;
         let line = self.line()?;
-        self.verdict(&line)
+        self.reply(&line)
     }
 
     /// As [`Owner::ask`]; the words of what was done.
@@ -174,7 +174,7 @@ impl Owner {
     /// See [`CallError`].
     pub fn order(&mut self, request: &Request) -> Result<String, CallError> {
         match self.ask(request)? {
-            Verdict::Done(text) => Ok(text.as_str().to_owned()),
+            Reply::Done(text) => Ok(text.as_str().to_owned()),
             _ => Err(strange()),
         }
     }
@@ -215,7 +215,7 @@ impl Owner {
         loop {
             let line = self.line()?;
             if line.starts_with("no ") {
-                self.verdict(&line)?;
+                self.reply(&line)?;
             }
             if snapshot.handle_line(&line).map_err(|_| strange())? {
                 return Ok(snapshot);
@@ -242,7 +242,7 @@ impl Owner {
             return false;
         }
         // The worker has; its supervisor takes the files away and ends as well.
-        while owner::is_held(&self.socket) {
+        while lock::is_held(&self.socket) {
             if Instant::now() >= self.until {
                 return false;
             }
@@ -251,22 +251,22 @@ impl Owner {
         true
     }
 
-    /// The verdict that is no refusal.
-    fn verdict(&self, line: &str) -> Result<Verdict, CallError> {
-        match Verdict::parse(line).ok_or_else(strange)? {
-            Verdict::Refused(Refusal::Busy, _) => Err(CallError::Busy),
-            Verdict::Refused(Refusal::Restarting, _) => Err(CallError::Restarting(self.pid)),
-            Verdict::Refused(refusal, text) => {
+    /// The reply that is no refusal.
+    fn reply(&self, line: &str) -> Result<Reply, CallError> {
+        match Reply::parse(line).ok_or_else(strange)? {
+            Reply::Refused(Refusal::Busy, _) => Err(CallError::Busy),
+            Reply::Refused(Refusal::Restarting, _) => Err(CallError::Restarting(self.pid)),
+            Reply::Refused(refusal, text) => {
                 Err(CallError::Refused(refusal, text.as_str().to_owned()))
             }
-            verdict => Ok(verdict),
+            reply => Ok(reply),
         }
     }
 
     /// The process number in the answer to hello.
     fn greeted(&self, line: &str) -> Result<u32, CallError> {
-        match self.verdict(line)? {
-            Verdict::Hello { pid, .. } => Ok(pid),
+        match self.reply(line)? {
+            Reply::Hello { pid, .. } => Ok(pid),
             _ => Err(strange()),
         }
     }
@@ -334,7 +334,7 @@ pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
 /// Nobody listens: what that means.
 fn absent(socket: &Path, error: CallError) -> CallError {
     match error {
-        CallError::Nobody if owner::is_held(socket) => CallError::Busy,
+        CallError::Nobody if lock::is_held(socket) => CallError::Busy,
         error => error,
     }
 }

@@ -1,6 +1,6 @@
 //! The process that stays: it holds the lock, waits for its worker, and goes on when that failed.
 //! It goes on by becoming the program anew (execve(2)), with the same number, arguments and
-//! environment, and with three open files: the lock, the socket, and what is [kept](crate::kept).
+//! environment, and with three open files: the lock, the socket, and what is [kept](crate::instance::kept).
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -16,11 +16,11 @@ use log::error;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{execve, geteuid};
 use reachback_core::backoff;
-use reachback_core::control::{MAX_LINE, Refusal, Request, VERSION, Verdict};
+use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, VERSION};
 
 use crate::exit::{self, Exit};
-use crate::kept::Memory;
-use crate::owner::{Inherited, Ownership};
+use crate::instance::kept::Memory;
+use crate::instance::lock::{Inherited, Ownership};
 use crate::sys::inherit;
 use crate::sys::worker::{self, Fate, Wake, Worker};
 
@@ -166,8 +166,8 @@ impl Before {
             BufReader::new(stream.try_clone().ok()?.take((LINES * MAX_LINE) as u64)).lines();
         for line in lines.take(LINES) {
             let request = Request::parse(&line.ok()?).ok()?;
-            let verdict = match request {
-                Request::Hello(_) => Verdict::Hello {
+            let reply = match request {
+                Request::Hello(_) => Reply::Hello {
                     version: VERSION,
                     pid,
                 },
@@ -175,11 +175,11 @@ impl Before {
                     let _ = writeln!(stream, "{}", not_of_service());
                     return None;
                 }
-                Request::Stop | Request::StopService => Verdict::done("ending"),
-                _ => Verdict::refused(Refusal::Restarting, &self.reason),
+                Request::Stop | Request::StopService => Reply::done("ending"),
+                _ => Reply::refused(Refusal::Restarting, &self.reason),
             };
             // He may have gone: what he asked for holds all the same.
-            let _ = writeln!(stream, "{verdict}");
+            let _ = writeln!(stream, "{reply}");
             if !matches!(request, Request::Hello(_)) {
                 return Some(request);
             }
@@ -331,8 +331,8 @@ pub fn is_of_service() -> bool {
 }
 
 /// What a tunnel answers to who asks whether it is there.
-pub fn running() -> Verdict {
-    Verdict::done(if is_of_service() {
+pub fn running() -> Reply {
+    Reply::done(if is_of_service() {
         OF_SERVICE
     } else {
         "running"
@@ -340,8 +340,8 @@ pub fn running() -> Verdict {
 }
 
 /// What a tunnel answers to an order for the service's.
-pub fn not_of_service() -> Verdict {
-    Verdict::refused(Refusal::Absent, "the service did not begin it")
+pub fn not_of_service() -> Reply {
+    Reply::refused(Refusal::Absent, "the service did not begin it")
 }
 
 /// Why a tunnel goes on that could not be started.

@@ -2,7 +2,6 @@
 //! loop wait.
 
 mod caller;
-pub mod client;
 
 use std::io::{self, Write};
 
@@ -12,13 +11,13 @@ use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
-use reachback_core::control::{Refusal, Verdict};
+use reachback_core::control::{Refusal, Reply};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
 use crate::exit::Exit;
-use crate::owner::Ownership;
+use crate::instance::lock::Ownership;
 use caller::{Client, Turn};
 
 /// Clients at once; one more is told so and sent away.
@@ -31,9 +30,9 @@ const ACCEPTS_PER_TURN: usize = 16;
 /// What the control socket can ask of a tunnel.
 pub trait Tunnel {
     /// Adds a forward; in words what came of it.
-    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
+    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply;
     /// Takes a forward away.
-    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Verdict;
+    fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply;
     /// The forwards that are wanted.
     fn forwards(&self) -> Vec<ForwardSpec>;
     /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.
@@ -161,7 +160,7 @@ impl Control {
         let Some(place) = self.clients.iter().position(Option::is_none) else {
             let text = format!("{CLIENTS} clients are being served: try again");
             // A new socket takes a line; a client that is gone misses nothing.
-            let _ = writeln!(stream, "{}", Verdict::refused(Refusal::Busy, text));
+            let _ = writeln!(stream, "{}", Reply::refused(Refusal::Busy, text));
             return;
         };
         let token = Token(TOKENS + 1 + place);
@@ -176,7 +175,7 @@ impl Control {
     pub fn end(mut self, why: &str) {
         for client in self.clients.iter_mut().flatten() {
             if client.waiting {
-                client.say(&Verdict::refused(Refusal::Ended, why));
+                client.say(&Reply::refused(Refusal::Ended, why));
             }
             client.writable = true;
             client.write();

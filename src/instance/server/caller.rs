@@ -4,13 +4,13 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use mio::net::UnixStream;
-use reachback_core::control::{MAX_LINE, Refusal, Request, VERSION, Verdict};
+use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, VERSION};
 use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
 use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
 use super::Tunnel;
-use crate::supervisor;
+use crate::instance::supervisor;
 use crate::sys::worker;
 
 /// Requests of one client in one turn.
@@ -106,7 +106,7 @@ impl Client {
                 };
             }
             if self.input.len() > MAX_LINE {
-                self.say(&Verdict::refused(Refusal::Bad, "line too long"));
+                self.say(&Reply::refused(Refusal::Bad, "line too long"));
                 self.closing = true;
                 return None;
             }
@@ -137,16 +137,16 @@ impl Client {
         self.waiting = false;
         let request = match Request::parse(line) {
             Ok(request) => request,
-            Err(bad) => return self.say(&Verdict::refused(Refusal::Bad, bad)),
+            Err(bad) => return self.say(&Reply::refused(Refusal::Bad, bad)),
         };
         if !self.greeted && !matches!(request, Request::Hello(_)) {
             self.closing = true;
-            return self.say(&Verdict::refused(Refusal::Bad, "say hello first"));
+            return self.say(&Reply::refused(Refusal::Bad, "say hello first"));
         }
-        let verdict = match request {
+        let reply = match request {
             Request::Hello(VERSION) => {
                 self.greeted = true;
-                Verdict::Hello {
+                Reply::Hello {
                     version: VERSION,
                     pid: worker::known_as(),
                 }
@@ -154,30 +154,30 @@ impl Client {
             Request::Hello(_) => {
                 self.closing = true;
                 let text = format!("this owner speaks version {VERSION}");
-                Verdict::refused(Refusal::Version, text)
+                Reply::refused(Refusal::Version, text)
             }
             Request::Check => supervisor::running(),
             Request::Forward(_) if tunnel.is_ending() => {
-                Verdict::refused(Refusal::Ended, "the tunnel is ending")
+                Reply::refused(Refusal::Ended, "the tunnel is ending")
             }
             Request::Forward(spec) => {
-                let verdict = tunnel.add_forward(&spec, now);
-                if matches!(verdict, Verdict::Done(_))
+                let reply = tunnel.add_forward(&spec, now);
+                if matches!(reply, Reply::Done(_))
                     && self.added.len() < MAX_FORWARDS
                     && !self.added.contains(&spec)
                 {
                     self.added.push(spec);
                 }
-                verdict
+                reply
             }
             Request::Cancel(spec) => tunnel.remove_forward(&spec, now),
             Request::Withdraw(spec) => {
-                let verdict = tunnel.remove_forward(&spec, now);
-                if matches!(verdict, Verdict::Done(_)) && tunnel.forwards().is_empty() {
+                let reply = tunnel.remove_forward(&spec, now);
+                if matches!(reply, Reply::Done(_)) && tunnel.forwards().is_empty() {
                     tunnel.stop("the last forward was taken away", now);
-                    Verdict::done("forward taken away, and the connection with it: it was the last")
+                    Reply::done("forward taken away, and the connection with it: it was the last")
                 } else {
-                    verdict
+                    reply
                 }
             }
             Request::Wait(limit) => {
@@ -197,44 +197,42 @@ impl Client {
             }
             Request::Reconnect => {
                 tunnel.reconnect(now);
-                Verdict::done("connecting anew")
+                Reply::done("connecting anew")
             }
             Request::StopService if !supervisor::is_of_service() => supervisor::not_of_service(),
             Request::Stop | Request::StopService => {
                 tunnel.stop("asked to", now);
-                Verdict::done("ending")
+                Reply::done("ending")
             }
             Request::Reload => {
                 tunnel.reload();
-                Verdict::done("reading the configuration again")
+                Reply::done("reading the configuration again")
             }
             Request::Renew if tunnel.is_ending() => {
-                Verdict::refused(Refusal::Ended, "the tunnel is ending")
+                Reply::refused(Refusal::Ended, "the tunnel is ending")
             }
             Request::Renew => match tunnel.renew(now) {
-                Ok(()) => Verdict::done("renewing"),
-                Err(why) => Verdict::refused(Refusal::Unfit, why),
+                Ok(()) => Reply::done("renewing"),
+                Err(why) => Reply::refused(Refusal::Unfit, why),
             },
         };
-        self.say(&verdict);
+        self.say(&reply);
     }
 
     fn wait(&mut self, tunnel: &impl Tunnel, now: Instant) {
         let late = now >= self.deadline;
-        let verdict = match tunnel.confirmed(&self.awaited, self.deadline) {
-            Progress::Confirmed => Verdict::done("forwards confirmed"),
-            Progress::NotYet { why, hope } if late || !hope => {
-                Verdict::refused(Refusal::NotYet, why)
-            }
+        let reply = match tunnel.confirmed(&self.awaited, self.deadline) {
+            Progress::Confirmed => Reply::done("forwards confirmed"),
+            Progress::NotYet { why, hope } if late || !hope => Reply::refused(Refusal::NotYet, why),
             Progress::NotYet { .. } => return,
         };
         self.waiting = false;
         self.deadline = now + DEADLINE;
-        self.say(&verdict);
+        self.say(&reply);
     }
 
-    pub(super) fn say(&mut self, verdict: &Verdict) {
-        self.output.extend(format!("{verdict}\n").into_bytes());
+    pub(super) fn say(&mut self, reply: &Reply) {
+        self.output.extend(format!("{reply}\n").into_bytes());
     }
 
     /// Writes what the client takes at once.

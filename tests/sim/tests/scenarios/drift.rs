@@ -29,13 +29,17 @@ fn a_renewal_of_keys_whose_answer_lies_in_the_socket_is_not_overdue() {
 
 #[test]
 fn a_reset_before_login_is_respected_like_a_close() {
-    for stall in [Stall::KexInit, Stall::KexReply, Stall::Authentication] {
+    for (stall, failure) in [
+        (Stall::KexInit, Failure::NotServed),
+        (Stall::KexReply, Failure::NotServed),
+        (Stall::Authentication, Failure::GoneAway),
+    ] {
         let mut world = world_with(Policy::default(), DEFAULT_REKEY);
         world.net().hub().knobs.stall = Some(stall);
         world.run_for(5 * S);
         world.net().reset_all(0);
         let (_, why) = next_end(&mut world, S);
-        assert_eq!(why, Failure::GoneAway, "{stall:?}");
+        assert_eq!(why, failure, "{stall:?}");
         clean(&world);
     }
     // Once it is logged in, it is a loss.

@@ -6,14 +6,21 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(0) };
-    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    static LINES: RefCell<Lines> = const { RefCell::new(Lines::Nobody) };
+}
+
+/// Whoever wants the lines.
+enum Lines {
+    Nobody,
+    Kept(Vec<String>),
+    Printed,
 }
 
 struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, _: &Metadata) -> bool {
-        LINES.with_borrow(Option::is_some)
+        LINES.with_borrow(|lines| !matches!(lines, Lines::Nobody))
     }
 
     fn log(&self, record: &Record) {
@@ -26,25 +33,39 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Keeps the lines of this thread from now on.
-pub fn keep() {
+fn give(lines: Lines) {
     // A second call finds the logger set.
     let _ = log::set_logger(&Logger);
     log::set_max_level(LevelFilter::Debug);
-    LINES.set(Some(Vec::new()));
+    LINES.set(lines);
 }
 
-/// The lines since the last call, each with its virtual time in ms.
+/// Keeps the lines of this thread from now on.
+pub fn keep() {
+    give(Lines::Kept(Vec::new()));
+}
+
+/// Prints the lines of this thread from now on, each at once: a schedule that hangs has shown by
+/// then where it does.
+pub fn print() {
+    give(Lines::Printed);
+}
+
+/// The lines that were kept since the last call, each with its virtual time in ms.
 pub fn take() -> Vec<String> {
-    LINES.with_borrow_mut(|lines| lines.as_mut().map(std::mem::take).unwrap_or_default())
+    LINES.with_borrow_mut(|lines| match lines {
+        Lines::Kept(lines) => std::mem::take(lines),
+        _ => Vec::new(),
+    })
 }
 
-/// One more line, if they are kept.
+/// One more line, if anybody wants it.
 pub(crate) fn say(line: std::fmt::Arguments<'_>) {
-    LINES.with_borrow_mut(|lines| {
-        if let Some(lines) = lines {
-            lines.push(format!("{:>10} ms  {line}", NOW_MS.get()));
-        }
+    let now_ms = NOW_MS.get();
+    LINES.with_borrow_mut(|lines| match lines {
+        Lines::Nobody => {}
+        Lines::Kept(lines) => lines.push(format!("{now_ms:>10} ms  {line}")),
+        Lines::Printed => println!("{now_ms:>10} ms  {line}"),
     });
 }
 

@@ -94,7 +94,7 @@ fn recover(world: &mut World, patience_ms: u64) -> u64 {
     let healed_ms = world.now_ms();
     let end_ms = healed_ms + bound_ms(patience_ms);
     let mut good = false;
-    while !good && world.run_until(end_ms, World::is_whole) {
+    while !good && world.now_ms() < end_ms && world.run_until(end_ms, World::is_whole) {
         let forwards = world.wanted.forwards();
         good = forwards
             .iter()

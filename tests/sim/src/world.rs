@@ -213,10 +213,10 @@ impl World {
         }
         self.tunnel.reload(setup.plan(), &self.kernel, now);
         self.setup = setup;
-        self.awake = true;
+        self.keep_orders();
     }
 
-    /// The process replaces itself, and goes on with orders and lifetime. True unless it ends.
+    /// The process replaces itself, and goes on with orders and lifetime.
     pub fn restart(&mut self) {
         let (now, since) = (self.now(), self.tunnel.since());
         let mut tunnel = Tunnel::new(

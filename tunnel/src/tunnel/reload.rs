@@ -30,6 +30,8 @@ impl<O: Outside> Tunnel<O> {
             self.watchdog.set_policy(now, self.plan.policy);
         }
         self.unwant_all_but(&configured, outside, now);
+        // An order to close what is not configured any more stands no longer.
+        self.orders_changed = true;
         if !changed.is_empty() {
             let what = changed.join(", ");
             info!("the configuration has changed in {what}; renewing the connection");

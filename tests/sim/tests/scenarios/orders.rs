@@ -76,6 +76,25 @@ fn orders_hold_over_lost_connections_reloads_and_a_new_process() {
 }
 
 #[test]
+fn an_order_that_a_reload_made_void_does_not_come_back_with_a_new_process() {
+    let mut world = up();
+    let first = forward("1111:localhost:81");
+    assert!(world.remove_forward(&first));
+    let with = world.setup.clone();
+    let mut without = with.clone();
+    without.forwards.retain(|spec| *spec != first);
+    world.reload(without);
+    world.run_for(S);
+    world.reload(with);
+    world.run_for(S);
+    assert_eq!(listeners(&world), [1111, 1112]);
+    world.restart();
+    world.run_for(5 * S);
+    assert_eq!(listeners(&world), [1111, 1112]);
+    clean(&world);
+}
+
+#[test]
 fn the_table_of_forwards_is_full_at_sixteen_and_says_so() {
     let mut world = up();
     let spec = |n: usize| forward(&format!("{}:localhost:81", 2000 + n));

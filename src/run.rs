@@ -29,6 +29,7 @@ use crate::net::remember::Remembered;
 use crate::plan::plan;
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side as Detached};
+use crate::sys::wipe;
 use crate::sys::worker::{self, Side, Turns};
 
 /// What is needed of this machine, checked.
@@ -297,7 +298,8 @@ fn start(
         Ok(Side::Worker(turns)) => turns,
         Ok(Side::Supervisor(worker)) => {
             // The worker has them, and announces itself.
-            drop((local, announcement));
+            drop(announcement);
+            wipe::what_is_freed_by(|| drop(local));
             let status = supervisor.watch(worker, ownership, resumed && background)?;
             return Ok(Ran::ToTheEnd(status));
         }

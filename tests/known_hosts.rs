@@ -317,7 +317,7 @@ fn without_a_descriptor_for_the_file_it_waits_for_one_and_takes_no_key_for_new()
     let file = place.site.scene.path("known_hosts");
     let client = place.start(&file);
     client.wait_up(place.port);
-    let pid = client.process.pid();
+    let pid = client.worker();
     let limit = |most: u32| {
         let arguments = [format!("--pid={pid}"), format!("--nofile={most}:1024")];
         output("prlimit", &arguments.each_ref().map(String::as_str));

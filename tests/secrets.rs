@@ -87,11 +87,17 @@ fn of_an_rsa_key_only_what_signing_needs_is_left_in_memory() {
         ..Setup::default()
     };
     let rig = setup.up(Target::http("page"));
-    let memory = memory(rig.client.process.pid());
+    let supervisor = memory(rig.client.process.pid());
+    let memory = memory(rig.client.worker());
     for (name, number) in ["d", "p", "q"].iter().zip(rsa_numbers(&rig)) {
         let found = traces(&memory, &number);
         assert!(found.is_empty(), "{name} as in the file: {found:#?}");
-        let limbs: Vec<u8> = number.into_iter().rev().collect();
+        let limbs: Vec<u8> = number.iter().copied().rev().collect();
+        let kept = [traces(&supervisor, &number), traces(&supervisor, &limbs)];
+        assert!(
+            kept.iter().all(Vec::is_empty),
+            "{name} in the supervisor: {kept:#?}"
+        );
         let heap: Vec<_> = memory
             .iter()
             .filter(|(at, _)| !at.contains("[stack]"))
@@ -119,10 +125,12 @@ fn of_the_other_keys_nothing_is_left_as_the_file_has_it() {
             ..Setup::default()
         };
         let rig = setup.up(Target::http("page"));
-        let memory = memory(rig.client.process.pid());
+        let (supervisor, worker) = (rig.client.process.pid(), rig.client.worker());
         let file = fs::read(&rig.key.private).unwrap();
         let secret = &fields(&file)[secret - 1];
-        let found = traces(&memory, &secret[..32]);
-        assert!(found.is_empty(), "{kind:?}: {found:#?}");
+        for pid in [supervisor, worker] {
+            let found = traces(&memory(pid), &secret[..32]);
+            assert!(found.is_empty(), "{kind:?}: {found:#?}");
+        }
     }
 }

@@ -48,7 +48,6 @@ fn channels_that_were_not_asked_for_are_refused_and_the_tunnel_serves_on() {
         "agent",
         "streamlocal",
         "wrong-port",
-        "wrong-address",
         "unknown",
     ] {
         assert!(
@@ -57,7 +56,11 @@ fn channels_that_were_not_asked_for_are_refused_and_the_tunnel_serves_on() {
             events.all()
         );
     }
-    assert_eq!(target.hits(), 0, "a channel reached the target");
+    // Another name for the address of the one forward with this port: servers write it as they like.
+    assert!(events.contains("hostile wrong-address accepted"));
+    wait_until("that one is served, and no other", patience(), || {
+        target.hits() == 1
+    });
     assert_eq!(targets::fetch(port), "served");
     assert!(
         !client.log().contains("connection lost"),
@@ -116,7 +119,8 @@ fn assert_withstands(what: &str, attack: impl Fn(TcpStream) + Send + Sync + 'sta
         .wait_for("next attempt in ", bound(Duration::from_secs(45)));
     let words = line.split("next attempt in ").nth(1).unwrap();
     let wait_s: u64 = words.split(' ').next().unwrap().parse().unwrap();
-    assert!((1..=120).contains(&wait_s), "{what}: {line}");
+    // At most 20 min: a server with nothing in common does not heal by itself.
+    assert!((1..=1200).contains(&wait_s), "{what}: {line}");
     // A server that turns clients away is left alone for longer than a test lasts.
     if wait_s <= 10 {
         wait_until(

@@ -7,6 +7,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use zeroize::Zeroize;
+
 /// The system's allocator, wiping while it is told to.
 struct Wiping;
 
@@ -15,12 +17,25 @@ static ALLOCATOR: Wiping = Wiping;
 /// One thread sets it, reads keys, and clears it.
 static WIPES: AtomicBool = AtomicBool::new(false);
 
-/// Runs `work`; what it frees is wiped.
+/// How deep reading a key goes, bytes: frames are several times as large in a debug build.
+const DEPTH: usize = if cfg!(debug_assertions) { 256 } else { 48 } * 1024;
+
+/// Runs `work`; what it frees is wiped, and what it left on the stack. The supervisor never goes as
+/// deep again, so nothing else would overwrite that.
 pub fn what_is_freed_by<T>(work: impl FnOnce() -> T) -> T {
     WIPES.store(true, Ordering::Relaxed);
     let result = work();
     WIPES.store(false, Ordering::Relaxed);
+    wipe_stack();
     result
+}
+
+/// Overwrites the part of the stack that deeper calls have used.
+#[inline(never)]
+fn wipe_stack() {
+    let mut used = [0xff; DEPTH];
+    used.zeroize();
+    std::hint::black_box(&used);
 }
 
 /// # Safety

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prints what the ARM binary costs in flash, and fails above the limit.
-#   SIZE_LIMIT   bytes of the stripped binary (default 640000: AES in counter mode with
-#                HMAC, for servers without an authenticated cipher, made 600000 too small;
+#   SIZE_LIMIT   bytes of the stripped binary (default 650000: AES in counter mode with
+#                HMAC for older servers, the words of ssh, autossh and dbclient, and the
+#                supervisor made 600000 too small;
 #                950000 with an installed standard library, which was compiled for speed
 #                and brings a reader of debug information along)
 set -eu
@@ -12,7 +13,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 case $(cat "$BUILD/arm/library" 2>/dev/null) in
 installed) limit=950000 ;;
-*) limit=640000 ;;
+*) limit=650000 ;;
 esac
 limit=${SIZE_LIMIT:-$limit}
 binary=$BUILD/arm/reachback

@@ -166,7 +166,9 @@ fn one_that_cannot_come_back_is_named_to_callers_and_stopped_all_the_same() {
     assert!(off.stderr.join("").contains(&said), "{off:?}");
     let stopped = bed.ask(&["stop"]);
     assert_eq!(stopped.code, 0, "{stopped:?}");
-    assert_eq!(bed.scene.program_processes(), [0; 0]);
+    wait_until("the process is gone", patience(), || {
+        bed.scene.program_processes().is_empty()
+    });
     assert_eq!(
         std::fs::read_dir(bed.scene.path("run")).unwrap().count(),
         0,

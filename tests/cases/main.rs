@@ -252,6 +252,9 @@ fn every_line_of_another_program_has_its_outcome() {
 
 #[test]
 fn every_configuration_file_has_its_outcome() {
+    if !on_host() {
+        return skip("the shell cannot take a runner's place");
+    }
     let site = Site::up();
     let mut count = 0;
     let copies = site.scene.path("configs");

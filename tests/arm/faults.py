@@ -81,7 +81,7 @@ class Faults(unittest.TestCase):
         self.controller.run("/sbin/tc qdisc del dev eth0 root")
         log = self.controller.check("cat /tmp/faults.log")
         pids = self.controller.all_pids()
-        self.controller.check(f"kill -TERM {' '.join(pids)}")
+        self.controller.check(f"kill -TERM {' '.join(self.controller.pids())}")
         arm.wait_until(lambda: not self.controller.all_pids(), 10, "reachback has ended")
         self.assertNotIn("panick", log)
         self.assertEqual(pids, self.pids, "the same processes to the end")

@@ -81,7 +81,7 @@ class Measurement:
         self.transfer()
         time.sleep(SETTLE_S)
         transfer_s, after_kb = self.cpu_s() - start_s, self.memory_kb()
-        self.controller.check(f"kill {' '.join(self.pids)}")
+        self.controller.check(f"kill {' '.join(self.controller.pids(self.client.program))}")
         arm.wait_until(lambda: not is_listening(self.port), 30, "the forward's listener is gone")
         return Costs(threads, idle_kb, after_kb, start_s, transfer_s)
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use reachback_core::config::Config;
-use reachback_core::control::{Request, Snapshot, Reply};
+use reachback_core::control::{Reply, Request, Snapshot};
 use reachback_core::destination::{Destination, Fallback};
 use reachback_core::forward::ForwardSpec;
 use reachback_ssh::algorithms::{List, Offer};

@@ -28,7 +28,7 @@ type ByServer = dyn Fn(&Destination) -> Result<Vec<ForwardSpec>, Exit>;
 /// wherever they are, and each connection with the last of them. The log says what was done.
 ///
 /// # Errors
-/// [`exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`] and
+/// [`crate::exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`] and
 /// [`lock::check_for_look`].
 pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
     lock::check_for_look(directory)?;

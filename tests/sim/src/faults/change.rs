@@ -27,7 +27,7 @@ pub(super) fn any_forward(dice: &mut Dice) -> ForwardSpec {
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub enum Change {
-    /// Which of [`FORWARDS`] are configured, a bit each.
+    /// Which of `FORWARDS` are configured, a bit each.
     Forwards(u64),
     /// The target of the first forward.
     Retarget,

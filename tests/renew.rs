@@ -155,6 +155,9 @@ fn what_could_not_start_again_is_left_as_it_is_and_told_of() {
 
 #[test]
 fn reload_makes_every_tunnel_read_its_configuration_again() {
+    if !on_host() {
+        return skip("the installed copy is called without the runner");
+    }
     let tunnel = Installed::up(None);
     let mark = tunnel.client.log().mark();
     let ended = tunnel.ask(&["reload", "--all"]);
@@ -165,6 +168,9 @@ fn reload_makes_every_tunnel_read_its_configuration_again() {
 
 #[test]
 fn what_a_caller_began_is_not_ended_with_the_service() {
+    if !on_host() {
+        return skip("the installed copy is called without the runner");
+    }
     let mut tunnel = Installed::up(None);
     let ended = tunnel.ask(&["stop", "--service"]);
     assert_eq!(ended.code, 0, "{ended:?}");

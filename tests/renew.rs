@@ -3,9 +3,8 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use support::client::{Ended, Reachback, command, environment, program};
 use support::keys::{self, Key, Kind};
@@ -33,7 +32,7 @@ impl Installed {
         let server = sshd::builder(&scene).authorize(&key).start();
         let (target, port) = (Target::http("renewed"), free_port());
         let installed = scene.path("home/installed");
-        std::fs::copy(program(), &installed).unwrap();
+        support::install(&program(), &installed);
         let mut call = std::process::Command::new(&installed);
         environment(&mut call, &scene);
         if let Some(called) = called {
@@ -67,15 +66,14 @@ impl Installed {
     }
 
     /// Puts another file in the place of the program, as docs/upgrade.md says.
-    fn install(&self, make: impl FnOnce(&PathBuf)) {
+    fn install(&self, other: &Path) {
         let new = self.scene.path("home/installed.new");
-        make(&new);
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        support::install(other, &new);
         std::fs::rename(new, &self.program).unwrap();
     }
 
     fn install_script(&self, script: &str) {
-        self.install(|new| std::fs::write(new, script).unwrap());
+        self.install(&self.scene.file("script", script));
     }
 
     fn ask(&self, args: &[&str]) -> Ended {
@@ -101,7 +99,7 @@ fn a_tunnel_becomes_the_program_that_is_installed_now_with_what_callers_ordered(
         let destination = format!("{}@127.0.0.1:{}", user(), tunnel.server.port);
         let ended = tunnel.ask(&["-O", "forward", "-R", &spec, &destination]);
         assert_eq!(ended.code, 0, "{ended:?}");
-        tunnel.install(|new| assert!(std::fs::copy(program(), new).is_ok()));
+        tunnel.install(&program());
         let gone = tunnel.executable();
         assert!(text(&gone).ends_with(" (deleted)"), "{gone:?}");
         let mark = tunnel.client.log().mark();
@@ -142,7 +140,7 @@ fn what_could_not_start_again_is_left_as_it_is_and_told_of() {
         let said = ended.stderr.join("\n");
         assert!(said.contains(&destination) && said.contains(why), "{said}");
     }
-    tunnel.install(|new| assert!(std::fs::copy(program(), new).is_ok()));
+    tunnel.install(&program());
     std::fs::remove_file(tunnel.scene.path("home/own-key")).unwrap();
     let ended = tunnel.ask(&["renew"]);
     assert_eq!(ended.code, 69, "{ended:?}");

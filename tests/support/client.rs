@@ -39,13 +39,10 @@ pub fn environment(command: &mut Command, scene: &Scene) {
 /// A shell script that runs the program, runner included: one file that
 /// stands where the packaging scripts expect the binary.
 pub fn wrapper(scene: &Scene) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let mut words = runner();
     words.push(text(&program()));
     let script = format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "));
-    let path = scene.file("reachback", script);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
+    scene.executable("reachback", script)
 }
 
 /// A call of the program being put together.

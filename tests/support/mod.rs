@@ -120,6 +120,13 @@ pub fn output(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
+/// Copies a program to where it is started from. Another process writes it: a descriptor
+/// open for writing here would go into each child that another test starts at that moment,
+/// and what somebody may write does not start (ETXTBSY, execve(2)).
+pub fn install(program: &Path, to: &Path) {
+    output("install", &["-m", "755", &text(program), &text(to)]);
+}
+
 /// A loopback TCP port that nothing listens on, below the ephemeral range so
 /// that no outgoing connection takes it, and never given twice.
 pub fn free_port() -> u16 {
@@ -165,6 +172,13 @@ impl Scene {
     pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, contents).unwrap();
+        path
+    }
+
+    /// Writes a file that can be started at once, and returns its path.
+    pub fn executable(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        install(&self.file(&format!("{name}.text"), contents), &path);
         path
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use reachback_core::config::{Config, StrictHostKeyChecking};
 use reachback_core::destination::{Destination, DestinationError};
+use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::LogLevel;
 use reachback_ssh::algorithms::Offer;
 
@@ -33,6 +34,7 @@ use crate::boot::Boot;
 use crate::exit::Exit;
 use crate::instance::lock;
 use crate::instance::orders::{Order, Place, What};
+use crate::instance::supervisor;
 use crate::instance::withdraw::Named;
 use crate::keys;
 use crate::logging::Target;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub called: String,
     /// Every keyword's value; the command line's goes before the file's.
     pub config: Config,
+    /// The forwards among them that are the operator's: the file's, and in a service the command line's.
+    pub configured: Vec<ForwardSpec>,
     /// `-f`: go to the background once everything local was checked.
     pub background: bool,
     /// How long to wait for the forwards to be confirmed.
@@ -108,6 +112,13 @@ impl Settings {
     pub fn known_hosts_files(&self) -> Vec<PathBuf> {
         let files = self.config.known_hosts_files().0;
         files.iter().map(|file| keys::absolute(file)).collect()
+    }
+
+    /// The forwards that are the caller's alone.
+    pub fn asked(&self) -> Vec<ForwardSpec> {
+        let mut all = self.config.forwards().to_vec();
+        all.retain(|spec| !self.configured.contains(spec));
+        all
     }
 
     /// Where the owner of this destination is to be found.
@@ -152,6 +163,7 @@ fn settings(
 ) -> Result<Settings, Exit> {
     let Read {
         mut config,
+        forwards,
         mut notes,
         ..
     } = read;
@@ -165,6 +177,10 @@ fn settings(
                     .to_owned(),
         });
     }
+    let configured = match supervisor::is_of_service() {
+        true => config.forwards().to_vec(),
+        false => local::expand_forwards(&forwards, &config, Some((&destination, called.as_str())))?,
+    };
     let offer = algorithms::offer(&config, &mut notes)?;
     if config.forwards().is_empty() {
         return Err(Exit::usage(format!(
@@ -176,6 +192,7 @@ fn settings(
         destination,
         called,
         config,
+        configured,
         background: options.background,
         wait: options.wait,
         verbosity: options.verbosity,

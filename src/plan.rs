@@ -35,7 +35,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     });
     let plan = Plan {
         servers: std::iter::once(first).chain(fallbacks).collect(),
-        forwards: config.forwards().to_vec(),
+        forwards: settings.configured.clone(),
         keys: keys.into(),
         policy,
         family: config.address_family(),

@@ -368,14 +368,17 @@ fn app(
         place,
         run_pins,
     });
+    let asked = settings.asked();
     let (plan, trust) = plan(&settings, keys, known);
     let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
     let net = Net::new(poll.registry(), remembered, trust)
         .map_err(|error| Exit::os("cannot wait for events", error))?;
     let mut tunnel = Tunnel::new(plan, seed, app::TUNNEL_TOKENS, &net, now);
-    if supervisor.is_resumed() {
-        let Kept { orders, since, .. } = supervisor.memory().written();
-        tunnel.go_on(orders, *since, &net, now);
+    let Kept { orders, since, .. } = supervisor.memory().written();
+    // Of what was asked for then, that holds which was not taken away since.
+    match since {
+        Some(since) => tunnel.go_on(orders, *since, &net, now),
+        None => tunnel.begin_with(&asked, now),
     }
     let served = Served {
         tunnel,

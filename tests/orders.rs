@@ -17,7 +17,7 @@ use support::process::{Process, worker};
 use support::sshd::{self, Sshd};
 use support::syslog::parse;
 use support::targets::{self, Target};
-use support::{free_port, patience, user, wait_until};
+use support::{free_port, patience, text, user, wait_until};
 
 #[test]
 fn the_orders_of_ssh_check_add_cancel_and_end() {
@@ -317,4 +317,73 @@ fn neither_sighup_nor_a_restart_undoes_what_callers_ordered() {
         assert_eq!(controller.owners(), owner);
         controller.confirmed(second);
     }
+}
+
+#[test]
+fn off_never_closes_what_the_file_or_the_service_opened() {
+    let controller = controller();
+    let [filed, served, asked] = [(); 3].map(|()| free_port());
+    let line = format!(
+        "RemoteForward {}\n",
+        controller.spec(filed).replacen(':', " ", 1)
+    );
+    let file = text(&controller.scene.file("config", line));
+    let service = |port| {
+        let call = controller.call(port).args(&["-F", &file, "--wait"]);
+        assert_eq!(call.env("REACHBACK_SERVICE", "yes").run().code, 0);
+    };
+    let script = |port, argument: &str| {
+        let (spec, key) = (controller.spec(port), controller.key.file());
+        let words = [
+            "invoke", "-F", &file, "-R", &spec, "-y", "-i", &key, "--", argument,
+        ];
+        let ended = controller.ask(&words);
+        assert_eq!(ended.code, 0, "{ended:?}");
+    };
+    // Whoever of the two begins the tunnel.
+    for first in [true, false] {
+        if first {
+            service(served);
+        }
+        let mark = controller.syslog.lines.mark();
+        script(asked, &controller.destination());
+        let up = format!("forward confirmed: server port {asked} ");
+        controller.syslog.lines.wait_after(mark, &up, patience());
+        if !first {
+            service(served);
+        }
+        // A script may ask for them too; that changes nothing.
+        script(served, &controller.destination());
+        for port in [filed, served, asked] {
+            script(port, "off");
+        }
+        closed(asked);
+        for port in [filed, served] {
+            assert_eq!(targets::fetch(port), "served", "service first: {first}");
+        }
+        assert_eq!(controller.ask(&["stop"]).code, 0);
+    }
+}
+
+#[test]
+fn off_ends_the_tunnel_of_a_script_also_after_a_restart() {
+    if !support::on_host() {
+        return support::skip("the runner does not emulate exec of itself");
+    }
+    let controller = controller();
+    let [first, second] = [(); 2].map(|()| free_port());
+    for port in [first, second] {
+        assert_eq!(controller.invoke(port, &controller.destination()).code, 0);
+        controller.confirmed(port);
+    }
+    assert_eq!(controller.invoke(first, "off").code, 0);
+    closed(first);
+    let mark = controller.syslog.lines.mark();
+    let pid = controller.owners()[0];
+    signal::kill(Pid::from_raw(worker(pid)), Signal::SIGKILL).unwrap();
+    let up = format!("forward confirmed: server port {second} ");
+    controller.syslog.lines.wait_after(mark, &up, patience());
+    closed(first);
+    assert_eq!(controller.invoke(second, "off").code, 0);
+    controller.gone();
 }

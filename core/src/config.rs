@@ -208,6 +208,11 @@ impl Config {
         )
     }
 
+    /// Takes all forwards out.
+    pub fn take_forwards(&mut self) -> Vec<ForwardSpec, MAX_FORWARDS> {
+        core::mem::take(&mut self.forwards)
+    }
+
     /// Sets `ExitOnForwardFailure no`, whatever was obtained.
     pub fn keep_asking(&mut self) {
         self.exit_on_forward_failure = Some(false);
@@ -215,7 +220,7 @@ impl Config {
 
     /// Makes every forward without an address listen on all addresses of the server.
     pub fn listen_on_all_addresses(&mut self) {
-        for forward in core::mem::take(&mut self.forwards) {
+        for forward in self.take_forwards() {
             let forward = forward.on_all_addresses().unwrap_or(forward);
             // There were as many before.
             let _ = self.add_forward(forward);

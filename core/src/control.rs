@@ -33,9 +33,11 @@ pub enum Request {
     Check,
     /// Add a forward; one that is there already is confirmed to be.
     Forward(ForwardSpec),
+    /// The same for the service: a script's `off` leaves it.
+    ForwardService(ForwardSpec),
     /// Take a forward away; the connection stays.
     Cancel(ForwardSpec),
-    /// Take a forward away, and end with the last.
+    /// Take a forward away if callers added it, and end with the last.
     Withdraw(ForwardSpec),
     /// Answer when the forwards that this client added (all, if it added none) are confirmed, or
     /// when that is out of reach for this time.
@@ -195,6 +197,7 @@ impl Request {
                 Err(_) => Err(BadRequest::Version),
             },
             ("forward", spec) => Ok(Request::Forward(forward(spec)?)),
+            ("forward-service", spec) => Ok(Request::ForwardService(forward(spec)?)),
             ("cancel", spec) => Ok(Request::Cancel(forward(spec)?)),
             ("withdraw", spec) => Ok(Request::Withdraw(forward(spec)?)),
             ("wait", ms) => match ms.parse().map(Duration::from_millis) {
@@ -219,6 +222,7 @@ impl fmt::Display for Request {
         match self {
             Self::Hello(version) => write!(f, "reachback {version}"),
             Self::Forward(spec) => write!(f, "forward {spec}"),
+            Self::ForwardService(spec) => write!(f, "forward-service {spec}"),
             Self::Cancel(spec) => write!(f, "cancel {spec}"),
             Self::Withdraw(spec) => write!(f, "withdraw {spec}"),
             Self::Wait(limit) => write!(f, "wait {}", limit.as_millis()),

@@ -86,7 +86,10 @@ impl Forwards {
         let forward = self.get_mut(id)?;
         match origin {
             Origin::Configuration => forward.configured = true,
-            Origin::Caller => (forward.added, forward.withdrawn) = (true, false),
+            Origin::Service => (forward.of_service, forward.withdrawn) = (true, false),
+            Origin::Caller | Origin::Script => {
+                (forward.added, forward.withdrawn) = (true, false);
+            }
         }
         Some(id)
     }
@@ -109,13 +112,19 @@ impl Forwards {
 
     /// Somebody does not want a forward any more. What a caller takes away stays away, even if
     /// the configuration names it; what a caller added stays, even if the configuration does not.
+    /// A script takes away only what callers added.
     pub fn unwant(&mut self, id: ForwardId, origin: Origin) {
         let Some(forward) = self.get_mut(id) else {
             return;
         };
         match origin {
             Origin::Configuration => (forward.configured, forward.withdrawn) = (false, false),
-            Origin::Caller => (forward.added, forward.withdrawn) = (false, forward.configured),
+            Origin::Service => forward.of_service = false,
+            Origin::Caller => {
+                (forward.of_service, forward.added) = (false, false);
+                forward.withdrawn = forward.configured;
+            }
+            Origin::Script => forward.added = false,
         }
         if forward.is_wanted() {
             return;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use reachback_core::config::{Config, FileParser, Found, Position, Scope};
+use reachback_core::forward::ForwardSpec;
 use reachback_core::pattern;
 
 use super::options::Note;
@@ -24,6 +25,8 @@ const SHOWN: usize = 100;
 pub struct Read {
     /// The values.
     pub config: Config,
+    /// The forwards among them that the files name.
+    pub forwards: Vec<ForwardSpec>,
     /// The servers that `Host` lines name, each once.
     pub names: Vec<String>,
     /// What a person should know, with its place.
@@ -35,6 +38,7 @@ impl Read {
     pub fn new(config: Config) -> Self {
         Read {
             config,
+            forwards: Vec::new(),
             names: Vec::new(),
             notes: Vec::new(),
         }
@@ -47,7 +51,13 @@ impl Read {
 /// # Errors
 /// [`exit::NO_INPUT`] and [`exit::NO_PERMISSION`] for a file that cannot be read,
 /// [`exit::CONFIG`] for one that is wrong.
-pub fn read(config: Config, path: &Path, given: &str, user: Option<&str>) -> Result<Read, Exit> {
+pub fn read(
+    mut config: Config,
+    path: &Path,
+    given: &str,
+    user: Option<&str>,
+) -> Result<Read, Exit> {
+    let own = config.take_forwards();
     let mut reader = Reader {
         read: Read::new(config),
         wants_final: false,
@@ -63,6 +73,16 @@ pub fn read(config: Config, path: &Path, given: &str, user: Option<&str>) -> Res
         let real = real.map_or(given.to_owned(), |real| real.as_str().to_owned());
         (reader.bytes, reader.files) = (0, 0);
         reader.file(path, scope.again(&real), &unreadable)?;
+    }
+    let Read {
+        config, forwards, ..
+    } = &mut reader.read;
+    forwards.extend(config.take_forwards());
+    for forward in own.into_iter().chain(forwards.iter().cloned()) {
+        config.add_forward(forward).map_err(|error| {
+            let shown = escaped(path.display());
+            Exit::new(exit::CONFIG, format!("bad configuration: {shown}: {error}"))
+        })?;
     }
     Ok(reader.read)
 }

@@ -49,7 +49,7 @@ impl Kept {
         self.orders
             .lines()
             .filter_map(|line| match Request::parse(line) {
-                Ok(Request::Forward(spec)) => Some(spec),
+                Ok(Request::Forward(spec) | Request::ForwardService(spec)) => Some(spec),
                 _ => None,
             })
     }

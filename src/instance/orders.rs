@@ -93,7 +93,10 @@ fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError
         return Ok(owner);
     }
     for spec in forwards {
-        let done = owner.order(&Request::Forward(spec.clone()))?;
+        let done = owner.order(&match supervisor::is_of_service() {
+            true => Request::ForwardService(spec.clone()),
+            false => Request::Forward(spec.clone()),
+        })?;
         info!("handed to process {pid}, which holds the tunnel: forward {spec}: {done}");
     }
     Ok(owner)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{Signal, raise};
 use reachback_core::control::Reply;
 use reachback_core::forward::ForwardSpec;
+use reachback_core::forwards::Origin;
 use reachback_core::time::Instant;
 use reachback_tunnel::{Program, Progress, Tunnel};
 
@@ -31,12 +32,24 @@ pub struct Served {
 }
 
 impl server::Tunnel for Served {
-    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply {
-        self.tunnel.add_forward(spec, &self.net, now)
+    fn add_forward(&mut self, spec: &ForwardSpec, origin: Origin, now: Instant) -> Reply {
+        self.tunnel.add_forward(spec, origin, &self.net, now)
     }
 
     fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply {
-        self.tunnel.remove_forward(spec, &self.net, now)
+        self.tunnel
+            .remove_forward(spec, Origin::Caller, &self.net, now)
+    }
+
+    fn withdraw_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply {
+        let reply = self
+            .tunnel
+            .remove_forward(spec, Origin::Script, &self.net, now);
+        if matches!(reply, Reply::Done(_)) && self.tunnel.is_unused() {
+            self.stop("the last forward was taken away", now);
+            return Reply::done("forward taken away, and the connection with it: it was the last");
+        }
+        reply
     }
 
     fn forwards(&self) -> Vec<ForwardSpec> {

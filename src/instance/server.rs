@@ -13,6 +13,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use reachback_core::control::{Refusal, Reply};
 use reachback_core::forward::ForwardSpec;
+use reachback_core::forwards::Origin;
 use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
@@ -30,9 +31,11 @@ const ACCEPTS_PER_TURN: usize = 16;
 /// What the control socket can ask of a tunnel.
 pub trait Tunnel {
     /// Adds a forward; in words what came of it.
-    fn add_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply;
+    fn add_forward(&mut self, spec: &ForwardSpec, origin: Origin, now: Instant) -> Reply;
     /// Takes a forward away.
     fn remove_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply;
+    /// Takes a forward away if callers added it, and ends with the last.
+    fn withdraw_forward(&mut self, spec: &ForwardSpec, now: Instant) -> Reply;
     /// The forwards that are wanted.
     fn forwards(&self) -> Vec<ForwardSpec>;
     /// Whether these forwards (all, if none is named) are confirmed; what they wait for if not.

@@ -46,6 +46,8 @@ fn the_longest_forward_fits_on_a_line() {
     let long = std::format!("{label}:65535:{}:65535", &name[..253]);
     let line = Request::Withdraw(spec(&long)).to_string();
     assert!(line.len() <= MAX_LINE, "{}", line.len());
+    let line = Request::ForwardService(spec(&long)).to_string();
+    assert!(line.len() <= MAX_LINE, "{}", line.len());
 }
 
 #[test]

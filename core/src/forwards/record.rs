@@ -51,11 +51,15 @@ pub enum ForwardState {
 /// Who wants a forward.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// The configuration, the command line included.
+    /// The configuration, and the command line of the service.
     Configuration,
+    /// The service, for a tunnel that somebody else began.
+    Service,
     /// Somebody who called. Such an order stands against the configuration: reading that again
     /// neither takes back what a caller added nor opens again what a caller took away.
     Caller,
+    /// A custom script: a caller who takes away only what callers added.
+    Script,
 }
 
 /// Everything about one forward.
@@ -69,6 +73,8 @@ pub struct Forward {
     pub spec: ForwardSpec,
     /// The configuration names it.
     pub(super) configured: bool,
+    /// The service added it.
+    pub(super) of_service: bool,
     /// A caller added it.
     pub(super) added: bool,
     /// The configuration names it, and a caller took it away.
@@ -97,6 +103,7 @@ impl Forward {
         Self {
             spec,
             configured: false,
+            of_service: false,
             added: false,
             withdrawn: false,
             state: ForwardState::Idle,
@@ -110,7 +117,7 @@ impl Forward {
 
     /// Whether the server is to listen for it.
     pub fn is_wanted(&self) -> bool {
-        self.added || (self.configured && !self.withdrawn)
+        self.added || self.of_service || (self.configured && !self.withdrawn)
     }
 
     /// Whether the configuration names it.
@@ -118,13 +125,22 @@ impl Forward {
         self.configured
     }
 
-    /// What a caller ordered about it, if that stands: it was added (true) or taken away.
-    pub fn order(&self) -> Option<bool> {
-        match (self.added, self.withdrawn) {
-            (true, _) => Some(true),
-            (false, true) => Some(false),
-            (false, false) => None,
-        }
+    /// Whether the configuration or the service names it, even if a caller took it away.
+    pub fn is_operators(&self) -> bool {
+        self.configured || self.of_service
+    }
+
+    /// Who added it after the start; such an order stands.
+    pub fn added(&self) -> impl Iterator<Item = Origin> {
+        let service = self.of_service.then_some(Origin::Service);
+        service
+            .into_iter()
+            .chain(self.added.then_some(Origin::Caller))
+    }
+
+    /// Whether a caller took it away, and that stands.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn && !self.is_wanted()
     }
 
     /// What the server said to it.
@@ -146,7 +162,7 @@ impl Forward {
     }
 
     pub(super) fn is_free(&self) -> bool {
-        self.state == ForwardState::Idle && !self.configured && !self.added
+        self.state == ForwardState::Idle && !self.configured && !self.of_service && !self.added
     }
 
     pub(super) fn postpone(&mut self, now: Instant, rng: u32) {

@@ -131,10 +131,45 @@ fn what_a_caller_takes_away_stays_away_whatever_the_configuration_says() {
     forwards.unwant(FIRST, Origin::Caller);
     forwards.want(&spec(0), Origin::Configuration);
     assert!(!is_wanted(&forwards, FIRST));
-    assert_eq!(forwards.get(FIRST).unwrap().order(), Some(false));
+    assert!(forwards.get(FIRST).unwrap().is_withdrawn());
     forwards.want(&spec(0), Origin::Caller);
     assert!(is_wanted(&forwards, FIRST));
-    assert_eq!(forwards.get(FIRST).unwrap().order(), Some(true));
+    assert_eq!(added(&forwards, FIRST), [Origin::Caller]);
+}
+
+fn added(forwards: &Forwards, id: ForwardId) -> std::vec::Vec<Origin> {
+    forwards.get(id).unwrap().added().collect()
+}
+
+#[test]
+fn a_script_takes_away_what_callers_added_and_nothing_else() {
+    for (operator, stays) in [
+        (Some(Origin::Configuration), true),
+        (Some(Origin::Service), true),
+        (None, false),
+    ] {
+        let mut forwards = Forwards::default();
+        for origin in operator.into_iter().chain([Origin::Script]) {
+            forwards.want(&spec(0), origin);
+        }
+        forwards.unwant(FIRST, Origin::Script);
+        assert_eq!(is_wanted(&forwards, FIRST), stays, "{operator:?}");
+        assert_eq!(forwards.get(FIRST).unwrap().is_operators(), stays);
+        // What a person takes away is away, whoever wanted it, and what that person wants is back.
+        forwards.want(&spec(0), Origin::Script);
+        forwards.unwant(FIRST, Origin::Caller);
+        assert!(!is_wanted(&forwards, FIRST), "{operator:?}");
+        assert_eq!(added(&forwards, FIRST), []);
+    }
+}
+
+#[test]
+fn what_the_service_adds_stays_when_the_configuration_drops_it() {
+    let mut forwards = configured(1);
+    forwards.want(&spec(0), Origin::Service);
+    forwards.unwant(FIRST, Origin::Configuration);
+    assert!(is_wanted(&forwards, FIRST));
+    assert_eq!(added(&forwards, FIRST), [Origin::Service]);
 }
 
 #[test]
@@ -142,7 +177,7 @@ fn a_forward_that_leaves_the_configuration_and_comes_back_is_wanted_again() {
     let mut forwards = configured(1);
     forwards.unwant(FIRST, Origin::Caller);
     forwards.unwant(FIRST, Origin::Configuration);
-    assert_eq!(forwards.get(FIRST).unwrap().order(), None);
+    assert!(!forwards.get(FIRST).unwrap().is_withdrawn());
     forwards.want(&spec(0), Origin::Configuration);
     assert!(is_wanted(&forwards, FIRST));
 }

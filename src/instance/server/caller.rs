@@ -6,6 +6,7 @@ use std::time::Duration;
 use mio::net::UnixStream;
 use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, VERSION};
 use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
+use reachback_core::forwards::Origin;
 use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
@@ -157,29 +158,10 @@ impl Client {
                 Reply::refused(Refusal::Version, text)
             }
             Request::Check => supervisor::running(),
-            Request::Forward(_) if tunnel.is_ending() => {
-                Reply::refused(Refusal::Ended, "the tunnel is ending")
-            }
-            Request::Forward(spec) => {
-                let reply = tunnel.add_forward(&spec, now);
-                if matches!(reply, Reply::Done(_))
-                    && self.added.len() < MAX_FORWARDS
-                    && !self.added.contains(&spec)
-                {
-                    self.added.push(spec);
-                }
-                reply
-            }
+            Request::Forward(spec) => self.forward(spec, Origin::Caller, tunnel, now),
+            Request::ForwardService(spec) => self.forward(spec, Origin::Service, tunnel, now),
             Request::Cancel(spec) => tunnel.remove_forward(&spec, now),
-            Request::Withdraw(spec) => {
-                let reply = tunnel.remove_forward(&spec, now);
-                if matches!(reply, Reply::Done(_)) && tunnel.forwards().is_empty() {
-                    tunnel.stop("the last forward was taken away", now);
-                    Reply::done("forward taken away, and the connection with it: it was the last")
-                } else {
-                    reply
-                }
-            }
+            Request::Withdraw(spec) => tunnel.withdraw_forward(&spec, now),
             Request::Wait(limit) => {
                 self.waiting = true;
                 // Those of now: one that is taken away meanwhile is not confirmed.
@@ -217,6 +199,26 @@ impl Client {
             },
         };
         self.say(&reply);
+    }
+
+    fn forward(
+        &mut self,
+        spec: ForwardSpec,
+        origin: Origin,
+        tunnel: &mut impl Tunnel,
+        now: Instant,
+    ) -> Reply {
+        if tunnel.is_ending() {
+            return Reply::refused(Refusal::Ended, "the tunnel is ending");
+        }
+        let reply = tunnel.add_forward(&spec, origin, now);
+        if matches!(reply, Reply::Done(_))
+            && self.added.len() < MAX_FORWARDS
+            && !self.added.contains(&spec)
+        {
+            self.added.push(spec);
+        }
+        reply
     }
 
     fn wait(&mut self, tunnel: &impl Tunnel, now: Instant) {

@@ -135,6 +135,11 @@ impl Wanted {
         }
     }
 
+    /// A script took away what callers added.
+    pub fn withdraw(&mut self, spec: &ForwardSpec) {
+        self.added.retain(|added| added != spec);
+    }
+
     /// Whether a caller's forward has this one's listener, and another target.
     pub fn is_taken(&self, spec: &ForwardSpec) -> bool {
         let other = |own: &ForwardSpec| own.listen == spec.listen && own != spec;

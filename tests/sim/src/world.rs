@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use reachback_core::control::{Reply, Snapshot};
 use reachback_core::forward::{ForwardSpec, Listen};
+use reachback_core::forwards::Origin;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::State;
 use reachback_tunnel::{Program, Tunnel};
@@ -167,7 +168,9 @@ impl World {
 
     /// A caller adds a forward; true if that was acknowledged.
     pub fn add_forward(&mut self, spec: &ForwardSpec) -> bool {
-        let reply = self.tunnel.add_forward(spec, &self.kernel, self.now());
+        let reply = self
+            .tunnel
+            .add_forward(spec, Origin::Caller, &self.kernel, self.now());
         let done = matches!(reply, Reply::Done(_));
         if done {
             self.wanted.add(spec);
@@ -178,7 +181,9 @@ impl World {
 
     /// A caller takes a forward away (`-O cancel`); true if that was acknowledged.
     pub fn remove_forward(&mut self, spec: &ForwardSpec) -> bool {
-        let reply = self.tunnel.remove_forward(spec, &self.kernel, self.now());
+        let reply = self
+            .tunnel
+            .remove_forward(spec, Origin::Caller, &self.kernel, self.now());
         let done = matches!(reply, Reply::Done(_));
         if done {
             self.wanted.remove(spec);
@@ -187,13 +192,15 @@ impl World {
         done
     }
 
-    /// A caller takes a forward away, and ends the tunnel with the last (`off`).
-    pub fn withdraw(&mut self, spec: &ForwardSpec) -> bool {
-        let done = self.remove_forward(spec);
-        if done && self.tunnel.forwards().is_empty() {
+    /// A script takes away what callers added, and ends the tunnel with the last (`off`).
+    pub fn withdraw(&mut self, spec: &ForwardSpec) {
+        self.tunnel
+            .remove_forward(spec, Origin::Script, &self.kernel, self.now());
+        self.wanted.withdraw(spec);
+        self.keep_orders();
+        if self.tunnel.is_unused() {
             self.stop();
         }
-        done
     }
 
     /// A person wants the end.
@@ -226,7 +233,7 @@ impl World {
             &self.kernel,
             now,
         );
-        tunnel.go_on(&self.kept_orders, Some(since), &self.kernel, now);
+        tunnel.go_on(&self.kept_orders, since, &self.kernel, now);
         self.tunnel = tunnel;
         self.net().ready.clear();
         self.invariants.restarted();

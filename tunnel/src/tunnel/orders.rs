@@ -29,9 +29,24 @@ pub enum Progress {
 }
 
 impl<O: Outside> Tunnel<O> {
-    /// Adds a forward for a caller.
-    pub fn add_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Reply {
-        let reply = match self.want(spec, Origin::Caller, outside, now) {
+    /// What the call that began the tunnel named beside the configuration.
+    pub fn begin_with(&mut self, forwards: &[ForwardSpec], now: Instant) {
+        for spec in forwards {
+            // There are no more of them than records, the configuration's included.
+            self.watchdog.want(now, spec, Origin::Caller);
+            self.orders_changed = true;
+        }
+    }
+
+    /// Adds a forward for a caller or the service.
+    pub fn add_forward(
+        &mut self,
+        spec: &ForwardSpec,
+        origin: Origin,
+        outside: &O,
+        now: Instant,
+    ) -> Reply {
+        let reply = match self.want(spec, origin, outside, now) {
             None => {
                 let full = "the tunnel carries as many forwards as it can";
                 return Reply::refused(Refusal::Full, full);
@@ -47,17 +62,31 @@ impl<O: Outside> Tunnel<O> {
         reply
     }
 
-    /// Takes a forward away for a caller.
-    pub fn remove_forward(&mut self, spec: &ForwardSpec, outside: &O, now: Instant) -> Reply {
+    /// Takes a forward away for a caller or a script.
+    pub fn remove_forward(
+        &mut self,
+        spec: &ForwardSpec,
+        origin: Origin,
+        outside: &O,
+        now: Instant,
+    ) -> Reply {
         let Some(id) = self.wanted_id(spec) else {
             return Reply::refused(Refusal::Absent, format!("there is no forward {spec}"));
         };
+        let words = self.taken_away(id);
+        self.orders_changed = true;
+        if !self.watchdog.unwant(now, id, origin) {
+            return Reply::done("stays: it is the configuration's or the service's");
+        }
         info!("forward {spec} is taken away, as asked");
         self.note(Kind::ForwardRemoved, spec, outside, now);
-        let words = self.taken_away(id);
-        self.watchdog.unwant(now, id, Origin::Caller);
-        self.orders_changed = true;
         Reply::done(words)
+    }
+
+    /// Whether no forward is wanted, nor any that the operator named and a caller took away.
+    pub fn is_unused(&self) -> bool {
+        let mut all = self.watchdog.forwards().iter();
+        !all.any(|(_, forward)| forward.is_wanted() || forward.is_operators())
     }
 
     /// What the caller of an order is told, in view of what the server does about a cancellation.
@@ -173,31 +202,40 @@ impl<O: Outside> Tunnel<O> {
         }
         let mut lines = String::new();
         for (_, forward) in self.watchdog.forwards().iter() {
-            let spec = forward.spec.clone();
-            let order = match forward.order() {
-                Some(true) => Request::Forward(spec),
-                Some(false) => Request::Cancel(spec),
-                None => continue,
-            };
-            // A String takes everything.
-            let _ = writeln!(lines, "{order}");
+            let spec = &forward.spec;
+            let added = forward.added().map(|origin| match origin {
+                Origin::Service => Request::ForwardService(spec.clone()),
+                _ => Request::Forward(spec.clone()),
+            });
+            let removed = forward
+                .is_withdrawn()
+                .then(|| Request::Cancel(spec.clone()));
+            for order in added.chain(removed) {
+                // A String takes everything.
+                let _ = writeln!(lines, "{order}");
+            }
         }
         Some(lines)
     }
 
     /// Goes on after a restart of the process: follows what [`Tunnel::changed_orders`] gave before,
     /// and counts from when it counted before. Nobody asked for the tunnel anew.
-    pub fn go_on(&mut self, orders: &str, since: Option<Since>, outside: &O, now: Instant) {
+    pub fn go_on(&mut self, orders: &str, since: Since, outside: &O, now: Instant) {
         for line in orders.lines() {
             match Request::parse(line) {
-                Ok(Request::Forward(spec)) => drop(self.add_forward(&spec, outside, now)),
-                Ok(Request::Cancel(spec)) => drop(self.remove_forward(&spec, outside, now)),
+                Ok(Request::Forward(spec)) => {
+                    self.add_forward(&spec, Origin::Caller, outside, now);
+                }
+                Ok(Request::ForwardService(spec)) => {
+                    self.add_forward(&spec, Origin::Service, outside, now);
+                }
+                Ok(Request::Cancel(spec)) => {
+                    self.remove_forward(&spec, Origin::Caller, outside, now);
+                }
                 _ => {}
             }
         }
-        if let Some(since) = since {
-            self.lifetime.go_on(since);
-        }
+        self.lifetime.go_on(since);
     }
 
     /// From when `MaxLifetime` and `IdleTimeout` count, to be kept for [`Tunnel::go_on`].

@@ -112,15 +112,28 @@ fn the_table_of_forwards_is_full_at_sixteen_and_says_so() {
 }
 
 #[test]
-fn the_last_forward_that_is_withdrawn_ends_the_tunnel() {
+fn a_script_takes_away_what_callers_added_and_the_tunnel_with_the_last() {
     let mut world = up();
-    assert!(world.withdraw(&forward("1111:localhost:81")));
+    let (first, second) = (forward("1111:localhost:81"), forward("1112:localhost:82"));
+    assert!(world.add_forward(&more()) && world.add_forward(&first));
+    for spec in [&first, &second, &more()] {
+        world.withdraw(spec);
+    }
     world.run_for(S);
-    assert!(!world.tunnel.is_finished());
-    assert!(world.withdraw(&forward("1112:localhost:82")));
-    world.run_for(2 * S);
+    assert_eq!(listeners(&world), [1111, 1112], "these are configured");
+    // Nor does what a person closed end with the last of the callers'.
+    assert!(world.remove_forward(&first) && world.remove_forward(&second));
+    assert!(world.add_forward(&more()));
+    world.withdraw(&more());
+    world.run_for(S);
+    assert!(!world.tunnel.is_ending());
+    assert!(world.add_forward(&more()));
+    let mut without = world.setup.clone();
+    without.forwards.clear();
+    world.reload(without);
+    world.withdraw(&more());
+    world.run_for(30 * S);
     assert!(world.tunnel.is_finished());
-    assert!(!world.net().hub().has_sessions());
     clean(&world);
 }
 

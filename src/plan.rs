@@ -51,6 +51,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         },
         keep_alive: config.tcp_keep_alive(),
         verify_forward: config.verify_forward(),
+        session_channel: config.session_channel(),
         max_lifetime: config.max_lifetime(),
         idle_timeout: config.idle_timeout(),
         known_hosts: known.shown(),

@@ -101,3 +101,28 @@ fn what_a_server_says_in_place_of_its_identification_is_the_reason() {
     let line = client.wait_for("*before it identified itself; it said: Not allowed*");
     assert!(line.contains("time") && !line.contains('\x1b'), "{line}");
 }
+
+#[test]
+fn what_a_server_prints_on_a_session_channel_is_logged_and_the_tunnel_serves() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = sshd::builder(&scene)
+        .authorize(&key)
+        .config("ForceCommand printf '\\033[32mhttp://x.hub.example\\033[0m\\n'; exec sleep 1000")
+        .start();
+    for (wanted, ran) in [("yes", false), ("shell", true)] {
+        let (target, port, mark) = (Target::http("through"), free_port(), server.log.mark());
+        let client = Call::trusting(&scene, &key)
+            .option(&format!("SessionChannel={wanted}"))
+            .forward(port, target.address)
+            .start(user(), server.port);
+        client.wait_for("*forward confirmed*");
+        if ran {
+            client.wait_for("*the server prints: http://x.hub.example");
+        }
+        assert_eq!(support::targets::fetch(port), "through");
+        let log = server.log.all()[mark..].join("\n");
+        assert!(log.contains("ctype session"), "{log}");
+        assert_eq!(log.contains("forced-command"), ran, "{log}");
+    }
+}

@@ -151,8 +151,10 @@ impl Driver {
                 | Event::Banner(_)
                 | Event::AddressDiffers { .. }
                 | Event::OpenRefused { .. }
-                | Event::DirectOpened { .. }
-                | Event::DirectRefused { .. } => {}
+                | Event::OpenConfirmed { .. }
+                | Event::OpenFailed { .. }
+                | Event::ProgramAnswered { .. }
+                | Event::Exited { .. } => {}
             }
         }
         Ok(())

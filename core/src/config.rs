@@ -61,6 +61,18 @@ pub enum StrictHostKeyChecking {
     AcceptNew,
 }
 
+/// What to open beside the forwards, for servers that want it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum SessionChannel {
+    /// Nothing.
+    #[default]
+    No,
+    /// A session channel (RFC 4254, 6.1), on which nothing runs.
+    Yes,
+    /// A session channel with a shell (RFC 4254, 6.5) that gets no input.
+    Shell,
+}
+
 /// When to ask for new session keys (RFC 4253, 9; RFC 4344, 3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct RekeyLimit {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use reachback_sim::duo::{Chunks, Duo, OnOpen, Seen};
 use reachback_sim::server::Knobs;
+use reachback_ssh::Program;
 use reachback_ssh::limits::CHANNELS;
 
 /// The longest message, bytes: its length is one byte of the input.
@@ -27,7 +28,7 @@ impl Open {
                     assert_eq!(*forward, 0, "a channel of a forward that was not asked for");
                     assert!(duo.on_open == OnOpen::Refuse || self.channels.insert(*channel));
                 }
-                Seen::DirectOpened { channel } => assert!(self.channels.insert(*channel)),
+                Seen::OpenConfirmed { channel } => assert!(self.channels.insert(*channel)),
                 Seen::Data { channel, .. } | Seen::Eof { channel } => {
                     assert!(self.channels.contains(channel), "{channel} is not open");
                 }
@@ -46,6 +47,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(duo.is_up());
     let mut open = Open::default();
     let mut rest = input;
+    let mut sessions = Vec::new();
     while let Some((&what, tail)) = rest.split_first() {
         rest = tail;
         match what {
@@ -65,6 +67,17 @@ fuzz_target!(|input: &[u8]| {
             8 => {
                 let asked = duo.client.open_direct("localhost", 1111);
                 duo.check(asked);
+            }
+            9 => {
+                if let Ok(Some(id)) = duo.client.open_session_channel() {
+                    sessions.push(id);
+                }
+            }
+            10 => {
+                for id in &sessions {
+                    let asked = duo.client.request_program(*id, Program::Exec("true"));
+                    duo.check(asked);
+                }
             }
             _ => {
                 let length = usize::from(what).min(rest.len()).min(MESSAGE_BYTES);

@@ -29,6 +29,15 @@ pub(crate) enum Opening {
     Open,
 }
 
+/// What runs on a session channel (RFC 4254 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program<'a> {
+    /// The account's shell.
+    Shell,
+    /// This command, by the account's shell.
+    Exec(&'a str),
+}
+
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) remote: u32,
@@ -36,6 +45,10 @@ pub(crate) struct Channel {
     pub(crate) opening: Opening,
     pub(crate) originator: String,
     pub(crate) originator_port: u32,
+    /// A session channel of ours (RFC 4254 section 6.1).
+    pub(crate) is_session: bool,
+    /// Its program was asked for and not answered.
+    pub(crate) asked: bool,
     /// What the peer may still send.
     in_window: u32,
     /// Taken by the target and not yet granted anew.
@@ -61,6 +74,8 @@ impl Channel {
             opening: Opening::Announce,
             originator: String::new(),
             originator_port: 0,
+            is_session: false,
+            asked: false,
             in_window: CHANNEL_WINDOW,
             credit: 0,
             out_window,

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::algorithms::Offer;
 use crate::auth::Auth;
-use crate::channel::ChannelId;
+use crate::channel::{ChannelId, Program};
 use crate::connection::{Connection, Refusal};
 use crate::forward::ForwardId;
 use crate::limits::{LOGIN_PACKET_LENGTH, PACKET_LENGTH};
@@ -175,6 +175,18 @@ impl Client {
     /// closed before is closed as soon as it is answered. `None` when every channel is in use.
     pub fn open_direct(&mut self, host: &str, port: u16) -> Result<Option<ChannelId>, Error> {
         self.command(|connection, transport| connection.open_direct(host, port, transport))
+    }
+
+    /// Opens a session channel (RFC 4254 section 6.1), on which nothing runs. The answer is an event.
+    /// `None` when every channel is in use.
+    pub fn open_session_channel(&mut self) -> Result<Option<ChannelId>, Error> {
+        self.command(Connection::open_session_channel)
+    }
+
+    /// Asks the server to run a program on an open session channel. The answer is an event; what it
+    /// prints comes as [`Event::ChannelData`], without what it prints on its standard error.
+    pub fn request_program(&mut self, id: ChannelId, program: Program<'_>) -> Result<(), Error> {
+        self.command(|connection, transport| connection.request_program(id, program, transport))
     }
 
     /// The channel of [`Event::ChannelOpened`] cannot be served; its identifier is free again. A

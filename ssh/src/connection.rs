@@ -100,17 +100,7 @@ impl Connection {
                 Ok(told.then_some(Event::ChannelEof { channel: id }))
             }
             msg::CHANNEL_CLOSE => self.handle_close(transport),
-            msg::CHANNEL_REQUEST => {
-                let channel = self.channel(&mut reader)?.1;
-                known_to_server(channel)?;
-                let (remote, closing) = (channel.remote, channel.close_out);
-                reader.string()?;
-                // An answer behind our close could name a channel that the peer has let go of.
-                if reader.boolean()? && !closing {
-                    transport.send(&with_channel(msg::CHANNEL_FAILURE, remote))?;
-                }
-                Ok(None)
-            }
+            msg::CHANNEL_REQUEST => self.handle_channel_request(transport),
             msg::PING => {
                 let data = reader.string()?;
                 if data.len() <= PING {
@@ -123,11 +113,9 @@ impl Connection {
             }
             msg::CHANNEL_OPEN_CONFIRMATION => self.handle_opened(transport),
             msg::CHANNEL_OPEN_FAILURE => self.handle_not_opened(transport).map(Some),
-            // Answers to what this client never asks.
-            message @ (msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE) => Err(Error::Unexpected {
-                message,
-                during: "the connection",
-            }),
+            message @ (msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE) => {
+                self.handle_program_answer(message, transport)
+            }
             _ => transport.unimplemented(),
         }
     }

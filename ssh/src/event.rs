@@ -110,14 +110,13 @@ pub enum Event<'a> {
         /// Which channel.
         channel: ChannelId,
     },
-    /// The server made the connection of [`Client::open_direct`].
-    DirectOpened {
+    /// The server opened the channel of [`Client::open_direct`] or [`Client::open_session_channel`].
+    OpenConfirmed {
         /// Which channel.
         channel: ChannelId,
     },
-    /// The server did not make the connection of [`Client::open_direct`]; the identifier is free
-    /// again.
-    DirectRefused {
+    /// The server did not open it; the identifier is free again.
+    OpenFailed {
         /// Which channel.
         channel: ChannelId,
         /// The server's reason (RFC 4254 section 5.1: 1 prohibited, 2 connect failed, 3 unknown
@@ -125,6 +124,20 @@ pub enum Event<'a> {
         reason: u32,
         /// The server's text, fit for a log.
         text: String,
+    },
+    /// The answer to [`Client::request_program`].
+    ProgramAnswered {
+        /// Which channel.
+        channel: ChannelId,
+        /// Whether the server does it.
+        done: bool,
+    },
+    /// The program of a session channel ended (RFC 4254 section 6.10).
+    Exited {
+        /// Which channel.
+        channel: ChannelId,
+        /// Its exit status; none if a signal ended it.
+        status: Option<u32>,
     },
 }
 

@@ -72,7 +72,7 @@ mod transport;
 pub mod userkey;
 pub mod wire;
 
-pub use channel::ChannelId;
+pub use channel::{ChannelId, Program};
 pub use client::{Client, Config, Phase};
 pub use connection::Refusal;
 pub use error::Error;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use reachback_core::config::SessionChannel;
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::Policy;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub keep_alive: bool,
     /// `VerifyForward`.
     pub verify_forward: bool,
+    /// `SessionChannel`.
+    pub session_channel: SessionChannel,
     /// `MaxLifetime`; zero is for ever.
     pub max_lifetime: Duration,
     /// `IdleTimeout`; zero is for ever.

@@ -23,8 +23,10 @@ use crate::stats::Stats;
 
 mod check;
 mod events;
+mod printed;
 mod strays;
 
+use printed::Printed;
 use strays::Strays;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
@@ -59,6 +61,7 @@ pub struct Session<O: Outside> {
     relays: Relays<O>,
     checks: Checks,
     strays: Strays,
+    printed: Printed,
     readable: bool,
     writable: bool,
     /// Bytes written to the socket.
@@ -85,6 +88,7 @@ impl<O: Outside> Session<O> {
             relays: Relays::new(relays, family),
             checks: Checks::new(outside.randomness()),
             strays: Strays::new(),
+            printed: Printed::default(),
             readable: true,
             writable: true,
             written: 0,
@@ -113,6 +117,7 @@ impl<O: Outside> Session<O> {
         let client = self.client.poll_timeout().map(Instant);
         let all = client.into_iter().chain(self.relays.poll_timeout());
         let all = all.chain(self.checks.poll_timeout(forwards));
+        let all = all.chain(self.printed.poll_timeout());
         all.chain(self.strays.poll_timeout()).min()
     }
 
@@ -189,6 +194,13 @@ impl<O: Outside> Session<O> {
     /// more to do at once.
     pub fn drive(&mut self, turn: &mut Turn<'_, O>) -> Result<bool, Ended> {
         let now = turn.now;
+        // In the turn after the login: as with ssh, the forwards are asked for first.
+        if self.connected {
+            let opened = self
+                .printed
+                .open(turn.plan.session_channel, &mut self.client);
+            opened.map_err(|error| self.ended(error))?;
+        }
         self.flush()?;
         self.handle_events(turn)?;
         for _ in 0..READS_PER_TURN {
@@ -211,6 +223,7 @@ impl<O: Outside> Session<O> {
         turn.stats.turned(self.relays.count(), refused, sent);
         self.relays.say_refused(turn.watchdog.forwards(), now);
         self.strays.say_count(turn.watchdog.forwards(), now);
+        self.printed.handle_timeout(now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
         let released = blocked && !self.client.waits_for_output();

@@ -7,7 +7,7 @@ use core::time::Duration;
 use heapless::String;
 
 use super::parse::{self, bad_value};
-use super::{ConfigErrorKind, Files, Path, RekeyLimit, StrictHostKeyChecking};
+use super::{ConfigErrorKind, Files, Path, RekeyLimit, SessionChannel, StrictHostKeyChecking};
 use crate::destination::{self, Fallback};
 use crate::dial::AddressFamily;
 use crate::forward::ForwardSpec;
@@ -95,6 +95,10 @@ impl Choice for StrictHostKeyChecking {
         Self::AcceptNew,
         Self::AcceptNew,
     ];
+}
+
+impl Choice for SessionChannel {
+    const VALUES: &'static [Self] = &[Self::No, Self::Yes, Self::Shell, Self::No, Self::Yes];
 }
 
 impl<T: Choice> Value for T {

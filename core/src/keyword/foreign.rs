@@ -127,7 +127,7 @@ pub static FOREIGN: [Foreign; 106] = [
     foreign("RhostsRSAAuthentication", Same(OLD)),
     foreign("SecurityKeyProvider", Unless(&["none", "internal"], "keys come from files only")),
     foreign("SendEnv", Same(NO_SESSION)),
-    foreign("SessionType", Unless(&["none", "default"], NO_SESSION)),
+    foreign("SessionType", Unless(&["none", "default"], "a session channel is opened only where SessionChannel says so")),
     foreign("SetEnv", Same(NO_SESSION)),
     foreign("SkeyAuthentication", Same(OLD)),
     foreign("SmartcardDevice", Same("keys come from files only")),

@@ -87,6 +87,9 @@ macro_rules! keyword_table {
             ServerAliveInterval, server_alive_interval: value[Duration],
                 Kind::Time { min_s: 0, max_s: 86400 }, "60", "s", Applies,
                 "Silence after which the server is probed; 0 turns probing off";
+            SessionChannel, session_channel: value[SessionChannel],
+                Kind::Choice(&["no", "yes", "shell", "false", "true"]), "no", "", Renews,
+                "Whether to open a session channel and log what the server prints there; shell asks for a shell on it";
             StartAtBoot, start_at_boot: value[bool],
                 Kind::YesNo, "no", "", Applies,
                 "Whether `reachback boot` starts the tunnel of this Host block";

@@ -146,6 +146,13 @@ pub fn keyword(setting: Setting) -> Option<&'static str> {
             "At most 64 letters, digits and ._-, beginning with a letter or digit; blanks and NUL \
              around them do not count.\nIt is read only where\n.Cm %s\nis used.\n"
         }
+        Setting::SessionChannel => {
+            "For services that tell the public address of a forward on a session channel, as they \
+             would on a terminal, or let nobody stay who opens none.\nNothing runs on it with\n\
+             .Cm yes ;\nsome services print only once a shell was asked for, which\n.Cm shell\n\
+             does: a server with real accounts runs the account's shell, which gets no input.\n\
+             What is printed goes to the log, at most 20 lines of 256 bytes a minute.\n"
+        }
         Setting::StartAtBoot => {
             "It holds for names that stand in a\n.Cm Host\nline without wildcards.\n"
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reachback_core::config::SessionChannel;
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::Policy;
@@ -25,6 +26,8 @@ pub struct Setup {
     pub source: Source,
     pub keep_alive: bool,
     pub verify_forward: bool,
+    /// `SessionChannel`.
+    pub session_channel: SessionChannel,
     pub max_lifetime: Duration,
     pub idle_timeout: Duration,
     pub known_hosts: String,
@@ -66,6 +69,7 @@ impl Default for Setup {
             source: Source::default(),
             keep_alive: true,
             verify_forward: false,
+            session_channel: SessionChannel::No,
             max_lifetime: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             known_hosts: "known_hosts".into(),
@@ -95,6 +99,7 @@ impl Setup {
             source: self.source.clone(),
             keep_alive: self.keep_alive,
             verify_forward: self.verify_forward,
+            session_channel: self.session_channel,
             max_lifetime: self.max_lifetime,
             idle_timeout: self.idle_timeout,
             known_hosts: self.known_hosts.clone(),

@@ -184,6 +184,11 @@ impl<O: Outside> Session<O> {
                         .open((channel, id), target, &mut self.client, *outside, now)?;
                 }
             }
+            Event::ChannelData { channel, data } if self.printed.is(channel) => {
+                self.printed.data(data, now);
+                let taken = data.len();
+                self.client.channel_taken(channel, taken)?;
+            }
             Event::ChannelData { channel, data } => {
                 let taken = match self.relays.data(channel, data) {
                     Some(taken) => {
@@ -198,13 +203,34 @@ impl<O: Outside> Session<O> {
                 self.client.channel_taken(channel, taken)?;
             }
             Event::ChannelEof { channel } => self.relays.peer_eof(channel),
+            Event::ChannelClosed { channel } if self.printed.is(channel) => {
+                self.printed.ended("the server closed the session channel");
+            }
             Event::ChannelClosed { channel } => {
                 if !self.relays.peer_closed(channel, now) {
                     self.checks.peer_closed(channel, now);
                 }
             }
-            Event::DirectOpened { channel } => self.checks.opened(channel, now),
-            Event::DirectRefused {
+            Event::OpenConfirmed { channel } if self.printed.is(channel) => {
+                let wanted = plan.session_channel;
+                self.printed.opened(channel, wanted, &mut self.client)?;
+            }
+            Event::OpenConfirmed { channel } => self.checks.opened(channel, now),
+            Event::OpenFailed {
+                channel,
+                reason,
+                text,
+            } if self.printed.is(channel) => {
+                let why = format!("the server opens no session channel: {text} (reason {reason})");
+                self.printed.ended(&why);
+            }
+            Event::ProgramAnswered { done, .. } => {
+                if !done {
+                    warn!("the server starts no shell on the session channel");
+                }
+            }
+            Event::Exited { .. } => debug!("the shell on the session channel ended"),
+            Event::OpenFailed {
                 channel,
                 reason,
                 text,

@@ -92,7 +92,7 @@ impl<O: Outside> Tunnel<O> {
 type Changed = fn(&Plan, &Plan) -> bool;
 
 /// The keywords whose change renews the connection ([`reachback_core::keyword::OnReload`]).
-const RENEWING: [(&str, Changed); 17] = [
+const RENEWING: [(&str, Changed); 18] = [
     ("AddressFamily", |old, new| old.family != new.family),
     ("BindAddress", |old, new| {
         old.source.address != new.source.address
@@ -128,6 +128,9 @@ const RENEWING: [(&str, Changed); 17] = [
         old.offer.user_keys != new.offer.user_keys
     }),
     ("RekeyLimit", |old, new| old.rekey != new.rekey),
+    ("SessionChannel", |old, new| {
+        old.session_channel != new.session_channel
+    }),
     ("TCPKeepAlive", |old, new| old.keep_alive != new.keep_alive),
     ("User", |old, new| {
         first(old, |s| &s.user) != first(new, |s| &s.user)

@@ -66,6 +66,7 @@ const LINES: &[&str] = &[
     "SerialFile /s",
     "ServerAliveCountMax 9",
     "ServerAliveInterval 0",
+    "SessionChannel shell",
     "StartAtBoot yes",
     "StateFile /st",
     "StrictHostKeyChecking accept-new",

@@ -53,13 +53,21 @@ pub enum Seen {
     Closed {
         channel: usize,
     },
-    DirectOpened {
+    OpenConfirmed {
         channel: usize,
     },
-    DirectRefused {
+    OpenFailed {
         channel: usize,
         reason: u32,
         text: String,
+    },
+    ProgramAnswered {
+        channel: usize,
+        done: bool,
+    },
+    Exited {
+        channel: usize,
+        status: Option<u32>,
     },
 }
 
@@ -122,17 +130,25 @@ impl From<Event<'_>> for Seen {
             Event::ChannelClosed { channel } => Seen::Closed {
                 channel: channel.index(),
             },
-            Event::DirectOpened { channel } => Seen::DirectOpened {
+            Event::OpenConfirmed { channel } => Seen::OpenConfirmed {
                 channel: channel.index(),
             },
-            Event::DirectRefused {
+            Event::OpenFailed {
                 channel,
                 reason,
                 text,
-            } => Seen::DirectRefused {
+            } => Seen::OpenFailed {
                 channel: channel.index(),
                 reason,
                 text,
+            },
+            Event::ProgramAnswered { channel, done } => Seen::ProgramAnswered {
+                channel: channel.index(),
+                done,
+            },
+            Event::Exited { channel, status } => Seen::Exited {
+                channel: channel.index(),
+                status,
             },
         }
     }

@@ -35,6 +35,10 @@ pub struct Channel {
     pub sent_bytes: u64,
     /// The client opened it.
     pub is_direct: bool,
+    /// The programs that the client asked for on it.
+    pub programs: Vec<String>,
+    /// The client opened it as a session channel.
+    pub is_session: bool,
     out_packet: u32,
     in_window: u32,
     queue: VecDeque<u8>,
@@ -55,9 +59,11 @@ impl Channel {
     }
 }
 
-/// What a client says that opens a `direct-tcpip` channel (RFC 4254 section 7.2).
+/// What a client says that opens a `direct-tcpip` channel (RFC 4254 section 7.2), or a `session`
+/// (section 6.1), which has no host.
 #[derive(Debug)]
 pub(crate) struct DirectOpen {
+    pub(crate) is_session: bool,
     pub(crate) remote: u32,
     pub(crate) window: u32,
     pub(crate) packet: u32,
@@ -69,15 +75,18 @@ impl DirectOpen {
     /// Reads the message; none if it is of another kind.
     pub(crate) fn parse(payload: &[u8]) -> Option<DirectOpen> {
         let mut reader = Reader::new(payload.get(1..)?);
-        if reader.string().ok()? != b"direct-tcpip" {
-            return None;
-        }
+        let is_session = match reader.string().ok()? {
+            b"direct-tcpip" => false,
+            b"session" => true,
+            _ => return None,
+        };
         Some(DirectOpen {
+            is_session,
             remote: reader.u32().ok()?,
             window: reader.u32().ok()?,
             packet: reader.u32().ok()?,
-            host: reader.text().ok()?.to_owned(),
-            port: reader.u32().ok()? as u16,
+            host: reader.text().unwrap_or_default().to_owned(),
+            port: reader.u32().unwrap_or_default() as u16,
         })
     }
 }
@@ -109,7 +118,8 @@ impl Channels {
             out_window: message.window,
             out_packet: message.packet,
             granted: u64::from(message.window),
-            is_direct: true,
+            is_direct: !message.is_session,
+            is_session: message.is_session,
             ..Channel::default()
         };
         self.table.insert(number, channel);
@@ -236,6 +246,17 @@ impl Channels {
                 }
             }
             CHANNEL_FAILURE | CHANNEL_SUCCESS => {}
+            CHANNEL_REQUEST if channel.is_session => {
+                let program = reader.string().map_err(malformed)?.to_vec();
+                if program == b"shell" && knobs.prints_after_shell {
+                    channel.queue.extend(knobs.prints.unwrap_or_default());
+                }
+                channel
+                    .programs
+                    .push(String::from_utf8_lossy(&program).into_owned());
+                let remote = channel.remote.unwrap_or_default();
+                return Ok(Some(with_channel(CHANNEL_SUCCESS, remote)));
+            }
             other => return Err(format!("message {other} on a channel")),
         }
         Ok(None)

@@ -209,6 +209,17 @@ impl Server {
         let Some(open) = DirectOpen::parse(payload) else {
             return self.violation("a channel of a kind that the client must not open");
         };
+        if open.is_session {
+            let Some(prints) = self.knobs.prints else {
+                return self.violation("a session channel that nobody wants");
+            };
+            let number = self.channels.opened_by_client(open, &self.knobs);
+            self.answer_direct(number, Ok(()));
+            if !self.knobs.prints_after_shell {
+                self.write(number, prints);
+            }
+            return;
+        }
         if self.knobs.direct == Answer::Silence {
             return;
         }

@@ -94,6 +94,10 @@ pub struct Knobs {
     pub echo_port: bool,
     /// `direct-tcpip` channels of the client.
     pub direct: Answer,
+    /// Opens session channels, and prints this on them; without it none may be asked for.
+    pub prints: Option<&'static [u8]>,
+    /// Prints it only once a shell was asked for.
+    pub prints_after_shell: bool,
     /// `keepalive@openssh.com`; OpenSSH says [`Answer::No`].
     pub keepalive: Answer,
     /// First port given for port 0.
@@ -143,6 +147,8 @@ impl Default for Knobs {
             cancel: Answer::Yes,
             echo_port: false,
             direct: Answer::Silence,
+            prints: None,
+            prints_after_shell: false,
             keepalive: Answer::No,
             first_free_port: 40_000,
             window: 256 * 1024,

@@ -12,6 +12,7 @@ mod opens;
 mod outbound;
 mod rekey;
 mod requests;
+mod session_channels;
 mod sockets;
 
 use std::collections::BTreeMap;

@@ -85,7 +85,7 @@ fn forgive(duo: &mut Duo) {
 fn an_open_says_where_to_connect_and_bytes_flow_both_ways_to_its_end() {
     let duo = every_way(&Knobs::default(), |duo| {
         let id = opened(duo, 5);
-        assert_eq!(duo.seen.last(), Some(&Seen::DirectOpened { channel: 0 }));
+        assert_eq!(duo.seen.last(), Some(&Seen::OpenConfirmed { channel: 0 }));
         assert_eq!(send(duo, id, b"token and more"), 5, "the window holds");
         assert_eq!(send(duo, id, b" and more"), 0);
         let mut adjust = with_channel(CHANNEL_WINDOW_ADJUST, 0);
@@ -123,7 +123,7 @@ fn a_failure_with_any_code_frees_the_number_and_its_text_is_made_fit_for_a_log()
             duo.server.send(&failure(0, reason, "no\x1b[2J"));
             duo.run();
             let text = "no\\u{1b}[2J".to_owned();
-            let refused = Seen::DirectRefused {
+            let refused = Seen::OpenFailed {
                 channel: 0,
                 reason,
                 text,
@@ -262,7 +262,7 @@ fn a_channel_given_up_before_its_answer_is_closed_when_it_comes_and_its_number_s
         duo.server.send(&with_channel(CHANNEL_CLOSE, 0));
         forgive(duo);
         assert_eq!(duo.seen.last(), Some(&Seen::Closed { channel: 0 }));
-        let seen = |s: &Seen| matches!(s, Seen::DirectOpened { .. } | Seen::Data { .. });
+        let seen = |s: &Seen| matches!(s, Seen::OpenConfirmed { .. } | Seen::Data { .. });
         assert!(!duo.seen.iter().any(seen));
         alive(duo);
     });

@@ -5,6 +5,7 @@ mod drift;
 mod fallback;
 mod orders;
 mod recovery;
+mod session_channel;
 mod silence;
 mod steady;
 mod targets;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds a static musl binary and links it as $BUILD/DIR/reachback.
+# Builds a static musl binary, $BUILD/DIR/reachback. Where the standard library is built as
+# well, reachback.debug beside it is the same with its symbols and lines.
 #   TARGET=armv7-unknown-linux-musleabihf   DIR arm (default)
 #   TARGET=aarch64-unknown-linux-musl       DIR aarch64
 #
@@ -127,8 +128,16 @@ if [ "$library" = source ]; then
 	set -- "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 	# Nothing is printed by Debug (clippy::use_debug is denied), so its code may go: 12 kB.
 	flags="$flags -Zfmt-debug=none"
-	# A panic ends the process: nobody unwinds.
+	# A panic ends the process: nobody unwinds, and nobody prints (docs/decisions/0007). Rust
+	# before 1.91 does not have it.
 	flags="$flags -C force-unwind-tables=no"
+	immediate='-Zunstable-options -C panic=immediate-abort'
+	# shellcheck disable=SC2086  # words
+	if "$rustc" $immediate --print cfg >"$BUILD/$dir/cfg" 2>&1; then
+		flags="$flags $immediate"
+	fi
+	# For addr2line(1); stripped below.
+	export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none
 fi
 # Unlike CARGO_TARGET_..._RUSTFLAGS, this one is not added to those of .cargo/config.toml.
 export RUSTFLAGS="$flags"
@@ -145,7 +154,14 @@ fi
 
 binary=$BUILD/$dir/reachback
 printf '%s\n' "$library" >"$BUILD/$dir/library"
-ln -sfn "$CARGO_TARGET_DIR/$TARGET/release/reachback" "$binary"
+made=$CARGO_TARGET_DIR/$TARGET/release/reachback
+rm -f "$binary" "$binary.debug"
+if [ "$library" = source ]; then
+	ln -s "$made" "$binary.debug"
+	"$("$cc" -print-prog-name=strip)" -o "$binary" "$made"
+else
+	ln -s "$made" "$binary"
+fi
 
 kind=$(file -L "$binary")
 # shellcheck disable=SC2254  # a pattern

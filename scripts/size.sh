@@ -1,8 +1,6 @@
 #!/bin/sh
 # Prints what the ARM binary costs in flash, and fails above the limit.
-#   SIZE_LIMIT   bytes of the stripped binary (default 650000: AES in counter mode with
-#                HMAC for older servers, the words of ssh, autossh and dbclient, and the
-#                supervisor made 600000 too small;
+#   SIZE_LIMIT   bytes of the stripped binary (default 650000;
 #                950000 with an installed standard library, which was compiled for speed
 #                and brings a reader of debug information along)
 set -eu

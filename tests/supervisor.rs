@@ -9,12 +9,14 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::client::command;
+use support::client::{command, program};
 use support::crash::Bed;
 use support::process::{self, Process};
 use support::syslog::Syslog;
 use support::targets;
-use support::{Scene, free_port, never_during, on_host, patience, skip, user, wait_until};
+use support::{
+    Scene, free_port, never_during, on_host, output, patience, skip, text, user, wait_until,
+};
 
 #[test]
 fn an_order_that_meets_a_fault_is_carried_out_by_the_restarted_process() {
@@ -172,6 +174,30 @@ fn a_panic_restarts_the_program_and_says_where_it_was() {
     let said = "panic at src/sys/faults.rs:*: asked for by a test";
     bed.client.wait_after(mark, said);
     bed.assert_back(mark, "signal SIGABRT");
+}
+
+#[test]
+fn a_memory_fault_restarts_the_program_and_says_where_it_was() {
+    if !on_host() {
+        return skip("the runner does not emulate exec of itself");
+    }
+    let bed = Bed::up("memory", &[]);
+    let mark = bed.client.log().mark();
+    bed.fail();
+    let line = bed
+        .client
+        .wait_after(mark, "*restarted after: signal SIGSEGV at 0x*");
+    let place = line
+        .split(" at ")
+        .last()
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    // The line that docs/watchdog.md has.
+    let found = output("addr2line", &["-f", "-C", "-e", &text(&program()), place]);
+    assert!(found.contains("write_volatile"), "{place}: {found}");
+    bed.client.wait_up_after(mark, bed.port);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Faults that tests ask for: `REACHBACK_TEST_FAULT=stall:FILE` or `panic:FILE` brings one about
-//! in the first turn that finds FILE, which it removes; without `:FILE` in every first turn.
-//! `REACHBACK_TEST_STALL_MS` shortens the time a turn may take. Not part of a release.
+//! Faults that tests ask for: `REACHBACK_TEST_FAULT=stall:FILE`, `panic:FILE` or `memory:FILE`
+//! brings one about in the first turn that finds FILE, which it removes; without `:FILE` in every
+//! first turn. `REACHBACK_TEST_STALL_MS` shortens the time a turn may take. Not part of a release.
 
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ mod asked {
                 std::hint::spin_loop();
             },
             "panic" => panic!("asked for by a test"),
+            // SAFETY: nothing is there, so the process ends.
+            "memory" => unsafe { std::hint::black_box(8 as *mut u8).write_volatile(0) },
             _ => {}
         }
     }

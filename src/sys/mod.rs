@@ -3,6 +3,7 @@
 //! All `unsafe` of the program is below this module.
 
 pub mod clock;
+pub mod crash;
 pub mod daemon;
 pub mod faults;
 pub mod file;

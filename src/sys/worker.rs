@@ -5,6 +5,7 @@
 //! worker sets when its loop wakes and turns off before it waits again. It fires only for a turn
 //! that does not end, and it is the supervisor that waits for it.
 
+use std::fmt::Write;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
@@ -20,7 +21,7 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 
-use super::{faults, signals};
+use super::{crash, faults, signals};
 use crate::exit::Exit;
 
 /// How long one turn of the loop may take; with [`GRACE`], a minute.
@@ -71,6 +72,7 @@ pub fn split() -> Result<Side, Exit> {
     // CLOCK_MONOTONIC stands still in suspend: a turn that was suspended does not hang.
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(refused)?;
     let limit = faults::limit().unwrap_or(STALL);
+    let (place, witness) = crash::pipe().map_err(refused)?;
     let supervisor = std::process::id();
     // SAFETY: the process has one thread, so the child may use the allocator and every lock.
     match unsafe { fork() }.map_err(refused)? {
@@ -79,17 +81,14 @@ pub fn split() -> Result<Side, Exit> {
             signals,
             timer,
             limit,
+            place,
             stopped: false,
             suspected: None,
             hangs: false,
         })),
         ForkResult::Child => {
             SUPERVISOR.store(supervisor, Ordering::Relaxed);
-            for fault in [Signal::SIGSEGV, Signal::SIGBUS] {
-                // The standard library's handlers let one pass that another process sent.
-                // SAFETY: SIG_DFL installs no handler, so no code runs in signal context.
-                unsafe { signal(fault, SigHandler::SigDfl) }.map_err(refused)?;
-            }
+            witness.install().map_err(refused)?;
             prctl::set_pdeathsig(signals::ORPHANED).map_err(refused)?;
             // It may have died before that.
             if is_orphaned() {
@@ -115,6 +114,7 @@ pub struct Worker {
     signals: SignalFd,
     timer: TimerFd,
     limit: Duration,
+    place: crash::Place,
     /// By a signal (`SIGSTOP`): that is no hang.
     stopped: bool,
     /// Since when a turn has been found too long.
@@ -177,7 +177,11 @@ impl Worker {
                     Fate::Failed("the loop made no progress for 60 s".to_owned())
                 }
                 Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    Fate::Failed(format!("signal {}", signal.as_str()))
+                    let mut reason = format!("signal {}", signal.as_str());
+                    if let Some(place) = self.place.read() {
+                        let _ = write!(reason, " at {place:#x}");
+                    }
+                    Fate::Failed(reason)
                 }
                 // A real-time signal has no name (signal(7)).
                 _ => Fate::Failed("a signal".to_owned()),

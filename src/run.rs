@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use log::{error, info, warn};
 use mio::Poll;
@@ -16,6 +17,7 @@ use crate::app::{self, App, Ended, Reread};
 use crate::cli::{self, Command, Invocation, Settings};
 use crate::exit::{self, Exit};
 use crate::hostkey::{HostKeys, RunPins};
+use crate::instance::client::Owner;
 use crate::instance::kept::Kept;
 use crate::instance::lock::{Inherited, Ownership};
 use crate::instance::orders::{self, Outcome, Place};
@@ -52,13 +54,29 @@ impl Local {
 /// Keeps a tunnel up until it is asked to end; the exit status.
 ///
 /// # Errors
-/// What is wrong locally: keys, known hosts, or what the kernel refuses. Never the network.
+/// What is wrong locally: keys, known hosts, what the kernel refuses, or a process that holds the
+/// tunnel and takes no forwards. Never the network.
 pub fn run(settings: Settings) -> Result<u8, Exit> {
+    begin(settings).map(Ran::status)
+}
+
+/// The process that holds the tunnel takes the forwards; where there is none, this one becomes it.
+fn begin(settings: Settings) -> Result<Ran, Exit> {
     say_to_caller(&settings);
+    // First: the keys, which are expensive to read, are of no use for that.
+    if let Some(owner) = orders::hand_over_early(&settings.place(), settings.config.forwards())? {
+        return handed_over(owner, settings.wait);
+    }
     let run_pins = RunPins::default();
     let local = Local::check(settings, &run_pins)?;
-    let ran = start(local, run_pins, Supervisor::new()?, None)?;
-    Ok(ran.status())
+    start(local, run_pins, Supervisor::new()?, None)
+}
+
+fn handed_over(owner: Owner, wait: Option<Duration>) -> Result<Ran, Exit> {
+    match wait {
+        Some(limit) => orders::await_forwards(owner, limit).map(|()| Ran::Caller),
+        None => Ok(Ran::Caller),
+    }
 }
 
 /// Warnings about key files and the configuration are for the person who starts it.
@@ -210,14 +228,7 @@ pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
             )));
         }
     };
-    let begun = || {
-        let run_pins = RunPins::default();
-        let settings = invocation.settings(destination)?;
-        say_to_caller(&settings);
-        let local = Local::check(settings, &run_pins)?;
-        start(local, run_pins, Supervisor::new()?, None)
-    };
-    match begun() {
+    match invocation.settings(destination).and_then(begin) {
         Ok(Ran::Caller) => {
             info!("Ebee custom script invocation completed");
             Ok(0)
@@ -263,12 +274,7 @@ fn start(
     forwards.extend(supervisor.memory().written().handed());
     let ownership = match orders::claim(&place, &forwards, inherited)? {
         Outcome::Owner(ownership) => ownership,
-        Outcome::HandedOver(owner) => {
-            return match wait {
-                Some(limit) => orders::await_forwards(owner, limit).map(|()| Ran::Caller),
-                None => Ok(Ran::Caller),
-            };
-        }
+        Outcome::HandedOver(owner) => return handed_over(owner, wait),
     };
     let announcement = match (background, resumed) {
         (true, false) => match daemon::detach()? {

@@ -81,6 +81,21 @@ fn a_call_in_the_foreground_hands_its_forward_over_and_exits_with_0() {
     assert_eq!(rig.sshd.log.count("Accepted publickey for "), 1);
 }
 
+/// It has nothing to sign, and reading an RSA key is by far the most of what a call costs.
+#[test]
+fn a_call_that_hands_over_reads_no_key() {
+    let rig = Rig::up(Target::http("served"));
+    let port = free_port();
+    let destination = format!("{}@127.0.0.1:{}", user(), rig.sshd.port);
+    let key = rig.scene.path("no-such-key");
+    let ended = Call::trusting(&rig.scene, &rig.key)
+        .forward(port, rig.target.address)
+        .args(&["-i", key.to_str().unwrap(), "--wait", &destination])
+        .run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(targets::fetch(port), "served");
+}
+
 #[test]
 fn what_a_killed_owner_left_is_taken_over_by_the_next_call() {
     let controller = controller();

@@ -82,6 +82,26 @@ pub fn claim(
     })
 }
 
+/// Hands the forwards over if a process holds the tunnel and takes them at once; else [`claim`]
+/// waits for it.
+///
+/// # Errors
+/// Those of [`claim`].
+pub fn hand_over_early(place: &Place, forwards: &[ForwardSpec]) -> Result<Option<Owner>, Exit> {
+    lock::prepare(&place.directory)?;
+    match hand_over(place, forwards) {
+        Ok(owner) => Ok(Some(owner)),
+        Err(
+            CallError::Nobody
+            | CallError::Busy
+            | CallError::Gone
+            | CallError::Restarting(_)
+            | CallError::Refused(Refusal::Ended, _),
+        ) => Ok(None),
+        Err(error) => Err(unavailable(place, &error)),
+    }
+}
+
 fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError> {
     let mut owner = Owner::connect(&place.socket())?;
     let pid = owner.pid;

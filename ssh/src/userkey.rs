@@ -147,12 +147,14 @@ impl UserKey {
                 "ssh-rsa with primes that are not of 1024, 1536 or 2048 bits both",
             )));
         }
-        let crt = Crt::compute(d, p, q).ok_or(KeyError::Corrupt("RSA primes"))?;
+        // The signer never looks at d; a damaged one is to be told before the program goes to the
+        // background.
+        let crt = Crt::compute(e, d, p, q).map_err(KeyError::Corrupt)?;
         let pair = rsa::KeyPair::from_components(&KeyPairComponents {
             public_key: PublicKeyComponents { n, e },
             d: magnitude(d),
-            p: magnitude(&*crt.p),
-            q: magnitude(&*crt.q),
+            p: crt.p,
+            q: crt.q,
             dP: magnitude(&*crt.d_p),
             dQ: magnitude(&*crt.d_q),
             qInv: magnitude(&*crt.q_inv),
@@ -163,17 +165,12 @@ impl UserKey {
         public.put_string(b"ssh-rsa");
         public.put_mpint(e);
         public.put_mpint(n);
-        let key = UserKey {
+        Ok(UserKey {
             signer: Signer::Rsa(Box::new(pair)),
             algorithm: PublicKeyAlgorithm::RsaSha512,
             public,
             comment: String::new(),
-        };
-        // The private exponent is checked by signing only; a damaged one is to be told
-        // before the program goes to the background.
-        key.sign(PublicKeyAlgorithm::RsaSha256, b"")
-            .map_err(|_| KeyError::Corrupt("RSA private exponent"))?;
-        Ok(key)
+        })
     }
 
     /// An Ed25519 key from its seed; `public` must belong to it (RFC 8032 section 5.1.5).

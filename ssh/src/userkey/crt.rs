@@ -1,65 +1,84 @@
 //! The values that make RSA with two primes fast.
 
-use crypto_bigint::{Encoding, Integer, NonZero, U2048, U4096};
+use crypto_bigint::{NonZero, Odd, U2048, U4096};
 use zeroize::Zeroizing;
 
 use super::right_aligned;
 use crate::wire::magnitude;
 
-/// RSA primes with p > q and the values that follow from them (RFC 8017 section 3.2).
-pub(super) struct Crt {
-    pub(super) p: Zeroizing<[u8; 256]>,
-    pub(super) q: Zeroizing<[u8; 256]>,
-    pub(super) d_p: Zeroizing<[u8; 512]>,
-    pub(super) d_q: Zeroizing<[u8; 512]>,
-    pub(super) q_inv: Zeroizing<[u8; 256]>,
+/// RSA primes with p > q and the values that follow from them (RFC 8017 section 3.2), big-endian.
+/// All of it is computed in constant time.
+pub(super) struct Crt<'a> {
+    pub(super) p: &'a [u8],
+    pub(super) q: &'a [u8],
+    pub(super) d_p: Bytes,
+    pub(super) d_q: Bytes,
+    pub(super) q_inv: Bytes,
 }
 
-impl Crt {
-    /// None when the numbers cannot be those of an RSA key.
-    pub(super) fn compute(d: &[u8], p: &[u8], q: &[u8]) -> Option<Crt> {
-        let (larger, smaller) =
-            if (magnitude(p).len(), magnitude(p)) >= (magnitude(q).len(), magnitude(q)) {
-                (p, q)
-            } else {
-                (q, p)
-            };
-        let mut wide = Zeroizing::new([0u8; 512]);
-        right_aligned(d, wide.as_mut_slice())?;
-        let d = Zeroizing::new(U4096::from_be_slice(wide.as_slice()));
-        let d_mod_less_one = |prime: &[u8]| {
-            let mut wide = Zeroizing::new([0u8; 512]);
-            right_aligned(prime, wide.as_mut_slice())?;
-            let less_one =
-                Zeroizing::new(U4096::from_be_slice(wide.as_slice()).wrapping_sub(&U4096::ONE));
-            let modulus = Option::<NonZero<U4096>>::from(NonZero::new(*less_one))?;
-            let remainder = Zeroizing::new(d.rem(&modulus));
-            Some(Zeroizing::new(remainder.to_be_bytes()))
-        };
-        let d_p = d_mod_less_one(larger)?;
-        let d_q = d_mod_less_one(smaller)?;
+type Bytes = Zeroizing<[u8; U2048::BYTES]>;
 
-        let mut p = Zeroizing::new([0u8; 256]);
-        right_aligned(larger, p.as_mut_slice())?;
-        let mut q = Zeroizing::new([0u8; 256]);
-        right_aligned(smaller, q.as_mut_slice())?;
-        let p_number = Zeroizing::new(U2048::from_be_slice(p.as_slice()));
-        let q_number = Zeroizing::new(U2048::from_be_slice(q.as_slice()));
-        // The inversion panics on an even modulus, which no prime of a key is.
-        if !bool::from(p_number.is_odd()) {
-            return None;
-        }
-        let (inverse, exists) = q_number.inv_odd_mod(&p_number);
-        let inverse = Zeroizing::new(inverse);
-        if !bool::from(exists) {
-            return None;
-        }
-        Some(Crt {
+const PRIMES: &str = "RSA primes";
+const EXPONENT: &str = "RSA private exponent";
+
+impl<'a> Crt<'a> {
+    /// The primes are of the same length; the text of an error names what does not fit.
+    pub(super) fn compute(
+        e: &[u8],
+        d: &[u8],
+        p: &'a [u8],
+        q: &'a [u8],
+    ) -> Result<Crt<'a>, &'static str> {
+        let (p, q) = (magnitude(p), magnitude(q));
+        let (p, q) = if p >= q { (p, q) } else { (q, p) };
+        let mut wide = Zeroizing::new([0; U4096::BYTES]);
+        right_aligned(d, wide.as_mut_slice()).ok_or(EXPONENT)?;
+        let d = Zeroizing::new(U4096::from_be_slice(wide.as_slice()));
+        let p_number = prime(p)?;
+        let q_number = prime(q)?;
+        let inverse = Option::<U2048>::from(q_number.invert_odd_mod(&p_number));
+        Ok(Crt {
             p,
             q,
-            d_p,
-            d_q,
-            q_inv: Zeroizing::new(inverse.to_be_bytes()),
+            d_p: exponent(e, &d, &p_number)?,
+            d_q: exponent(e, &d, &q_number)?,
+            q_inv: bytes(&Zeroizing::new(inverse.ok_or(PRIMES)?)),
         })
     }
+}
+
+fn prime(number: &[u8]) -> Result<Zeroizing<Odd<U2048>>, &'static str> {
+    let mut bytes = Bytes::new([0; U2048::BYTES]);
+    right_aligned(number, bytes.as_mut_slice()).ok_or(PRIMES)?;
+    let number = Zeroizing::new(U2048::from_be_slice(bytes.as_slice()));
+    let odd = Option::<Odd<U2048>>::from(number.to_odd());
+    odd.map(Zeroizing::new).ok_or(PRIMES)
+}
+
+/// d mod (prime - 1); e times that must be 1.
+fn exponent(e: &[u8], d: &U4096, prime: &Odd<U2048>) -> Result<Bytes, &'static str> {
+    let less_one = Option::from(NonZero::new(prime.wrapping_sub(&U2048::ONE)));
+    let less_one = Zeroizing::new(less_one.ok_or(PRIMES)?);
+    let exponent = Zeroizing::new(d.rem(&*less_one));
+    let mut product = Zeroizing::new(U2048::ZERO);
+    // e is public.
+    for bit in e
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |n| byte >> n & 1))
+    {
+        *product = product.double_mod(&less_one);
+        if bit == 1 {
+            *product = product.add_mod(&exponent, &less_one);
+        }
+    }
+    match *product == U2048::ONE {
+        true => Ok(bytes(&exponent)),
+        false => Err(EXPONENT),
+    }
+}
+
+fn bytes(number: &U2048) -> Bytes {
+    let mut bytes = Bytes::new([0; U2048::BYTES]);
+    bytes.copy_from_slice(Zeroizing::new(number.to_be_bytes()).as_ref());
+    bytes
 }

@@ -313,6 +313,30 @@ fn halves_that_do_not_belong_together_are_refused() {
     }
 }
 
+/// The signer looks at what follows from it only.
+#[test]
+fn every_bit_of_an_rsa_private_exponent_counts() {
+    // d is the third number: type, e, n, d (RFC 4251 section 5).
+    let file = include_bytes!("../data/test_dropbear_rsa2048");
+    let end = |start: usize| {
+        let length = file[start..start + 4].try_into().unwrap();
+        start + 4 + u32::from_be_bytes(length) as usize
+    };
+    let start = end(end(end(0)));
+    let length = end(start) - start - 4;
+    for at in [1, length / 2, length - 1] {
+        let mut file = file.to_vec();
+        file[start + 4 + at] ^= 0x10;
+        assert!(
+            matches!(
+                dropbear(&file),
+                Err(KeyError::Corrupt("RSA private exponent"))
+            ),
+            "byte {at} of {length}"
+        );
+    }
+}
+
 #[test]
 fn rsa_primes_that_cannot_be_are_refused_without_a_panic() {
     let n = [0xff; 256];

@@ -56,7 +56,9 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         idle_timeout: config.idle_timeout(),
         known_hosts: known.shown(),
     };
+    let alias = config.host_key_alias().map(str::to_owned);
     let trust = Trust {
+        alias: alias.map(|alias| (settings.destination.host.as_str().to_owned(), alias)),
         known,
         accept_new: settings.accept_new,
     };

@@ -12,6 +12,8 @@ use crate::logging;
 pub struct Trust {
     /// The file of pinned keys.
     pub known: HostKeys,
+    /// `HostKeyAlias`: the host that has it, and the name its keys are known under.
+    pub alias: Option<(String, String)>,
     /// `-y`: an unknown key is accepted once, and pinned.
     pub accept_new: bool,
 }
@@ -20,6 +22,7 @@ impl Trust {
     /// The key types to ask for first: those that are pinned, so that a server with several
     /// keys shows the one that can be compared.
     pub fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Ended> {
+        let (host, port) = self.name(host, port);
         let types = self.known.pinned_types(host, port);
         types.map_err(|unusable| Ended::new(Failure::Local, unusable.to_string()))
     }
@@ -30,9 +33,9 @@ impl Trust {
         let refused = |failure, reason| Err(Ended { failure, reason });
         let shown = fingerprint(blob);
         let files = self.known.shown();
-        let found = self.known.check(host, port, key_type, &base64);
-        match found.and_then(|known| self.pinned(known, (host, port), (key_type, &base64), &shown))
-        {
+        let name = self.name(host, port);
+        let found = self.known.check(name.0, name.1, key_type, &base64);
+        match found.and_then(|known| self.pinned(known, name, (key_type, &base64), &shown)) {
             Ok(Known::Pinned | Known::PinnedForThisRun) => Ok(()),
             Ok(Known::Nothing) => refused(
                 Failure::HostKeyUnknown,
@@ -56,6 +59,15 @@ impl Trust {
                 ),
             ),
             Err(unusable) => refused(Failure::Local, unusable.to_string()),
+        }
+    }
+
+    /// The name under which a server's keys are known. An alias has no port, as in ssh: port 22 is
+    /// not written.
+    pub fn name<'a>(&'a self, host: &'a str, port: u16) -> (&'a str, u16) {
+        match &self.alias {
+            Some((of, alias)) if of == host => (alias, 22),
+            _ => (host, port),
         }
     }
 

@@ -260,3 +260,33 @@ fn a_known_hosts_file_that_cannot_be_read_is_an_error_not_an_empty_list() {
         "it connected all the same"
     );
 }
+
+#[test]
+fn an_alias_is_the_name_of_the_pin_and_has_no_port_as_with_ssh() {
+    let place = place(&[]);
+    let call = || place.call().option("HostKeyAlias=hub.charging");
+    let client = call().args(&["-y"]).start(user(), place.sshd.port);
+    client.wait_up(place.port);
+    assert_eq!(client.stop(), 0);
+    let entry = place.entry(&place.sshd.host_key);
+    let entry = entry.replace(&place.host(), "hub.charging");
+    assert_eq!(place.scene.known_hosts_text(), entry);
+
+    // ssh finds it under that name, and so does the next start; the address alone is unknown.
+    let known = format!("UserKnownHostsFile={}", text(&place.scene.known_hosts()));
+    let (port, key) = (place.sshd.port.to_string(), place.key.file());
+    let options = [
+        "-F",
+        "none",
+        "-o",
+        &known,
+        "-o",
+        "HostKeyAlias=hub.charging",
+    ];
+    let words = ["-i", &key, "-p", &port, "-l", user(), "127.0.0.1", "true"];
+    output("ssh", &[&options[..], &words[..]].concat());
+    let client = call().start(user(), place.sshd.port);
+    client.wait_up(place.port);
+    assert_eq!(client.stop(), 0);
+    place.start().wait_for("host key*is unknown*");
+}

@@ -8,9 +8,10 @@ use std::net::{Shutdown, TcpListener};
 
 use support::client::{Call, Reachback};
 use support::keys::{self, Key, Kind};
+use support::peers::Dropbear;
 use support::sshd;
-use support::targets::Target;
-use support::{Scene, free_port, user};
+use support::targets::{self, Target};
+use support::{Scene, free_port, skip, user};
 
 /// The program with one forward on its way to this port.
 fn call(scene: &Scene, key: &Key, port: u16) -> Reachback {
@@ -120,9 +121,49 @@ fn what_a_server_prints_on_a_session_channel_is_logged_and_the_tunnel_serves() {
         if ran {
             client.wait_for("*the server prints: http://x.hub.example");
         }
-        assert_eq!(support::targets::fetch(port), "through");
+        assert_eq!(targets::fetch(port), "through");
         let log = server.log.all()[mark..].join("\n");
         assert!(log.contains("ctype session"), "{log}");
         assert_eq!(log.contains("forced-command"), ran, "{log}");
+    }
+}
+
+/// A tunnel whose host keys may be ssh-rsa comes up, is used, and comes up again with the pin.
+fn serves_with_ssh_rsa(scene: &Scene, key: &Key, (account, port): (&str, u16), offer: &str) {
+    for _ in 0..2 {
+        let (target, listen) = (Target::http("through"), free_port());
+        let client = Call::trusting(scene, key)
+            .args(&["-vv"])
+            .option(&format!("HostKeyAlgorithms={offer}"))
+            .forward(listen, target.address)
+            .start(account, port);
+        client.wait_for("*keys exchanged: *, ssh-rsa, *");
+        client.wait_up(listen);
+        assert_eq!(targets::fetch(listen), "through");
+        assert_eq!(client.stop(), 0);
+    }
+}
+
+#[test]
+fn an_ssh_rsa_host_key_is_taken_from_openssh_where_it_is_asked_for() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = sshd::builder(&scene)
+        .authorize(&key)
+        .host_key(Kind::Rsa)
+        .config("HostKeyAlgorithms ssh-rsa")
+        .start();
+    serves_with_ssh_rsa(&scene, &key, (user(), server.port), "+ssh-rsa");
+    let pinned = scene.known_hosts_text();
+    assert!(pinned.contains(server.host_key.blob()), "{pinned}");
+}
+
+#[test]
+fn an_ssh_rsa_host_key_is_taken_from_dropbear_where_it_is_asked_for() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    match Dropbear::with_host_key(&scene, &key, Kind::Rsa) {
+        Ok(server) => serves_with_ssh_rsa(&scene, &key, (Dropbear::USER, server.port), "ssh-rsa"),
+        Err(reason) => skip(&reason),
     }
 }

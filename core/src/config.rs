@@ -33,6 +33,7 @@ pub use error::{ConfigError, ConfigErrorKind, Excerpt, Position};
 pub use file::{FileParser, Found, MAX_INCLUDE_DEPTH, Scope};
 pub use notice::Notice;
 use slot::Slot;
+pub use words::Text;
 use words::Words;
 
 /// Most private key files.
@@ -173,24 +174,26 @@ impl Config {
         Self::default()
     }
 
-    /// Obtains one value, given as the configuration file would have it after the keyword
-    /// (so a file name with spaces stands in double quotes).
+    /// Obtains one value of one word, given as it is: quotes and backslashes are part of it.
     ///
     /// # Errors
-    /// An unknown keyword, a value it does not take, or too many of them; without position.
-    pub fn apply(&mut self, keyword: &str, value: &str) -> Result<Option<Notice>, ConfigError> {
-        let named = self.named(keyword).map_err(ConfigError::on_command_line)?;
-        self.take(named, &mut Words::new(value), true)
-            .map_err(|(_, kind)| ConfigError::on_command_line(kind))
+    /// A value that the keyword does not take, or too many of them; without position.
+    pub fn set(&mut self, setting: Setting, word: &str) -> Result<Option<Notice>, ConfigError> {
+        let keyword = setting.keyword();
+        let slot = self.slot_mut(setting);
+        let first = !slot.is_set();
+        slot.obtain(keyword, &[word], true)
+            .map_err(ConfigError::on_command_line)?;
+        Ok(Notice::about(setting, word).filter(|_| first))
     }
 
     /// Obtains one value in the form of `-o`: `Key=Value` or `Key Value`.
     ///
     /// # Errors
-    /// As [`Config::apply`].
+    /// An unknown keyword, a value it does not take, or too many of them; without position.
     pub fn parse_option(&mut self, option: &str) -> Result<Option<Notice>, ConfigError> {
         let mut words = Words::new(option);
-        let name = words.keyword().map_or(option, |name| name.text);
+        let name = words.keyword().map_or(option, |(name, _)| name);
         let named = self.named(name).map_err(ConfigError::on_command_line)?;
         self.take(named, &mut words, true)
             .map_err(|(_, kind)| ConfigError::on_command_line(kind))
@@ -334,7 +337,7 @@ impl Config {
             .next()
             .transpose()
             .map_err(|offset| (offset, ConfigErrorKind::Quote))?;
-        let extra = match (second, words.next()) {
+        let extra = match (&second, words.next()) {
             (Some(second), _) if keyword.kind.most_words() < 2 => Some(second.offset),
             (_, Some(Ok(third))) => Some(third.offset),
             (_, Some(Err(offset))) => Some(offset),
@@ -343,12 +346,15 @@ impl Config {
         if let Some(offset) = extra {
             return Err((offset, ConfigErrorKind::ExtraWord(keyword)));
         }
-        let both = [word.text, second.map_or("", |second| second.text)];
+        let both = [
+            &*word.text,
+            second.as_ref().map_or("", |second| &second.text),
+        ];
         let both = &both[..1 + usize::from(second.is_some())];
         let slot = self.slot_mut(keyword.setting);
         let first = !slot.is_set();
         match slot.obtain(keyword, both, store) {
-            Ok(()) if store && first => Ok(Notice::about(keyword.setting, word.text)),
+            Ok(()) if store && first => Ok(Notice::about(keyword.setting, &word.text)),
             Ok(()) => Ok(None),
             // ssh takes it, and it is for somebody else.
             Err(ConfigErrorKind::Forward(ForwardError::Dynamic)) if !store => Ok(None),
@@ -373,17 +379,17 @@ impl Config {
         if store {
             self.foreign_seen |= 1 << index;
         }
-        if seen || notice::is_so_anyway(foreign.treatment, value.text) {
+        if seen || notice::is_so_anyway(foreign.treatment, &value.text) {
             return Ok(None);
         }
         Ok(match foreign.treatment {
             Treatment::Same(_) => None,
             Treatment::Unless(_, what) | Treatment::Refused(_, what) if !store => {
-                Some(Notice::passed_over(name, value.text, what))
+                Some(Notice::passed_over(name, &value.text, what))
             }
-            Treatment::Unless(_, what) => Some(Notice::warning(name, value.text, what)),
+            Treatment::Unless(_, what) => Some(Notice::warning(name, &value.text, what)),
             Treatment::Refused(_, why) => {
-                let value = Excerpt::new(value.text);
+                let value = Excerpt::new(&value.text);
                 return Err((0, ConfigErrorKind::Refused { name, value, why }));
             }
         })

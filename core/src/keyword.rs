@@ -50,6 +50,8 @@ pub enum Kind {
     Templates,
     /// The name or address of a server, with tokens.
     Host,
+    /// The name of a server in known_hosts.
+    Name,
     /// `[bind:]port host:hostport`, with a path in the place of either.
     Forward,
     /// `[user@]host[:port]`.
@@ -94,6 +96,7 @@ impl fmt::Display for Kind {
                 f.write_str("one or two file names of 1 to 255 bytes; tokens such as %h are replaced")
             }
             Self::Host => f.write_str("a name or an address; %h is the host that was asked for"),
+            Self::Name => f.write_str("a name of 1 to 255 signs without blanks and ,*?!|#@"),
             Self::Destination => f.write_str("[user@]host[:port]"),
             Self::Forward => {
                 f.write_str("[bind:]port host:hostport; a Unix socket's path may stand for either")

@@ -1,5 +1,7 @@
 //! The patterns of ssh_config(5) and known_hosts: `*`, `?` and a leading `!`.
 
+use core::ops::Deref;
+
 /// Whether a file is called so: `*` and `?` for characters, case counts.
 pub fn file_matches(pattern: &str, name: &str) -> bool {
     matches_by(pattern, name, |a, b| a == b)
@@ -35,9 +37,13 @@ fn matches_by(pattern: &str, text: &str, same: impl Fn(u8, u8) -> bool) -> bool 
 }
 
 /// Whether `text` is in a list of patterns: at least one matches and no negated one does.
-pub(crate) fn list_matches<'a>(patterns: impl Iterator<Item = &'a str>, text: &str) -> bool {
+pub(crate) fn list_matches(
+    patterns: impl Iterator<Item = impl Deref<Target = str>>,
+    text: &str,
+) -> bool {
     let mut found = false;
     for pattern in patterns {
+        let pattern = &*pattern;
         if let Some(negated) = pattern.strip_prefix('!') {
             if matches(negated, text) {
                 return false;

@@ -18,6 +18,8 @@ const CONFIG_BYTES: usize = 64 * 1024;
 const TOTAL_BYTES: usize = 256 * 1024;
 /// Files of one reading.
 const FILES: usize = 64;
+/// Names that one part of a pattern may stand for.
+const ENTRIES: usize = 1024;
 /// Characters of a wrong line that are shown.
 const SHOWN: usize = 100;
 
@@ -127,8 +129,8 @@ impl Reader {
                     return Ok(());
                 }
                 Some(Found::Name(name)) => {
-                    if !self.read.names.iter().any(|known| known == name) {
-                        self.read.names.push(name.to_owned());
+                    if !self.read.names.iter().any(|known| **known == *name) {
+                        self.read.names.push((*name).to_owned());
                     }
                 }
                 Some(Found::Notice(notice, at)) => {
@@ -146,7 +148,7 @@ impl Reader {
                         exit.code = unreadable_code(error);
                         exit
                     };
-                    let included = resolve(pattern, path);
+                    let included = resolve(&pattern, path);
                     let files = files(&included).map_err(|error| refused(&included, &error))?;
                     for included in files {
                         // As in ssh; but a name that was mistyped should be seen.
@@ -181,38 +183,58 @@ fn resolve(pattern: &str, including: &Path) -> PathBuf {
 /// The files that a pattern names, in the order of their names. Without `*` and `?` that is the
 /// file itself, which then has to be there; otherwise there may be none.
 fn files(pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let is_pattern = |text: &str| text.contains(['*', '?']);
-    let name = pattern.file_name().and_then(|name| name.to_str());
-    let directory = pattern.parent().unwrap_or(Path::new(""));
-    if is_pattern(&directory.to_string_lossy()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "* and ? are for the last part of the name only",
-        ));
-    }
-    let Some(name) = name.filter(|name| is_pattern(name)) else {
+    let is_pattern = |part: &str| part.contains(['*', '?']);
+    if !is_pattern(&pattern.to_string_lossy()) {
         return Ok(vec![pattern.to_owned()]);
-    };
+    }
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let part = part.as_os_str();
+        let Some(name) = part.to_str().filter(|name| is_pattern(name)) else {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        };
+        let mut next = Vec::new();
+        for directory in &found {
+            named_in(directory, name, &mut next)?;
+        }
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    Ok(found)
+}
+
+/// What is called so in a directory, if it is one.
+fn named_in(directory: &Path, name: &str, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let here = directory.as_os_str().is_empty();
     let entries = match std::fs::read_dir(if here { Path::new(".") } else { directory }) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
-    let mut files = Vec::new();
     for entry in entries {
         let entry = entry?.file_name();
         let Some(entry) = entry.to_str() else {
             continue;
         };
         let hidden = entry.starts_with('.') && !name.starts_with('.');
-        let path = directory.join(entry);
-        if !hidden && pattern::file_matches(name, entry) && path.is_file() {
-            files.push(path);
+        if !hidden && pattern::file_matches(name, entry) {
+            if found.len() == ENTRIES {
+                let most = format!("more than {ENTRIES} names");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, most));
+            }
+            found.push(directory.join(entry));
         }
     }
-    files.sort();
-    Ok(files)
+    Ok(())
 }
 
 fn unreadable_code(error: &io::Error) -> u8 {
@@ -291,6 +313,12 @@ mod tests {
             ("conf.d/readme", "not for us\n"),
             ("conf.d/dir.conf/x", ""),
         ]);
+        let all = files(&scene.path().join("c*.d/*/?")).unwrap();
+        let all: Vec<_> = all
+            .iter()
+            .map(|f| f.strip_prefix(scene.path()).unwrap())
+            .collect();
+        assert_eq!(all, ["conf.d/dir.conf/x", "conf.d/more/x"].map(Path::new));
         let (config, names) = read_for(&scene, "h").unwrap();
         assert_eq!((config.port(), config.user()), (1, Some("two")));
         assert_eq!(config.log_level(), LogLevel::Error);
@@ -335,7 +363,6 @@ mod tests {
     #[test]
     fn what_cannot_be_included_is_named_with_the_line_that_wants_it() {
         for (line, code, words) in [
-            ("Include  a*/b", exit::NO_INPUT, "last part of the name"),
             ("Include  /dev/null", exit::NO_INPUT, "not a regular file"),
             ("Include", exit::CONFIG, "names no file"),
         ] {

@@ -8,7 +8,7 @@ use lexopt::Arg;
 use reachback_core::config::{Config, ConfigError, ConfigErrorKind, Notice};
 use reachback_core::control;
 use reachback_core::forward::ForwardSpec;
-use reachback_core::keyword;
+use reachback_core::keyword::{self, Setting};
 
 use super::file::{self, Read};
 use super::flags::{self, Action, Flag};
@@ -204,21 +204,23 @@ impl Options {
                 if self.accept_new == 2 {
                     self.note(true, "-y -y: taken as -y: an unknown host key is pinned, a changed one is refused");
                 }
-                self.set("StrictHostKeyChecking", "accept-new")
+                self.set(Setting::StrictHostKeyChecking, "accept-new")
                     .map_err(|error| bad(&error))?;
             }
-            Action::Port => self.set("Port", value).map_err(|error| bad(&error))?,
+            Action::Port => self
+                .set(Setting::Port, value)
+                .map_err(|error| bad(&error))?,
             Action::Ipv4 => self
-                .set("AddressFamily", "inet")
+                .set(Setting::AddressFamily, "inet")
                 .map_err(|error| bad(&error))?,
             Action::Ipv6 => self
-                .set("AddressFamily", "inet6")
+                .set(Setting::AddressFamily, "inet6")
                 .map_err(|error| bad(&error))?,
             Action::BindAddress => self
-                .set("BindAddress", value)
+                .set(Setting::BindAddress, value)
                 .map_err(|error| bad(&error))?,
             Action::BindInterface => self
-                .set("BindInterface", value)
+                .set(Setting::BindInterface, value)
                 .map_err(|error| bad(&error))?,
             Action::Option => match self.config.parse_option(value) {
                 Ok(notice) => self.say(notice),
@@ -234,12 +236,18 @@ impl Options {
                 }
             },
             Action::LogFile => {
-                let quoted = format!("\"{value}\"");
-                self.set("LogFile", &quoted).map_err(|error| bad(&error))?;
+                self.set(Setting::LogFile, value)
+                    .map_err(|error| bad(&error))?;
             }
-            Action::Login => self.set("User", value).map_err(|error| bad(&error))?,
-            Action::Ciphers => self.set("Ciphers", value).map_err(|error| bad(&error))?,
-            Action::Macs => self.set("MACs", value).map_err(|error| bad(&error))?,
+            Action::Login => self
+                .set(Setting::User, value)
+                .map_err(|error| bad(&error))?,
+            Action::Ciphers => self
+                .set(Setting::Ciphers, value)
+                .map_err(|error| bad(&error))?,
+            Action::Macs => self
+                .set(Setting::MACs, value)
+                .map_err(|error| bad(&error))?,
             Action::Query => self.query = Some(value.to_owned()),
             Action::NoCommand => self.no_command = true,
             Action::Gateway | Action::AllAddresses => self.gateway = Some(flag.action),
@@ -248,10 +256,10 @@ impl Options {
             Action::File => self.file = Some(value.into()),
             Action::Background => self.background = true,
             Action::IdleTimeout => self
-                .set("IdleTimeout", value)
+                .set(Setting::IdleTimeout, value)
                 .map_err(|error| bad(&error))?,
             Action::KeepAlive => self
-                .set("ServerAliveInterval", value)
+                .set(Setting::ServerAliveInterval, value)
                 .map_err(|error| bad(&error))?,
             Action::Order => {
                 self.order = Some(match value {
@@ -288,8 +296,8 @@ impl Options {
         Ok(())
     }
 
-    fn set(&mut self, keyword: &str, value: &str) -> Result<(), ConfigError> {
-        let notice = self.config.apply(keyword, value)?;
+    fn set(&mut self, setting: Setting, value: &str) -> Result<(), ConfigError> {
+        let notice = self.config.set(setting, value)?;
         self.say(notice);
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::trust::Trust;
 /// An outside without known hosts and without memory.
 fn outside(poll: &Poll) -> Net {
     let trust = Trust {
+        alias: None,
         known: HostKeys::open(&[], true, &RunPins::default()).unwrap(),
         accept_new: false,
     };

@@ -41,12 +41,16 @@ pub fn user_at_host() -> String {
     format!("{}@{}", user_name(), host_name())
 }
 
-/// `path` with a leading `~/` replaced by the home directory, as ssh_config(5) does.
+/// `path` with a leading `~/` replaced by the home directory, and `~user/` by that user's, as
+/// ssh_config(5) does; that of nobody stays.
 pub fn expand_tilde(path: &str) -> PathBuf {
-    match path.strip_prefix("~/") {
-        Some(rest) => home_directory().join(rest),
-        None => PathBuf::from(path),
-    }
+    let home = |user: &str| match user {
+        "" => Some(home_directory()),
+        user => User::from_name(user).ok().flatten().map(|user| user.dir),
+    };
+    let parts = path.strip_prefix('~').and_then(|rest| rest.split_once('/'));
+    let expanded = parts.and_then(|(user, rest)| Some(home(user)?.join(rest)));
+    expanded.unwrap_or_else(|| PathBuf::from(path))
 }
 
 #[cfg(test)]
@@ -56,7 +60,11 @@ mod tests {
     #[test]
     fn only_a_leading_tilde_and_slash_is_the_home_directory() {
         assert_eq!(expand_tilde("/etc/~/x"), PathBuf::from("/etc/~/x"));
-        assert_eq!(expand_tilde("~other/x"), PathBuf::from("~other/x"));
+        assert_eq!(
+            expand_tilde("~no-such-user/x"),
+            PathBuf::from("~no-such-user/x")
+        );
+        assert_eq!(expand_tilde("~root/.ssh/x"), PathBuf::from("/root/.ssh/x"));
         assert_eq!(expand_tilde("~/x"), home_directory().join("x"));
     }
 }

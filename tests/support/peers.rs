@@ -24,6 +24,11 @@ impl Dropbear {
 
     /// Starts one that `key` may log in to; an error says what is missing.
     pub fn start(scene: &Scene, key: &Key) -> Result<Self, String> {
+        Self::with_host_key(scene, key, Kind::Ed25519)
+    }
+
+    /// The same with a host key of this kind.
+    pub fn with_host_key(scene: &Scene, key: &Key, kind: Kind) -> Result<Self, String> {
         let program = find_program("dropbear").ok_or("dropbear is not installed")?;
         let home = scene.path("dropbear-home");
         fs::create_dir_all(home.join(".ssh")).unwrap();
@@ -32,7 +37,7 @@ impl Dropbear {
             format!("{}\n", key.public),
         )
         .unwrap();
-        let host_key = keys::generate(scene, "dropbear-host", Kind::Ed25519, Format::Dropbear);
+        let host_key = keys::generate(scene, "dropbear-host", kind, Format::Dropbear);
         let mount = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
         let namespace: &[&str] = if is_root() { &["-m"] } else { &["-r", "-m"] };
         let passwd = fs::read_to_string("/etc/passwd").unwrap();

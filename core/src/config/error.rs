@@ -106,7 +106,7 @@ pub enum ConfigErrorKind {
     NoFile,
     /// An `Include` in a file that is included too deep.
     IncludeDepth,
-    /// A quote without a partner, or one within a word.
+    /// A quote without a partner.
     Quote,
 }
 
@@ -153,7 +153,9 @@ impl fmt::Display for ConfigErrorKind {
                 f,
                 "too many files that include each other; go at most {MAX_INCLUDE_DEPTH} deep"
             ),
-            Self::Quote => f.write_str("stray quote; put quotes around a whole word"),
+            Self::Quote => {
+                f.write_str("a quote without a second one; add it, or write \\ before it")
+            }
         }
     }
 }

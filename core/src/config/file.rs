@@ -3,7 +3,7 @@
 use core::iter::Enumerate;
 use core::str::Lines;
 
-use super::words::{Word, Words};
+use super::words::{Text, Word, Words};
 use super::{Config, ConfigError, ConfigErrorKind, Notice, Position, matching};
 use crate::pattern;
 
@@ -65,14 +65,14 @@ impl<'h> Scope<'h> {
 #[derive(Clone, Debug)]
 pub enum Found<'t, 'h> {
     /// A pattern of a `Host` line without wildcard and negation: the name of a server.
-    Name(&'t str),
+    Name(Text<'t>),
     /// Something to be told to a person.
     Notice(Notice, Position),
     /// Every file that `pattern` names, in the order of their names, is to be read with a parser
     /// in `scope`, before the next step.
     Include {
         /// As written: relative, with `~/`, `*` and `?`.
-        pattern: &'t str,
+        pattern: Text<'t>,
         /// Where it stands.
         position: Position,
         /// What the included files are read with.
@@ -143,16 +143,20 @@ impl<'t, 'h> FileParser<'t, 'h> {
     ) -> Result<Option<Notice>, ConfigError> {
         let at = |offset, kind| error(line, offset, kind);
         let mut words = Words::new(line.1);
-        let Some(name) = words.keyword() else {
+        let Some((name, offset)) = words.keyword() else {
             return Ok(None);
         };
         // A comment may have any bytes, which the reader of the file has replaced.
-        let foreign = |word: &Word<'_>| word.text.contains(char::REPLACEMENT_CHARACTER);
-        let mut all = core::iter::once(name).chain(words.clone().map_while(Result::ok));
-        if let Some(word) = all.find(foreign) {
-            return Err(at(word.offset, ConfigErrorKind::Encoding));
+        let foreign = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        let mut all = words.clone().map_while(Result::ok);
+        let found = all.find(|word| foreign(&word.text));
+        if let Some(offset) = match foreign(name) {
+            true => Some(offset),
+            false => found.map(|word| word.offset),
+        } {
+            return Err(at(offset, ConfigErrorKind::Encoding));
         }
-        let is = |known: &str| name.text.eq_ignore_ascii_case(known);
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
         let include = is("Include");
         if is("Match") {
             let judged = matching::judge(words, &self.scope, config);
@@ -162,16 +166,14 @@ impl<'t, 'h> FileParser<'t, 'h> {
             return Ok(judged.notice.filter(|_| !self.scope.never));
         }
         if !include && !is("Host") {
-            let named = config
-                .named(name.text)
-                .map_err(|kind| at(name.offset, kind))?;
+            let named = config.named(name).map_err(|kind| at(offset, kind))?;
             let taken = config.take(named, &mut words, self.scope.active);
             return taken.map_err(|(offset, kind)| at(offset, kind));
         }
         let first = words.offset();
         if include {
             if self.scope.depth == MAX_INCLUDE_DEPTH {
-                return Err(at(name.offset, ConfigErrorKind::IncludeDepth));
+                return Err(at(offset, ConfigErrorKind::IncludeDepth));
             }
             let none = words.clone().next().is_none();
             if none {
@@ -242,9 +244,9 @@ fn host_block(mut words: Words<'_>, host: &str) -> Result<bool, (usize, ConfigEr
     let mut failed = None;
     let mut count = 0;
     let patterns = words.by_ref().map_while(|word| match word {
-        Ok(Word { text, .. }) => {
+        Ok(word) => {
             count += 1;
-            Some(text)
+            Some(word.text)
         }
         Err(offset) => {
             failed = Some((offset, ConfigErrorKind::Quote));

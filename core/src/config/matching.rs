@@ -47,7 +47,7 @@ pub(super) fn judge(
         count += 1;
         let (negated, attribute) = match text.strip_prefix('!') {
             Some(rest) => (true, rest),
-            None => (false, text),
+            None => (false, &*text),
         };
         let (name, attached) = match attribute.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -62,20 +62,18 @@ pub(super) fn judge(
             judged.holds &= scope.is_final != negated;
             continue;
         }
+        let next;
         let value = match attached {
-            Some(value) => Some(Word {
-                text: value,
-                offset,
-            }),
-            None => words
-                .next()
-                .transpose()
-                .map_err(|offset| (offset, ConfigErrorKind::Quote))?,
+            Some(value) => value,
+            None => {
+                next = words
+                    .next()
+                    .ok_or((offset, ConfigErrorKind::Criterion(Excerpt::new(&text))))?
+                    .map_err(|offset| (offset, ConfigErrorKind::Quote))?;
+                &next.text
+            }
         };
-        let Some(value) = value else {
-            return Err((offset, ConfigErrorKind::Criterion(Excerpt::new(text))));
-        };
-        let list = |text: &str| pattern::list_matches(value.text.split(','), text);
+        let list = |text: &str| pattern::list_matches(value.split(','), text);
         let matches = match () {
             () if is("host") => match config.hostname(scope.host) {
                 Some(Ok(host)) => list(&host),
@@ -87,7 +85,7 @@ pub(super) fn judge(
             () => {
                 let mut known = UNJUDGED.iter();
                 let Some((name, why)) = known.find(|(name, _)| is(name)) else {
-                    return Err((offset, ConfigErrorKind::Criterion(Excerpt::new(text))));
+                    return Err((offset, ConfigErrorKind::Criterion(Excerpt::new(&text))));
                 };
                 judged.holds = false;
                 judged.notice = Some(Notice::warning("Match", name, why));

@@ -30,7 +30,8 @@ fn every_default_of_the_table_can_be_read_and_holds() {
     for keyword in &KEYWORDS {
         let mut given = Config::new();
         if !keyword.default.is_empty() {
-            given.apply(keyword.name, keyword.default).unwrap();
+            let option = format!("{} {}", keyword.name, keyword.default);
+            given.parse_option(&option).unwrap();
         }
         assert_eq!(changes(&config, &given).count(), 0, "{}", keyword.name);
         let line = config.lines(keyword).to_string();
@@ -234,7 +235,7 @@ fn errors_name_line_and_column_even_in_blocks_of_other_hosts() {
         ),
         ("Include # x\n", "line 1, column 9: Include names no file"),
         ("Include \"\"\n", "line 1, column 9: Include names no file"),
-        ("Include \"a\n", "line 1, column 9: stray quote"),
+        ("Include \"a\n", "line 1, column 9: a quote without"),
         (
             "IdentityFile /keys/%x\n",
             "line 1, column 14: IdentityFile: unknown token %x; use %% %d",
@@ -250,9 +251,8 @@ fn errors_name_line_and_column_even_in_blocks_of_other_hosts() {
         ("User\n", "line 1, column 5: User has no value"),
         ("User a b\n", "line 1, column 8: too many words for User"),
         ("User é b\n", "line 1, column 8: too many words for User"),
-        ("IdentityFile \"/a\n", "line 1, column 14: stray quote"),
-        ("IdentityFile \"/a\"b\n", "line 1, column 14: stray quote"),
-        ("IdentityFile /a\"b\"\n", "line 1, column 16: stray quote"),
+        ("IdentityFile \"/a\n", "line 1, column 14: a quote without"),
+        ("IdentityFile /a\"b\n", "line 1, column 16: a quote without"),
         (
             "RemoteForward 1111\n",
             "line 1, column 15: RemoteForward: a port without a target",
@@ -369,7 +369,7 @@ proptest! {
             let _ = Config::new().parse_file(text, "server");
             let _ = Config::new().parse_option(text);
             for keyword in &KEYWORDS {
-                let _ = Config::new().apply(keyword.name, text);
+                let _ = Config::new().set(keyword.setting, text);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Words to a value, and back.
 
-use core::fmt::{self, Display};
+use core::fmt::{self, Display, Write};
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -279,6 +279,12 @@ fn has_tokens(keyword: &Keyword) -> bool {
     matches!(keyword.kind, Kind::Template | Kind::Templates)
 }
 
+/// Whether known_hosts can have it as the name of one server (sshd(8)).
+fn is_pinned_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_graphic() && !b",*?!|#@".contains(&b);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
 /// Names: what they may be is the keyword's kind.
 impl<const N: usize> Value for String<N> {
     fn read(keyword: &'static Keyword, words: &[&str]) -> Result<Self, ConfigErrorKind> {
@@ -286,6 +292,7 @@ impl<const N: usize> Value for String<N> {
             let good = match keyword.kind {
                 Kind::User => destination::parse_user(text).is_ok(),
                 Kind::Interface => parse::is_interface(text),
+                Kind::Name => is_pinned_name(text),
                 Kind::Host => parse::hostname(text, "h").is_some(),
                 _ => !text.is_empty() && !text.chars().any(char::is_control),
             };
@@ -300,11 +307,18 @@ impl<const N: usize> Value for String<N> {
 
     /// In double quotes where it needs them.
     fn show(&self, _: &Keyword, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.starts_with('#') || self.contains(char::is_whitespace) {
-            write!(f, "\"{self}\"")
-        } else {
-            f.write_str(self)
+        let special = |c: char| matches!(c, '"' | '\'' | '\\');
+        if !self.starts_with('#') && !self.contains(|c: char| c.is_whitespace() || special(c)) {
+            return f.write_str(self);
         }
+        f.write_str("\"")?;
+        for c in self.chars() {
+            if special(c) {
+                f.write_str("\\")?;
+            }
+            f.write_char(c)?;
+        }
+        f.write_str("\"")
     }
 
     fn expand(

@@ -43,7 +43,7 @@ const ONE_PROCESS: &str = "calls for one destination share a connection anyway";
 /// All of them, as OpenSSH 10 reads them, with those of Debian and of old versions that it still
 /// takes; in alphabetical order.
 #[rustfmt::skip]
-pub static FOREIGN: [Foreign; 106] = [
+pub static FOREIGN: [Foreign; 105] = [
     foreign("AFSTokenPassing", Same(OLD)),
     foreign("AddKeysToAgent", Same(NO_AGENT)),
     foreign("BatchMode", Same("nobody is ever asked")),
@@ -56,7 +56,7 @@ pub static FOREIGN: [Foreign; 106] = [
     foreign("CertificateFile", Unless(&["none"], NO_CERTIFICATE)),
     foreign("ChallengeResponseAuthentication", Same(NO_PASSWORD)),
     foreign("ChannelTimeout", Unless(&["none"], "channels have no timeout; IdleTimeout ends an unused tunnel")),
-    foreign("CheckHostIP", Same("known hosts are looked up under the name of the server")),
+    foreign("CheckHostIP", Same("known hosts are looked up under the name of the server or HostKeyAlias")),
     foreign("Cipher", Same(OLD)),
     foreign("ClearAllForwardings", Refused(&["no", "false"], "without forwards there is nothing to do")),
     foreign("Compression", Same("data is not compressed; it mostly is already")),
@@ -90,7 +90,6 @@ pub static FOREIGN: [Foreign; 106] = [
     foreign("GlobalKnownHostsFile", Unless(&["/dev/null", "none"], "only UserKnownHostsFile is read")),
     foreign("GlobalKnownHostsFile2", Same(OLD)),
     foreign("HashKnownHosts", Same("hashed names are read; pinned names are written as they are")),
-    foreign("HostKeyAlias", Unless(&[], "known hosts are looked up under the name of the server")),
     foreign("HostbasedAcceptedAlgorithms", Same("host-based authentication is not done")),
     foreign("HostbasedAuthentication", Unless(&["no", "false"], "host-based authentication is not done")),
     foreign("HostbasedKeyTypes", Same("host-based authentication is not done")),

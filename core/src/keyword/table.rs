@@ -31,6 +31,9 @@ macro_rules! keyword_table {
             HostKeyAlgorithms, host_key_algorithms: text[Algorithms],
                 Kind::Algorithms, "", "", Renews,
                 "Types of host keys to accept, best first; those that are pinned go first";
+            HostKeyAlias, host_key_alias: text[Path],
+                Kind::Name, "", "", Applies,
+                "Name under which the server's host keys are pinned and looked up, without a port";
             Hostname, hostname: own[Option<Path>],
                 Kind::Host, "", "", Renews,
                 "Real name or address of the server that a Host block names";

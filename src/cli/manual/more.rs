@@ -130,6 +130,7 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
 pub fn keyword(setting: Setting) -> Option<&'static str> {
     Some(match setting {
         Setting::Hostname => "It decides nothing about which blocks hold.\n",
+        Setting::HostKeyAlias => "It is for the server itself, not for a\n.Cm Fallback .\n",
         Setting::IdentityFile => {
             "Values add up.\nWithout any:\n.Pa ~/.ssh/id_dropbear , ~/.ssh/id_rsa , \
              ~/.ssh/id_ecdsa , ~/.ssh/id_ed25519 ,\nthose of them that exist.\n"
@@ -186,7 +187,8 @@ Its words and grammar are those of
 .Xr ssh_config 5 :
 a keyword in any case, blanks or one
 .Ql = ,
-and the value; a value with blanks stands in quotes;
+and the value; a value with blanks stands in quotes, and a backslash takes the meaning of a quote, a
+backslash or a blank;
 .Ql #
 begins a comment where a word could begin.
 For each keyword the first value holds, and the command line goes before the file; keywords that
@@ -241,7 +243,7 @@ is the home directory;
 .Ql *
 and
 .Ql \&?
-may stand in the last part of a name, which then stands for every such file in the order of their
+may stand in any part of a name, which then stands for every such file in the order of their
 names, for none as well.
 In a
 .Cm Host

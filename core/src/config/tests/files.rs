@@ -18,7 +18,7 @@ fn read(
                 Found::Name(name) => names.push(name.to_string()),
                 Found::Notice(..) => {}
                 Found::Include { pattern, scope, .. } => {
-                    let included = files.iter().find(|(name, _)| *name == pattern).unwrap();
+                    let included = files.iter().find(|(name, _)| **name == *pattern).unwrap();
                     one(files, included.1, scope, config, names)?;
                 }
             }

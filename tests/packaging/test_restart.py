@@ -7,10 +7,12 @@ is left as it is, what is not wanted any more goes, what others handed over stay
 Each class is one device with one SSH server beside it; its tests run in their order.
 """
 
+import re
 import subprocess
 import sys
 import unittest
 
+import device
 from on_device import KEY, OnADevice, answers
 from ssh_server import is_listening
 
@@ -74,6 +76,46 @@ class LeftAlone(OnADevice):
         finally:
             self.device.check("umount /run")
         self.assertRegex(said, r"Read-only(.|\n)*FAIL: no /run/reachback for root")
+
+
+class WayBack(OnADevice):
+    """The recipe of docs/upgrade.md that brings the old program back, as it stands there."""
+
+    def begin(self, wait_s):
+        """Keeps a program and begins the recipe, which waits for so long."""
+        text = (device.TOP / "docs/upgrade.md").read_text()
+        recipe, = re.findall(r"^\(trap .* &$", text, re.MULTILINE)
+        self.assertIn("sleep 600 ", recipe)
+        self.device.check("cp /usr/bin/reachback /usr/bin/reachback.keep && touch -d @0 /usr/bin/reachback.keep")
+        self.device.check(recipe.replace("sleep 600", f"sleep {wait_s}"))
+
+    def is_back(self):
+        return self.device.run("test /usr/bin/reachback -ot /etc/passwd && test ! -e /usr/bin/reachback.keep").status == 0
+
+    def ended(self):
+        self.device.wait(lambda: self.device.run("pgrep -f [r]eachback.keep").status != 0, "the end of the recipe")
+
+    def test_1_cancelled_by_the_end_of_its_wait_it_does_nothing(self):
+        self.begin(600)
+        self.device.wait(lambda: self.device.run("killall sleep").status == 0, "the wait")
+        self.ended()
+        self.assertFalse(self.is_back())
+        self.device.check("test -e /usr/bin/reachback.keep")
+
+    def test_2_without_the_file_it_does_nothing(self):
+        self.default(self.first)
+        self.init("start")
+        before = self.device.pids()
+        self.begin(1)
+        self.device.check("rm /usr/bin/reachback.keep")
+        self.ended()
+        self.assertFalse(self.is_back())
+        self.assertEqual(self.device.pids(), before)
+
+    def test_3_left_alone_it_brings_the_old_program_back(self):
+        self.begin(1)
+        self.device.wait(self.is_back, "the old program")
+        self.wait_for(self.first)
 
 
 EVIL = r"""

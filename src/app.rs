@@ -3,26 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{info, warn};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use reachback_core::time::Instant;
 use reachback_core::watchdog::ExitReason;
-use reachback_tunnel::{Plan, Ready, Token as TunnelToken};
+use reachback_tunnel::{Ready, Token as TunnelToken};
 
 use crate::exit::Exit;
 use crate::instance::kept::Memory;
 use crate::instance::lock::Ownership;
 use crate::instance::served::Served;
 use crate::instance::server::{Control, Tunnel as _};
-use crate::instance::supervisor::ask;
 use crate::logging;
 use crate::net::link::{self, News, Watch};
 use crate::sys::clock;
 use crate::sys::signals::{Request, Signals};
 use crate::sys::worker::{self, Turns};
-use crate::trust::Trust;
 use std::os::fd::AsRawFd;
 
 /// Events taken in one turn; more wait for the next.
@@ -33,14 +31,6 @@ const LINK: Token = Token(1);
 pub const TUNNEL_TOKENS: usize = 2;
 /// How often lines that syslogd did not take are tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
-
-/// What the configuration says when it is read again (`SIGHUP`).
-pub enum Reread {
-    /// How the tunnel is to be from now on.
-    Plan(Box<Plan>, Trust),
-    /// It gives the tunnel another name, this one, or another runtime directory.
-    Moved(String),
-}
 
 /// How the loop ended.
 pub enum Ended {
@@ -57,7 +47,6 @@ pub struct App {
     poll: Poll,
     signals: Signals,
     turns: Turns,
-    reread: Box<dyn Fn() -> Result<Reread, Exit>>,
     link: Watch,
     control: Control,
     served: Served,
@@ -74,7 +63,6 @@ impl App {
         served: Served,
         ownership: &Ownership,
         turns: Turns,
-        reread: Box<dyn Fn() -> Result<Reread, Exit>>,
     ) -> Result<App, Exit> {
         let signals = Signals::new()?;
         poll.registry()
@@ -90,7 +78,6 @@ impl App {
             poll,
             signals,
             turns,
-            reread,
             link,
             control,
             served,
@@ -186,9 +173,9 @@ impl App {
     fn serve_callers(&mut self, memory: &mut Memory, now: Instant) -> bool {
         let registry = self.poll.registry();
         let more = self.control.drive(&mut self.served, registry, now);
-        let Served { tunnel, again, .. } = &mut self.served;
+        let orders = self.served.changed_orders();
+        let Served { tunnel, again, .. } = &self.served;
         let ending = tunnel.is_ending() && again.is_none();
-        let orders = tunnel.changed_orders();
         if let Err(error) = memory.keep(tunnel.since(), ending, orders) {
             warn!("cannot keep what callers ordered: {error}");
         }
@@ -228,34 +215,12 @@ impl App {
         news.more
     }
 
-    /// What is wrong with the configuration is logged, and nothing changes.
-    fn reload(&mut self, now: Instant) {
-        match (self.reread)() {
-            Ok(Reread::Plan(plan, trust)) => {
-                info!("configuration read again");
-                let Served { tunnel, net, .. } = &mut self.served;
-                net.set_trust(trust);
-                tunnel.reload(*plan, net, now);
-            }
-            Ok(Reread::Moved(name)) => {
-                info!("configuration read again");
-                let why = format!("the configuration moves the tunnel to {name}");
-                self.served.stop(&why, now);
-                self.served.again = Some(ask::MOVE);
-            }
-            Err(exit) => {
-                let why = exit.line();
-                error!("configuration rejected, keeping the current one: {why}");
-            }
-        }
-    }
-
     fn handle_signals(&mut self, now: Instant) {
         while let Some(request) = self.signals.next() {
             match request {
                 Request::Stop => self.served.stop("a signal asked for it", now),
                 Request::Reconnect => self.served.reconnect(now),
-                Request::Reload => self.reload(now),
+                Request::Reload => self.served.read_again(now),
                 Request::Orphaned => self.orphaned |= worker::is_orphaned(),
             }
         }

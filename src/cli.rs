@@ -4,6 +4,7 @@
 mod algorithms;
 pub mod file;
 mod flags;
+mod invocation;
 mod local;
 #[cfg(test)]
 mod manual;
@@ -18,14 +19,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reachback_core::config::{Config, StrictHostKeyChecking};
+use reachback_core::config::{Config, Path, StrictHostKeyChecking};
 use reachback_core::destination::{Destination, DestinationError};
 use reachback_core::forward::ForwardSpec;
-use reachback_core::keyword::LogLevel;
+use reachback_core::keyword::{KEYWORDS, LogLevel, Setting};
 use reachback_ssh::algorithms::Offer;
 
 use file::Read;
 pub use flags::{help, version};
+pub use invocation::Invocation;
 pub use options::{Note, Options};
 pub use program::Program;
 pub use tools::{Checked, Local};
@@ -35,7 +37,6 @@ use crate::exit::Exit;
 use crate::instance::lock;
 use crate::instance::orders::{Order, Place, What};
 use crate::instance::supervisor;
-use crate::instance::withdraw::Named;
 use crate::keys;
 use crate::logging::Target;
 use crate::status::View;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub offer: Offer,
     /// What the person who starts it should know.
     pub notes: Vec<Note>,
+    /// What the command line sets beyond destination and forwards, in the form of `-o`.
+    pub options: Vec<String>,
 }
 
 impl Settings {
@@ -188,7 +191,10 @@ fn settings(
         )));
     }
     let accept_new = config.strict_host_key_checking() == StrictHostKeyChecking::AcceptNew;
+    // A tunnel that takes them over runs elsewhere.
+    config.rename_files(&|name| Path::try_from(keys::absolute(name).to_str()?).ok());
     Ok(Settings {
+        options: asked(&options.config, &config),
         destination,
         called,
         config,
@@ -203,96 +209,35 @@ fn settings(
     })
 }
 
-/// What a custom script passed on. Its argument comes from OCPP, and so from anywhere.
-#[derive(Debug)]
-pub struct Invocation {
-    words: Vec<String>,
-    options: Options,
+/// What the command line itself sets, as it holds; destination and forwards apart.
+fn asked(given: &Config, config: &Config) -> Vec<String> {
+    use Setting::{Hostname, Port, RemoteForward, RuntimeDirectory, User};
+    let place = [Hostname, Port, RemoteForward, RuntimeDirectory, User];
+    let asked = KEYWORDS
+        .iter()
+        .filter(|keyword| given.is_set(keyword) && !place.contains(&keyword.setting));
+    let lines: String = asked
+        .map(|keyword| config.lines(keyword).to_string())
+        .collect();
+    lines.lines().map(str::to_owned).collect()
 }
 
-impl Invocation {
-    /// The parameter for the log: the script's words with a space between them.
-    pub fn parameter(&self) -> String {
-        self.words.join(" ")
-    }
-
-    /// The one word, without the blanks around it, which the old scripts did not see.
-    fn word(&self) -> Option<&str> {
-        match self.words.as_slice() {
-            [word] => Some(word.trim_matches([' ', '\t'])),
-            _ => None,
-        }
-    }
-
-    /// The destination.
-    ///
-    /// # Errors
-    /// There is not exactly one word, or it is none in the strict grammar of the scripts
-    /// ([`Destination::parse_script`]): the rule that it breaks.
-    pub fn destination(&self) -> Result<Destination, DestinationError> {
-        match self.word() {
-            Some(word) => Destination::parse_script(word),
-            None if self.words.is_empty() => Err(DestinationError::NoUser),
-            None => Err(DestinationError::ScriptBlank),
-        }
-    }
-
-    /// The settings for a destination that [`Invocation::destination`] gave. Always in the
-    /// background.
-    ///
-    /// # Errors
-    /// As [`parse`], about the configuration file and the forwards.
-    pub fn settings(self, destination: Destination) -> Result<Settings, Exit> {
-        let mut options = self.options;
-        options.background = true;
-        let given = destination.host.to_string();
-        let mut read = options.read_all(&given, Some(&destination.user))?;
-        let destination = really(destination, &given, &read.config)?;
-        local::expand(&mut read.config, &destination, &given)?;
-        settings(options, destination, given, read)
-    }
-
-    /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
-    pub fn is_off(&self) -> bool {
-        let off = |word: &str| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
-        self.word().is_some_and(off)
-    }
-
-    /// The forwards that the script names, and the directory of the control sockets.
-    ///
-    /// # Errors
-    /// As [`parse`], about the configuration file.
-    pub fn own_forwards(self) -> Result<(Named, PathBuf), Exit> {
-        let options = self.options;
-        let config = options.read_config("")?;
-        let directory = orders::directory(&config);
-        let named = match local::expand_forwards(options.config.forwards(), &config, None) {
-            Ok(own) => Named::Alike(own),
-            // `off` names no server, but each tunnel has one.
-            Err(_) => Named::ByServer(Box::new(move |server| {
-                let own = options.config.forwards();
-                if own.iter().any(|spec| spec.uses_token('n')) {
-                    return Err(Exit::new(
-                        crate::exit::CONFIG,
-                        "off: %n in a forward: no tunnel keeps what its server was called; \
-                         use %h there, and end this one with reachback stop",
-                    ));
-                }
-                let config = options.read_config(&server.host)?;
-                local::expand_forwards(own, &config, Some((server, &server.host)))
-            })),
-        };
-        Ok((named, directory))
-    }
-
-    /// How much to log of what the invocation itself has to say, before the configuration
-    /// file is read: always at least info, for these lines are what an operator looks for.
-    pub fn log_level(&self) -> LogLevel {
-        match self.options.verbosity {
-            0 => LogLevel::Info,
-            _ => LogLevel::Debug1,
-        }
-    }
+/// As [`parse`], with options of callers, in the form of `-o`, before everything else.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_after(
+    options: &[String],
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Command, Exit> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let is_subcommand = arguments.first().is_some_and(|first| first == "invoke");
+    let at = usize::from(is_subcommand);
+    let flags = options
+        .iter()
+        .flat_map(|option| ["-o".into(), option.into()]);
+    arguments.splice(at..at, flags);
+    parse(arguments)
 }
 
 /// Reads the command line, the program's name not among `arguments`, and the configuration

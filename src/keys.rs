@@ -28,15 +28,9 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
     if !paths.is_empty() {
         return paths.iter().map(|path| load(path)).collect();
     }
-    let directory = host::home_directory().join(".ssh");
-    let mut keys = Vec::new();
-    let mut first_failure = None;
-    for name in DEFAULT_NAMES {
-        let path = directory.join(name);
-        if !path.exists() {
-            continue;
-        }
-        match load(&path) {
+    let (mut keys, mut first_failure) = (Vec::new(), None);
+    for (_, loaded) in defaults() {
+        match loaded {
             Ok(key) => keys.push(key),
             Err(failure) => {
                 log::warn!("{failure}");
@@ -48,12 +42,23 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
         return Err(first_failure.unwrap_or_else(|| {
             Exit::usage(format!(
                 "no identity: {}: none of {} is there; name a key file with -i",
-                directory.display(),
+                host::home_directory().join(".ssh").display(),
                 DEFAULT_NAMES.join(", ")
             ))
         }));
     }
     Ok(keys)
+}
+
+/// The default files that exist, and their keys.
+pub fn defaults() -> impl Iterator<Item = (PathBuf, Result<UserKey, Exit>)> {
+    let directory = host::home_directory().join(".ssh");
+    let files = DEFAULT_NAMES.map(|name| directory.join(name));
+    let files = files.into_iter().filter(|path| path.exists());
+    files.map(|path| {
+        let key = load(&path);
+        (path, key)
+    })
 }
 
 /// The private key of one file. A file that others may read is warned about and used, as

@@ -15,6 +15,7 @@ mod logging;
 mod net;
 mod plan;
 mod renew;
+mod reread;
 mod run;
 mod status;
 mod sys;

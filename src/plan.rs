@@ -16,6 +16,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     let config = &settings.config;
     let limit = config.rekey_limit();
     let mut policy = Policy::from(config);
+    policy.keys = keys.len() as u8;
     if let Some(failback_interval) = faults::failback_interval() {
         policy.failback_interval = failback_interval;
     }

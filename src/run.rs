@@ -2,26 +2,20 @@
 //! then the worker and its loop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use log::{error, info, warn};
 use mio::Poll;
-use reachback_core::config::{self, Config};
-use reachback_core::keyword::OnReload;
 use reachback_core::watchdog::ExitReason;
-use reachback_ssh::userkey::UserKey;
 use reachback_tunnel::Tunnel;
 
-use crate::app::{self, App, Ended, Reread};
-use crate::cli::{self, Command, Invocation, Settings};
+use crate::app::{self, App, Ended};
+use crate::cli::{self, Invocation, Settings};
 use crate::exit::{self, Exit};
-use crate::hostkey::{HostKeys, RunPins};
-use crate::instance::client::Owner;
+use crate::hostkey::RunPins;
 use crate::instance::kept::Kept;
 use crate::instance::lock::{Inherited, Ownership};
-use crate::instance::orders::{self, Outcome, Place};
-use crate::instance::served::Served;
+use crate::instance::orders::{self, HandedOver, Outcome, Place};
+use crate::instance::served::{self, Served};
 use crate::instance::supervisor::{self, Before, Held, Supervisor};
 use crate::instance::withdraw;
 use crate::keys;
@@ -29,27 +23,11 @@ use crate::logging::{self, Target, escaped};
 use crate::net::outside::Net;
 use crate::net::remember::Remembered;
 use crate::plan::plan;
+use crate::reread::{Local, Started, settings_again};
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side as Detached};
 use crate::sys::wipe;
 use crate::sys::worker::{self, Side, Turns};
-
-/// What is needed of this machine, checked.
-struct Local {
-    settings: Settings,
-    keys: Vec<UserKey>,
-    known: HostKeys,
-}
-
-impl Local {
-    fn check(settings: Settings, run_pins: &RunPins) -> Result<Local, Exit> {
-        Ok(Local {
-            keys: keys::load_all(&settings.identity_files())?,
-            known: HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)?,
-            settings,
-        })
-    }
-}
 
 /// Keeps a tunnel up until it is asked to end; the exit status.
 ///
@@ -64,16 +42,22 @@ pub fn run(settings: Settings) -> Result<u8, Exit> {
 fn begin(settings: Settings) -> Result<Ran, Exit> {
     say_to_caller(&settings);
     // First: the keys, which are expensive to read, are of no use for that.
-    if let Some(owner) = orders::hand_over_early(&settings.place(), settings.config.forwards())? {
-        return handed_over(owner, settings.wait);
+    let forwards = settings.config.forwards();
+    if let Some(handed) = orders::hand_over_early(&settings.place(), forwards, &settings.options)? {
+        return handed_over(handed, &settings);
     }
     let run_pins = RunPins::default();
     let local = Local::check(settings, &run_pins)?;
     start(local, run_pins, Supervisor::new()?, None)
 }
 
-fn handed_over(owner: Owner, wait: Option<Duration>) -> Result<Ran, Exit> {
-    match wait {
+fn handed_over(handed: HandedOver, settings: &Settings) -> Result<Ran, Exit> {
+    let HandedOver { owner, refused } = handed;
+    if !logging::is_open() {
+        logging::init(Target::choose(false), logging::filter(settings.log_level()));
+    }
+    logging::say(&refused);
+    match settings.wait {
         Some(limit) => orders::await_forwards(owner, limit).map(|()| Ran::Caller),
         None => Ok(Ran::Caller),
     }
@@ -122,7 +106,7 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
         );
     }
     let inherited = before.inherited.take();
-    let supervisor = Supervisor::after(before);
+    let mut supervisor = Supervisor::after(before);
     let failed = |exit: Exit, supervisor: &Supervisor, inherited: Option<&Inherited>| {
         if !background {
             return exit;
@@ -131,7 +115,8 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
         supervisor.restart(supervisor::NOT_STARTED, inherited.map(Inherited::files))
     };
     let run_pins = RunPins::default();
-    match settings_again().and_then(|settings| Local::check(settings, &run_pins)) {
+    let options = served::options(&supervisor.memory().written().orders);
+    match settings_again(&options).and_then(|settings| Local::check(settings, &run_pins)) {
         Ok(local) => start(local, run_pins, supervisor, inherited).map(Ran::status),
         Err(exit) => Err(failed(exit, &supervisor, inherited.as_ref())),
     }
@@ -142,63 +127,7 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
 /// # Errors
 /// Those of [`run`].
 pub fn look() -> Result<(), Exit> {
-    Local::check(settings_again()?, &RunPins::default()).map(drop)
-}
-
-/// The settings, from the arguments of this process and the configuration as it is now.
-fn settings_again() -> Result<Settings, Exit> {
-    match cli::parse(std::env::args_os().skip(1))? {
-        Command::Run(settings) => Ok(*settings),
-        Command::Invoke(invocation) => match invocation.destination() {
-            Ok(destination) => invocation.settings(destination),
-            Err(_) => Err(Exit::usage("argument does not match user@domain")),
-        },
-        _ => Err(Exit::usage("these arguments start no tunnel")),
-    }
-}
-
-/// What a reload compares with: what this process was started with.
-struct Started {
-    config: Config,
-    /// Where relative names in the arguments start.
-    directory: PathBuf,
-    /// What the tunnel is called.
-    place: Place,
-    run_pins: RunPins,
-}
-
-impl Started {
-    /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
-    fn reread(&self) -> Result<Reread, Exit> {
-        // Relative names mean what they meant at the start; the daemon itself stays in `/`.
-        let here = std::env::current_dir();
-        let _ = std::env::set_current_dir(&self.directory);
-        let local = settings_again().and_then(|settings| Local::check(settings, &self.run_pins));
-        if let Ok(here) = here {
-            let _ = std::env::set_current_dir(here);
-        }
-        let Local {
-            settings,
-            keys,
-            known,
-        } = local?;
-        let place = settings.place();
-        if place != self.place {
-            return Ok(Reread::Moved(place.name));
-        }
-        log::set_max_level(logging::filter(settings.log_level()));
-        logging::say(&settings.notes);
-        let kept: Vec<&str> = config::changes(&self.config, &settings.config)
-            .filter(|keyword| keyword.on_reload == OnReload::NextStart)
-            .map(|keyword| keyword.name)
-            .collect();
-        if !kept.is_empty() {
-            let names = kept.join(" and ");
-            warn!("{names} changed: the new value takes effect at the next start");
-        }
-        let (plan, trust) = plan(&settings, keys, known);
-        Ok(Reread::Plan(Box::new(plan), trust))
-    }
+    Local::check(settings_again(&[])?, &RunPins::default()).map(drop)
 }
 
 /// What a custom script asks for: its three lines of the log, and [`run`] in the background.
@@ -272,9 +201,9 @@ fn start(
     let place = settings.place();
     let mut forwards = settings.config.forwards().to_vec();
     forwards.extend(supervisor.memory().written().handed());
-    let ownership = match orders::claim(&place, &forwards, inherited)? {
+    let ownership = match orders::claim(&place, &forwards, &settings.options, inherited)? {
         Outcome::Owner(ownership) => ownership,
-        Outcome::HandedOver(owner) => return handed_over(owner, wait),
+        Outcome::HandedOver(handed) => return handed_over(handed, settings),
     };
     let announcement = match (background, resumed) {
         (true, false) => match daemon::detach()? {
@@ -381,6 +310,7 @@ fn app(
         .map_err(|error| Exit::os("cannot wait for events", error))?;
     let mut tunnel = Tunnel::new(plan, seed, app::TUNNEL_TOKENS, &net, now);
     let Kept { orders, since, .. } = supervisor.memory().written();
+    let options = served::options(orders);
     // Of what was asked for then, that holds which was not taken away since.
     match since {
         Some(since) => tunnel.go_on(orders, *since, &net, now),
@@ -392,7 +322,10 @@ fn app(
         program: supervisor.memory().written().program.clone(),
         directory: supervisor.directory().to_owned(),
         again: None,
+        config: Box::new(settings.config),
+        options,
+        options_changed: false,
+        reader: Box::new(move |options| started.reread(options)),
     };
-    let reread = Box::new(move || started.reread());
-    App::new(poll, served, ownership, turns, reread)
+    App::new(poll, served, ownership, turns)
 }

@@ -13,6 +13,8 @@
 //! | [`Class::Local`] | 1 s | 2 s | 10 s |
 //! | [`Class::Throttled`] | 30 s | 60 s | 10 min |
 //! | [`Class::Unserved`] | 5 s | 10 s | 45 s |
+//!
+//! A call cuts a wait, at the rate that [`Calls`] keeps.
 
 use core::time::Duration;
 
@@ -30,15 +32,18 @@ pub struct Range {
     pub cap: Duration,
     /// Nor longer than the trouble has lasted so far, but for the base.
     pub eager: bool,
+    /// How long until calls may cut one wait more ([`Calls`]).
+    pub call: Duration,
 }
 
 impl Range {
-    const fn from_ms(floor: u64, base: u64, cap: u64) -> Self {
+    const fn from_ms(floor: u64, base: u64, cap: u64, call: u64) -> Self {
         Self {
             floor: Duration::from_millis(floor),
             base: Duration::from_millis(base),
             cap: Duration::from_millis(cap),
             eager: false,
+            call: Duration::from_millis(call),
         }
     }
 
@@ -88,19 +93,19 @@ impl Row {
 /// The bounds that hold for a class of failure.
 pub const fn range(class: Class) -> Range {
     match class {
-        Class::Normal => Range::from_ms(500, 1_000, 60_000).eager(),
+        Class::Normal => Range::from_ms(500, 1_000, 60_000, 20_000).eager(),
         // Above fail2ban's findtime of 10 min: docs/watchdog.md has the arithmetic.
-        Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000),
-        Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000),
-        Class::Local => Range::from_ms(1_000, 2_000, 10_000),
-        Class::Throttled => Range::from_ms(30_000, 60_000, 600_000),
-        Class::Unserved => Range::from_ms(5_000, 10_000, 45_000),
+        Class::Slow => Range::from_ms(610_000, 900_000, 1_200_000, 610_000),
+        Class::HostKey => Range::from_ms(300_000, 450_000, 1_800_000, 120_000),
+        Class::Local => Range::from_ms(1_000, 2_000, 10_000, 20_000),
+        Class::Throttled => Range::from_ms(30_000, 60_000, 600_000, 120_000),
+        Class::Unserved => Range::from_ms(5_000, 10_000, 45_000, 20_000),
     }
 }
 
 /// The bounds for asking again for a refused forward on a living connection. Asking costs one
 /// packet and a line of the log, so it begins soon.
-pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000).eager();
+pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000, 0).eager();
 
 /// How long a process must have lived for its restart not to count as one more in a row.
 pub const RESTART_HEALTHY: Duration = Duration::from_secs(600);
@@ -134,6 +139,52 @@ impl Backoff {
     /// Forgets all failures: the connection held.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// Waits of a class that calls may cut before one more needs [`Range::call`].
+pub const CALLS: u32 = 3;
+/// Attempts that calls began are so far apart.
+pub const CALL_GAP: Duration = Duration::from_secs(5);
+/// Refused logins within 10 min that no server bans for (fail2ban's `maxretry` is one more).
+const REFUSALS: u32 = 4;
+
+/// The waits that calls have cut: a token bucket for each class. A person who asks is served at
+/// once, and a program that asks again and again does not get the address banned.
+#[derive(Copy, Clone, Debug)]
+pub struct Calls {
+    /// When each bucket is full again.
+    full: [Instant; 6],
+    /// No attempt before.
+    gap: Instant,
+}
+
+impl Calls {
+    /// Every bucket is full.
+    pub const NEW: Self = Self {
+        full: [Instant(0); 6],
+        gap: Instant(0),
+    };
+
+    /// When a call at `now` may cut a wait of this class, `keys` being how many are offered at a
+    /// login: a server may count each.
+    pub fn due(&self, now: Instant, class: Class, keys: u8) -> Instant {
+        let most = match class {
+            // One login is the ordinary one.
+            Class::Slow => (REFUSALS / u32::from(keys.max(1))).saturating_sub(1).max(1),
+            _ => CALLS,
+        };
+        let spare = range(class).call * (most - 1);
+        let full = self.full[class as usize].0;
+        let token = Instant(full.saturating_sub(spare.as_millis() as u64));
+        now.max(token).max(self.gap)
+    }
+
+    /// A wait of this class is cut, and the attempt begins `at` this time.
+    pub fn spend(&mut self, at: Instant, class: Class) {
+        let full = &mut self.full[class as usize];
+        *full = (*full).max(at) + range(class).call;
+        self.gap = at + CALL_GAP;
     }
 }
 
@@ -197,6 +248,66 @@ mod tests {
         assert!(attempts * keys < maxretry);
         let (authfail_s, refused_from_s) = (5, 15);
         assert!(authfail_s < refused_from_s && authfail_s < floor_s);
+    }
+
+    /// The attempts of a backend that calls every second for an hour and is always refused.
+    fn attempts(class: Class, keys: u8) -> std::vec::Vec<Instant> {
+        let (mut calls, mut attempts) = (Calls::NEW, std::vec![Instant(0)]);
+        let mut until = Instant(0) + range(class).floor;
+        for now in (0..3600).map(|s| Instant(s * 1000)) {
+            let due = calls.due(now, class, keys);
+            if due < until {
+                calls.spend(due, class);
+                until = due;
+            }
+            if until <= now {
+                attempts.push(now);
+                until = now + range(class).floor;
+            }
+        }
+        attempts
+    }
+
+    fn most_within(attempts: &[Instant], window_s: u64) -> usize {
+        let within = |from: &Instant| {
+            let until = *from + Duration::from_secs(window_s);
+            attempts
+                .iter()
+                .filter(|at| (*from..until).contains(at))
+                .count()
+        };
+        attempts.iter().map(within).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_call_is_served_at_once_three_times_and_then_at_the_rate_of_its_class() {
+        for class in CLASSES {
+            let mut calls = Calls::NEW;
+            let mut now = Instant(1_000_000);
+            for _ in 0..CALLS {
+                assert_eq!(calls.due(now, class, 1), now, "{class:?}");
+                calls.spend(now, class);
+                now = now + CALL_GAP;
+            }
+            let first = Instant(1_000_000) + range(class).call;
+            assert_eq!(calls.due(now, class, 1), first.max(now), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_that_calls_every_second_gets_no_address_banned() {
+        // As above: fail2ban bans at 5 lines in 10 min; a key may be a line.
+        assert_eq!(most_within(&attempts(Class::Slow, 1), 600), 4);
+        assert_eq!(most_within(&attempts(Class::Slow, 2), 600), 2);
+        // A call is served all the same: docs/watchdog.md.
+        assert_eq!(most_within(&attempts(Class::Slow, 4), 600), 2);
+        // OpenSSH's penalty runs out second by second, and acts from 15 s on.
+        let (mut penalty_s, mut last) = (0, Instant(0));
+        for at in attempts(Class::Slow, 1) {
+            penalty_s = u64::saturating_sub(penalty_s, at.since(last).as_secs()) + 5;
+            last = at;
+            assert!(penalty_s < 15, "{penalty_s} s at {at:?}");
+        }
     }
 
     #[test]

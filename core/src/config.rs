@@ -153,6 +153,13 @@ macro_rules! settings {
                     $(Setting::$name => self.$field.same(&other.$field, keyword),)*
                 }
             }
+
+            /// Whether everything that `asked` obtained for a keyword holds here, defaults included.
+            pub fn holds(&self, asked: &Config, keyword: &'static Keyword) -> bool {
+                match keyword.setting {
+                    $(Setting::$name => self.$field.includes(&asked.$field, keyword),)*
+                }
+            }
         }
     };
 }

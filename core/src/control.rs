@@ -19,6 +19,8 @@ pub use snapshot::{ForwardStatus, Link, Snapshot, SnapshotError};
 pub const VERSION: u16 = 1;
 /// Longest line, bytes without the newline.
 pub const MAX_LINE: usize = 512;
+/// Longest option, bytes: it has a line of its own.
+pub const MAX_OPTION: usize = MAX_LINE - "option ".len();
 /// Longest text of a reply, bytes.
 pub const MAX_TEXT: usize = 240;
 /// Longest wait that may be asked for.
@@ -31,6 +33,10 @@ pub enum Request {
     Hello(u16),
     /// Is there an owner, and which process is it?
     Check,
+    /// A keyword and its value, as `-o` has them, which [`Request::Call`] asks for.
+    Option(String<MAX_OPTION>),
+    /// Somebody calls for the tunnel: take over what was asked for, and try now what waits.
+    Call,
     /// Add a forward; one that is there already is confirmed to be.
     Forward(ForwardSpec),
     /// The same for the service: a script's `off` leaves it.
@@ -69,7 +75,8 @@ pub enum Refusal {
     Absent,
     /// The table of forwards is full.
     Full,
-    /// The program that is installed could not start the tunnel.
+    /// The program that is installed could not start the tunnel, or what is asked for cannot be
+    /// taken over.
     Unfit,
     /// Not confirmed, and the tunnel goes on trying.
     NotYet,
@@ -196,6 +203,11 @@ impl Request {
                 Ok(version) => Ok(Request::Hello(version)),
                 Err(_) => Err(BadRequest::Version),
             },
+            ("option", option) => match String::try_from(option) {
+                Ok(option) if !option.is_empty() => Ok(Request::Option(option)),
+                _ => Err(BadRequest::Unknown),
+            },
+            ("call", "") => Ok(Request::Call),
             ("forward", spec) => Ok(Request::Forward(forward(spec)?)),
             ("forward-service", spec) => Ok(Request::ForwardService(forward(spec)?)),
             ("cancel", spec) => Ok(Request::Cancel(forward(spec)?)),
@@ -221,6 +233,8 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hello(version) => write!(f, "reachback {version}"),
+            Self::Option(option) => write!(f, "option {option}"),
+            Self::Call => f.write_str("call"),
             Self::Forward(spec) => write!(f, "forward {spec}"),
             Self::ForwardService(spec) => write!(f, "forward-service {spec}"),
             Self::Cancel(spec) => write!(f, "cancel {spec}"),

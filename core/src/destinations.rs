@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use crate::backoff::{self, Backoff};
+use crate::backoff::{self, Backoff, Calls};
 use crate::failure::Class;
 use crate::time::Instant;
 
@@ -22,6 +22,7 @@ pub const FAILBACK_INTERVAL: Duration = Duration::from_secs(600);
 #[derive(Copy, Clone, Debug)]
 struct Place {
     backoff: Backoff,
+    calls: Calls,
     /// Not to be tried before.
     ready: Instant,
     /// Not even when a link came back.
@@ -31,6 +32,7 @@ struct Place {
 
 const FRESH: Place = Place {
     backoff: Backoff::NEW,
+    calls: Calls::NEW,
     ready: Instant(0),
     floor: Instant(0),
     class: Class::Normal,
@@ -106,6 +108,18 @@ impl Destinations {
         self.retreat = Some(self.current).filter(|&current| current != 0);
         self.go(0);
         self.failures = PATIENCE - 1;
+    }
+
+    /// Somebody calls: when the current destination may be tried for that, if it is before
+    /// `until`. `keys` as in [`Calls::due`].
+    pub fn handle_call(&mut self, now: Instant, until: Instant, keys: u8) -> Option<Instant> {
+        let Place { calls, class, .. } = &mut self.places[self.current];
+        let due = calls.due(now, *class, keys);
+        if due >= until {
+            return None;
+        }
+        calls.spend(due, *class);
+        Some(due)
     }
 
     /// When the current destination may be tried.

@@ -245,6 +245,15 @@ impl Forwards {
         all.find(|(_, f)| due(f.state)).map(|(id, _)| id)
     }
 
+    /// Somebody calls: what was refused is asked for again at once.
+    pub fn hurry(&mut self, now: Instant) {
+        for forward in &mut self.0 {
+            if let ForwardState::Refused { retry_at } = &mut forward.state {
+                *retry_at = now.min(*retry_at);
+            }
+        }
+    }
+
     /// When the first outstanding reply is overdue, if one is outstanding.
     pub fn reply_due(&self) -> Option<Instant> {
         let due = |forward: &Forward| match forward.state {

@@ -23,6 +23,7 @@ mod agenda;
 mod listeners;
 mod types;
 mod up;
+mod waits;
 use agenda::Agenda;
 pub use listeners::KEPT;
 pub use types::{Action, ExitReason, Input, Policy, State};
@@ -159,6 +160,7 @@ impl Watchdog {
             Input::Failed(failure) => self.handle_failed(now, failure),
             Input::LinkUp => self.handle_link_up(now),
             Input::ReconnectNow => self.handle_reconnect(now),
+            Input::Called => self.handle_called(now),
             Input::Stop => self.stop(now, ExitReason::Stopped),
         }
     }
@@ -299,70 +301,6 @@ impl Watchdog {
     fn abandon(&mut self, now: Instant, failure: Failure) {
         self.wait(now, failure);
         self.agenda.abandon(failure);
-    }
-
-    fn wait(&mut self, now: Instant, why: Failure) {
-        // What grows the wait is to be refused; a login that was lost was not.
-        let lost = why == Failure::Lost || why.is_silence();
-        if let Phase::Up { since } = self.phase
-            && (lost || now.since(since) >= self.policy.stable_after)
-        {
-            self.destinations.handle_stable();
-        }
-        let rng = self.random();
-        let settling = now < self.settled_at;
-        self.destinations
-            .handle_failed(now, why.class(), settling, rng);
-        self.forwards.reset();
-        // Another destination may be ready long since.
-        let until = self.destinations.ready().max(now + ATTEMPT_GAP);
-        self.wait_until(now, until, why);
-    }
-
-    /// Waits, never shorter than the gap between attempts allows.
-    fn wait_until(&mut self, since: Instant, until: Instant, why: Failure) {
-        let until = until.max(self.began + ATTEMPT_GAP);
-        self.phase = Phase::Waiting { since, until, why };
-        self.agenda.wait(until, why);
-    }
-
-    fn handle_link_up(&mut self, now: Instant) {
-        self.settled_at = now + SETTLING;
-        match self.phase {
-            Phase::Waiting { since, until, why } => {
-                self.destinations.handle_link_up();
-                let floor = self.destinations.floor();
-                if floor.max(now).max(self.began + ATTEMPT_GAP) < until {
-                    self.wait_until(since, floor, why);
-                    self.handle_timeout(now);
-                }
-            }
-            Phase::Up { .. } => self.liveness.handle_doubt(now),
-            Phase::Attempt { stage, .. } => {
-                let stale = match stage {
-                    Stage::Resolve | Stage::Tcp => STALE_DIAL,
-                    _ => STALE_HANDSHAKE,
-                };
-                if now.since(self.began) >= stale {
-                    self.agenda.abandon(Failure::NetworkChanged);
-                    self.begin_attempt(now);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_reconnect(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Attempt { .. } | Phase::Up { .. } => {
-                self.agenda.abandon(Failure::Asked);
-                self.forwards.reset();
-                self.wait_until(now, now, Failure::Asked);
-            }
-            Phase::Waiting { since, why, .. } => self.wait_until(since, now, why),
-            _ => return,
-        }
-        self.handle_timeout(now);
     }
 
     fn stop(&mut self, now: Instant, reason: ExitReason) {

@@ -3,6 +3,7 @@ mod others;
 
 use super::*;
 use crate::exit::{CONFIG, NO_INPUT, USAGE};
+use crate::instance::withdraw::Named;
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::ForwardSpec;
 use std::path::Path;

@@ -13,8 +13,8 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::lifetime::Since;
 use reachback_core::time::Instant;
 
-/// Most that is read, bytes: 32 lines of the control protocol and the rest.
-const BYTES: usize = 32 * 1024;
+/// Most that is read, bytes: 80 lines of the control protocol and the rest.
+const BYTES: usize = 48 * 1024;
 
 /// What is kept of a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::info;
-use reachback_core::control::{Refusal, Request};
+use reachback_core::control::{BadRequest, Refusal, Request};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::watchdog::DRAIN;
 
+use crate::cli::Note;
 use crate::commands;
 use crate::exit::{self, Exit};
 use crate::instance::client::{CallError, Owner, patiently};
@@ -38,17 +39,26 @@ pub enum Outcome {
     /// There was no owner; this process is it now.
     Owner(Ownership),
     /// The owner took the forwards.
-    HandedOver(Owner),
+    HandedOver(HandedOver),
 }
 
-/// Becomes the owner of a destination, or goes on being it, or hands the forwards to the process that
-/// is.
+/// A call that an owner took.
+pub struct HandedOver {
+    /// The owner.
+    pub owner: Owner,
+    /// What it does not take over.
+    pub refused: Vec<Note>,
+}
+
+/// Becomes the owner of a destination, or goes on being it, or hands the forwards and what else is
+/// `asked` for to the process that is.
 ///
 /// # Errors
 /// Those of [`lock::claim`]; [`exit::UNAVAILABLE`] when the owner does not take them.
 pub fn claim(
     place: &Place,
     forwards: &[ForwardSpec],
+    asked: &[String],
     mut inherited: Option<Inherited>,
 ) -> Result<Outcome, Exit> {
     let claimed = patiently(|| {
@@ -60,8 +70,8 @@ pub fn claim(
         ) {
             Err(exit) => Ok(Err(exit)),
             Ok(Claim::Owner(ownership)) => Ok(Ok(Outcome::Owner(ownership))),
-            Ok(Claim::Taken) => match hand_over(place, forwards) {
-                Ok(owner) => Ok(Ok(Outcome::HandedOver(owner))),
+            Ok(Claim::Taken) => match hand_over(place, forwards, asked) {
+                Ok(handed) => Ok(Ok(Outcome::HandedOver(handed))),
                 // It starts or ends: look again.
                 Err(CallError::Nobody | CallError::Refused(Refusal::Ended, _)) => {
                     Err(CallError::Busy)
@@ -82,15 +92,19 @@ pub fn claim(
     })
 }
 
-/// Hands the forwards over if a process holds the tunnel and takes them at once; else [`claim`]
+/// Hands forwards and options over if a process holds the tunnel and takes them at once; else [`claim`]
 /// waits for it.
 ///
 /// # Errors
 /// Those of [`claim`].
-pub fn hand_over_early(place: &Place, forwards: &[ForwardSpec]) -> Result<Option<Owner>, Exit> {
+pub fn hand_over_early(
+    place: &Place,
+    forwards: &[ForwardSpec],
+    asked: &[String],
+) -> Result<Option<HandedOver>, Exit> {
     lock::prepare(&place.directory)?;
-    match hand_over(place, forwards) {
-        Ok(owner) => Ok(Some(owner)),
+    match hand_over(place, forwards, asked) {
+        Ok(handed) => Ok(Some(handed)),
         Err(
             CallError::Nobody
             | CallError::Busy
@@ -102,15 +116,42 @@ pub fn hand_over_early(place: &Place, forwards: &[ForwardSpec]) -> Result<Option
     }
 }
 
-fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError> {
+fn hand_over(
+    place: &Place,
+    forwards: &[ForwardSpec],
+    asked: &[String],
+) -> Result<HandedOver, CallError> {
     let mut owner = Owner::connect(&place.socket())?;
     let pid = owner.pid;
+    let mut refused = Vec::new();
+    let mut ask = |request: Result<Request, BadRequest>, what: &str| {
+        let asked = match request {
+            Ok(request) => owner.order(&request),
+            Err(error) => Err(CallError::Refused(Refusal::Bad, error.to_string())),
+        };
+        match asked {
+            // A program of before knows no calls.
+            Err(CallError::Refused(Refusal::Bad, _)) if what.is_empty() => Ok(()),
+            Err(CallError::Refused(reason, why)) if reason != Refusal::Ended => {
+                let text = format!("process {pid} does not take over{what}: {why}");
+                let is_warning = true;
+                refused.push(Note { is_warning, text });
+                Ok(())
+            }
+            asked => asked.map(drop),
+        }
+    };
+    for option in asked {
+        let request = Request::parse(&format!("option {option}"));
+        ask(request, &format!(": {option}"))?;
+    }
+    ask(Ok(Request::Call), "")?;
     // The service, once more for the same: that is no order.
     if supervisor::is_of_service()
         && lock::is_called(&place.socket(), &place.called)
         && owner.order(&Request::Check)? == supervisor::OF_SERVICE
     {
-        return Ok(owner);
+        return Ok(HandedOver { owner, refused });
     }
     for spec in forwards {
         let done = owner.order(&match supervisor::is_of_service() {
@@ -119,7 +160,7 @@ fn hand_over(place: &Place, forwards: &[ForwardSpec]) -> Result<Owner, CallError
         })?;
         info!("handed to process {pid}, which holds the tunnel: forward {spec}: {done}");
     }
-    Ok(owner)
+    Ok(HandedOver { owner, refused })
 }
 
 /// Waits until the forwards that were handed over are confirmed.

@@ -2,19 +2,36 @@
 
 use std::path::PathBuf;
 
+use log::{error, info};
 use nix::sys::signal::{Signal, raise};
-use reachback_core::control::Reply;
+use reachback_core::config::Config;
+use reachback_core::control::{Refusal, Reply, Request};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::Origin;
+use reachback_core::keyword::{KEYWORDS, OnReload};
 use reachback_core::time::Instant;
-use reachback_tunnel::{Program, Progress, Tunnel};
+use reachback_tunnel::{Plan, Program, Progress, Tunnel};
 
 use crate::cli;
+use crate::exit::Exit;
 use crate::instance::server;
 use crate::instance::supervisor::ask;
+use crate::keys;
 use crate::net::outside::Net;
 use crate::renew;
 use crate::sys::worker;
+use crate::trust::Trust;
+
+/// What the configuration says when it is read again.
+pub enum Reread {
+    /// How the tunnel is to be from now on, and what was read.
+    Plan(Box<Plan>, Trust, Box<Config>),
+    /// It gives the tunnel another name, this one, or another runtime directory.
+    Moved(String),
+}
+
+/// Reads the configuration again, with these options of callers before everything else.
+pub type Reader = dyn Fn(&[String]) -> Result<Reread, Exit>;
 
 /// The tunnel and its outside.
 pub struct Served {
@@ -29,6 +46,92 @@ pub struct Served {
     /// Once the tunnel has ended, the process goes on for this reason
     /// ([`crate::instance::supervisor::ask`]). An order to end takes it back.
     pub again: Option<u8>,
+    /// What holds.
+    pub config: Box<Config>,
+    /// What callers asked for beyond forwards, the last first, in the form of `-o`. One value for
+    /// each keyword, or as many as it takes.
+    pub options: Vec<String>,
+    /// They have changed.
+    pub options_changed: bool,
+    /// For `SIGHUP` and for callers.
+    pub reader: Box<Reader>,
+}
+
+impl Served {
+    /// Follows `SIGHUP`. What is wrong with the configuration is logged, and nothing changes.
+    pub fn read_again(&mut self, now: Instant) {
+        match (self.reader)(&self.options) {
+            Ok(reread) => {
+                info!("configuration read again");
+                self.follow(reread, now);
+            }
+            Err(exit) => {
+                let why = exit.line();
+                error!("configuration rejected, keeping the current one: {why}");
+            }
+        }
+    }
+
+    fn follow(&mut self, reread: Reread, now: Instant) {
+        match reread {
+            Reread::Plan(plan, trust, config) => {
+                self.config = config;
+                self.net.set_trust(trust);
+                self.tunnel.reload(*plan, &self.net, now);
+            }
+            Reread::Moved(name) => {
+                let why = format!("the configuration moves the tunnel to {name}");
+                server::Tunnel::stop(self, &why, now);
+                self.again = Some(ask::MOVE);
+            }
+        }
+    }
+
+    /// What callers ordered, as lines, when it has changed since this was last asked.
+    pub fn changed_orders(&mut self) -> Option<String> {
+        let forwards = self
+            .tunnel
+            .changed_orders(std::mem::take(&mut self.options_changed))?;
+        let options = self
+            .options
+            .iter()
+            .map(|option| format!("option {option}\n"));
+        Some(options.chain([forwards]).collect())
+    }
+
+    /// The options with these in front. Where it logs in with the default keys, those stay.
+    fn with(&self, asked: Vec<String>) -> Vec<String> {
+        let name = |option: &str| option.split(' ').next().unwrap_or_default().to_owned();
+        let adds_up = |name: &str| matches!(name, "IdentityFile" | "Fallback");
+        let mut options = asked;
+        if self.config.identity_files().is_empty()
+            && options.iter().any(|option| name(option) == "IdentityFile")
+        {
+            let usable = keys::defaults().filter(|(_, key)| key.is_ok());
+            let defaults = usable.map(|(path, _)| path);
+            options.extend(defaults.map(|path| format!("IdentityFile \"{}\"", path.display())));
+        }
+        for option in &self.options {
+            let replaced = |new: &String| {
+                new == option || name(new) == name(option) && !adds_up(&name(option))
+            };
+            if !options.iter().any(replaced) {
+                options.push(option.clone());
+            }
+        }
+        options
+    }
+}
+
+/// The options in what was kept of callers' orders.
+pub fn options(orders: &str) -> Vec<String> {
+    let options = orders
+        .lines()
+        .filter_map(|line| match Request::parse(line) {
+            Ok(Request::Option(option)) => Some(option.as_str().to_owned()),
+            _ => None,
+        });
+    options.collect()
 }
 
 impl server::Tunnel for Served {
@@ -66,6 +169,41 @@ impl server::Tunnel for Served {
             version: cli::version(),
         };
         self.tunnel.status(program, &self.net, now)
+    }
+
+    fn asks(&self, option: &str) -> Result<bool, String> {
+        let mut asked = Config::new();
+        let read = asked.parse_option(option);
+        read.map_err(|error| error.to_string())?;
+        let Some(keyword) = KEYWORDS.iter().find(|keyword| asked.is_set(keyword)) else {
+            return Ok(false);
+        };
+        let differs = !self.config.holds(&asked, keyword);
+        match keyword.on_reload {
+            OnReload::NextStart | OnReload::Moves if differs => {
+                Err("it is set when the tunnel starts: reachback stop, then call again".to_owned())
+            }
+            _ => Ok(differs),
+        }
+    }
+
+    fn call(&mut self, asked: Vec<String>, now: Instant) -> Reply {
+        let mut reply = Reply::done("trying");
+        if !asked.is_empty() {
+            let what = asked.join(", ");
+            let options = self.with(asked);
+            match (self.reader)(&options) {
+                Ok(reread) => {
+                    info!("taken over from another call: {what}");
+                    self.options = options;
+                    self.options_changed = true;
+                    self.follow(reread, now);
+                }
+                Err(exit) => reply = Reply::refused(Refusal::Unfit, exit.line()),
+            }
+        }
+        self.tunnel.call(now);
+        reply
     }
 
     fn reconnect(&mut self, now: Instant) {

@@ -43,6 +43,10 @@ pub trait Tunnel {
     fn confirmed(&self, specs: &[ForwardSpec], limit: Instant) -> Progress;
     /// The lines of a snapshot.
     fn status(&self, now: Instant) -> String;
+    /// Whether an option of a caller differs from what holds; why it cannot be taken over.
+    fn asks(&self, option: &str) -> Result<bool, String>;
+    /// Takes these options over, and tries now what waits.
+    fn call(&mut self, asked: Vec<String>, now: Instant) -> Reply;
     /// Connects anew.
     fn reconnect(&mut self, now: Instant);
     /// Ends; `why` is for the log.

@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::Vec;
 
 use super::ConfigErrorKind;
+use super::Path;
 use super::value::{Value, held};
 use crate::keyword::Keyword;
 use crate::tokens::Tokens;
@@ -35,6 +36,14 @@ pub(super) trait Slot {
 
     /// Whether [`Slot::expand`] would replace the token `%letter`.
     fn uses_token(&self, keyword: &'static Keyword, letter: char) -> bool;
+
+    /// Rewrites file names.
+    fn rename(&mut self, keyword: &'static Keyword, rename: &dyn Fn(&str) -> Option<Path>);
+
+    /// Whether everything that `asked` holds is held here too, defaults included.
+    fn includes(&self, asked: &Self, keyword: &'static Keyword) -> bool
+    where
+        Self: Sized;
 
     /// Whether the same holds in another configuration, defaults included.
     fn same(&self, other: &Self, keyword: &'static Keyword) -> bool
@@ -88,6 +97,16 @@ impl<T: Value> Slot for Option<T> {
         value.is_some_and(|value| value.uses_token(keyword, letter))
     }
 
+    fn rename(&mut self, keyword: &'static Keyword, rename: &dyn Fn(&str) -> Option<Path>) {
+        if let Some(value) = self {
+            value.rename(keyword, rename);
+        }
+    }
+
+    fn includes(&self, asked: &Self, keyword: &'static Keyword) -> bool {
+        asked.is_none() || self.same(asked, keyword)
+    }
+
     fn same(&self, other: &Self, keyword: &'static Keyword) -> bool {
         held(self, keyword) == held(other, keyword)
     }
@@ -131,6 +150,15 @@ impl<T: Value, const MOST: usize> Slot for Vec<T, MOST> {
 
     fn uses_token(&self, keyword: &'static Keyword, letter: char) -> bool {
         self.iter().any(|value| value.uses_token(keyword, letter))
+    }
+
+    fn rename(&mut self, keyword: &'static Keyword, rename: &dyn Fn(&str) -> Option<Path>) {
+        self.iter_mut()
+            .for_each(|value| value.rename(keyword, rename));
+    }
+
+    fn includes(&self, asked: &Self, _keyword: &'static Keyword) -> bool {
+        asked.iter().all(|value| self.contains(value))
     }
 
     fn same(&self, other: &Self, _keyword: &'static Keyword) -> bool {

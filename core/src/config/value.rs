@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use heapless::String;
 
+use super::notice;
 use super::parse::{self, bad_value};
 use super::{ConfigErrorKind, Files, Path, RekeyLimit, SessionChannel, StrictHostKeyChecking};
 use crate::destination::{self, Fallback};
@@ -28,6 +29,9 @@ pub(super) trait Value: Clone + PartialEq {
     fn expand(&mut self, _: &'static Keyword, _: &Tokens<'_>) -> Result<(), ConfigErrorKind> {
         Ok(())
     }
+
+    /// Rewrites file names, where the keyword's kind is one.
+    fn rename(&mut self, _: &Keyword, _: &dyn Fn(&str) -> Option<Path>) {}
 
     /// Whether [`Value::expand`] would replace the token `%letter`.
     fn uses_token(&self, _: &Keyword, _: char) -> bool {
@@ -270,6 +274,12 @@ impl Value for Files {
         files.try_for_each(|file| file.expand(keyword, tokens))
     }
 
+    fn rename(&mut self, keyword: &Keyword, rename: &dyn Fn(&str) -> Option<Path>) {
+        self.0
+            .iter_mut()
+            .for_each(|file| file.rename(keyword, rename));
+    }
+
     fn uses_token(&self, keyword: &Keyword, letter: char) -> bool {
         self.0.iter().any(|file| file.uses_token(keyword, letter))
     }
@@ -331,6 +341,16 @@ impl<const N: usize> Value for String<N> {
             *self = expanded.map_err(|error| ConfigErrorKind::Token(keyword.name, error))?;
         }
         Ok(())
+    }
+
+    fn rename(&mut self, keyword: &Keyword, rename: &dyn Fn(&str) -> Option<Path>) {
+        let is_file = has_tokens(keyword) || matches!(keyword.kind, Kind::Path);
+        if is_file
+            && !notice::is_no_file(self)
+            && let Some(name) = rename(self).and_then(|name| Self::try_from(name.as_str()).ok())
+        {
+            *self = name;
+        }
     }
 
     fn uses_token(&self, keyword: &Keyword, letter: char) -> bool {

@@ -21,6 +21,8 @@ fn every_request_is_read_as_it_was_written() {
     let requests = [
         Request::Hello(VERSION),
         Request::Check,
+        Request::Option(String::try_from("IdentityFile \"/a key\"").unwrap()),
+        Request::Call,
         Request::Forward(spec("1111:localhost:22")),
         Request::Cancel(spec("*:0:[::1]:80")),
         Request::Withdraw(spec("[2001:db8::1]:1112:target.example:80")),
@@ -56,6 +58,8 @@ fn what_is_no_request_is_refused_with_a_reason() {
         "",
         " ",
         "stop now",
+        "option",
+        "call now",
         "status 1",
         "forward",
         "forward 22",

@@ -555,6 +555,49 @@ fn a_reconnection_asked_for_cuts_everything_short() {
 }
 
 #[test]
+fn a_call_cuts_a_wait_short_and_one_too_many_has_its_turn_later() {
+    let mut bench = Bench::new();
+    bench.actions();
+    for _ in 0..3 {
+        bench.on(Input::Failed(Failure::AuthRefused));
+        bench.pass(10 * S);
+        assert_eq!(bench.on(Input::Called), [Action::Resolve]);
+        assert_eq!(bench.on(Input::Called), [], "an attempt is under way");
+    }
+    bench.on(Input::Failed(Failure::AuthRefused));
+    let (before, _) = bench.waiting();
+    assert!(matches!(bench.on(Input::Called)[..], [Action::Wait { .. }]));
+    let (after, why) = bench.waiting();
+    assert!(
+        after < before && after > Duration::from_secs(500),
+        "{after:?}"
+    );
+    assert_eq!(why, Failure::AuthRefused);
+    assert_eq!(
+        bench.on(Input::Called),
+        [],
+        "no call makes it sooner or later"
+    );
+    assert_eq!(bench.next_timer(), [Action::Resolve]);
+}
+
+#[test]
+fn a_call_asks_again_for_a_refused_forward_and_leaves_the_connection_alone() {
+    let mut bench = Bench::new();
+    bench.reach(Stage::Forward);
+    bench.actions();
+    let id = ForwardId(0);
+    bench.on(Input::ForwardConfirmed {
+        id: ForwardId(1),
+        port: 1112,
+    });
+    bench.on(Input::ForwardRefused { id });
+    assert_eq!(bench.on(Input::Called), [Action::RequestForward { id }]);
+    bench.on(Input::ForwardConfirmed { id, port: 1111 });
+    assert_eq!(bench.on(Input::Called), []);
+}
+
+#[test]
 fn stop_ends_a_connection_gracefully_and_within_2_s() {
     for stage in [Stage::Resolve, Stage::KeyExchange, Stage::Forward] {
         let mut bench = Bench::new();

@@ -35,6 +35,8 @@ pub struct Policy {
     pub failback_interval: Duration,
     /// Whether a refused forward is the end. Default: no.
     pub exit_on_forward_failure: bool,
+    /// How many keys a login offers. Default: 1.
+    pub keys: u8,
 }
 
 impl Default for Policy {
@@ -50,6 +52,7 @@ impl Default for Policy {
             stable_after: Duration::from_secs(60),
             failback_interval: FAILBACK_INTERVAL,
             exit_on_forward_failure: false,
+            keys: 1,
         }
     }
 }
@@ -138,6 +141,9 @@ pub enum Input {
     LinkUp,
     /// Someone asked for a new connection now.
     ReconnectNow,
+    /// Someone called for the tunnel: what waits is tried now, within the rate of
+    /// [`crate::backoff::Calls`].
+    Called,
     /// Someone asked for the end.
     Stop,
 }

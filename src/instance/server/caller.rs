@@ -1,12 +1,14 @@
 //! One caller at the owner's socket, and what it asks for.
 
 use std::io::{self, Read, Write};
+use std::mem::take;
 use std::time::Duration;
 
 use mio::net::UnixStream;
 use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, VERSION};
 use reachback_core::forward::{ForwardSpec, MAX_FORWARDS};
 use reachback_core::forwards::Origin;
+use reachback_core::keyword::KEYWORDS;
 use reachback_core::time::Instant;
 use reachback_tunnel::Progress;
 
@@ -27,6 +29,10 @@ pub(super) enum Turn {
     Over,
 }
 
+fn ending() -> Reply {
+    Reply::refused(Refusal::Ended, "the tunnel is ending")
+}
+
 /// One client. Its buffers are one line and one answer: the next request is read when the
 /// answer to the last one is gone.
 pub(super) struct Client {
@@ -42,6 +48,8 @@ pub(super) struct Client {
     closing: bool,
     pub(super) waiting: bool,
     pub(super) deadline: Instant,
+    /// The options it asked for that do not hold yet.
+    asked: Vec<String>,
     /// The forwards it added.
     added: Vec<ForwardSpec>,
     /// The forwards it waits for.
@@ -61,6 +69,7 @@ impl Client {
             closing: false,
             waiting: false,
             deadline: now + DEADLINE,
+            asked: Vec::new(),
             added: Vec::new(),
             awaited: Vec::new(),
         }
@@ -158,6 +167,17 @@ impl Client {
                 Reply::refused(Refusal::Version, text)
             }
             Request::Check => supervisor::running(),
+            Request::Option(option) => match tunnel.asks(&option) {
+                Ok(false) => Reply::done("so it is"),
+                Ok(true) if self.asked.len() < KEYWORDS.len() => {
+                    self.asked.push(option.as_str().to_owned());
+                    Reply::done("noted")
+                }
+                Ok(true) => Reply::refused(Refusal::Full, "too many options"),
+                Err(why) => Reply::refused(Refusal::Unfit, why),
+            },
+            Request::Call if tunnel.is_ending() => ending(),
+            Request::Call => tunnel.call(take(&mut self.asked), now),
             Request::Forward(spec) => self.forward(spec, Origin::Caller, tunnel, now),
             Request::ForwardService(spec) => self.forward(spec, Origin::Service, tunnel, now),
             Request::Cancel(spec) => tunnel.remove_forward(&spec, now),
@@ -190,9 +210,7 @@ impl Client {
                 tunnel.reload();
                 Reply::done("reading the configuration again")
             }
-            Request::Renew if tunnel.is_ending() => {
-                Reply::refused(Refusal::Ended, "the tunnel is ending")
-            }
+            Request::Renew if tunnel.is_ending() => ending(),
             Request::Renew => match tunnel.renew(now) {
                 Ok(()) => Reply::done("renewing"),
                 Err(why) => Reply::refused(Refusal::Unfit, why),
@@ -209,7 +227,7 @@ impl Client {
         now: Instant,
     ) -> Reply {
         if tunnel.is_ending() {
-            return Reply::refused(Refusal::Ended, "the tunnel is ending");
+            return ending();
         }
         let reply = tunnel.add_forward(&spec, origin, now);
         if matches!(reply, Reply::Done(_))

@@ -84,6 +84,7 @@ pub enum Fault {
     },
     Randomness(bool),
     Reconnect,
+    Call,
     Add(ForwardSpec),
     Remove(ForwardSpec),
     Reload(Change),
@@ -134,7 +135,8 @@ impl Fault {
             },
             17 => Fault::Forward(answer(dice, Answer::Ask)),
             18 => Fault::MoveAddress { told: flip },
-            19 => Fault::Reconnect,
+            19 if flip => Fault::Reconnect,
+            19 => Fault::Call,
             20 => Fault::Freeze(dice.between(10, 400_000)),
             21 => Fault::ServerRekey,
             22..=24 => Fault::Load(dice.between(1, 400_000)),
@@ -218,6 +220,7 @@ impl Fault {
             }
             Fault::Randomness(there) => world.net().randomness = there,
             Fault::Reconnect => world.reconnect(),
+            Fault::Call => world.call(),
             Fault::Add(spec) => {
                 let mut forwards = world.wanted.forwards().into_iter();
                 if !forwards.any(|own| own.listen == spec.listen && own != spec) {

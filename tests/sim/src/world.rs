@@ -166,6 +166,13 @@ impl World {
         self.awake = true;
     }
 
+    /// Somebody calls for the tunnel again.
+    pub fn call(&mut self) {
+        self.invariants.asked();
+        self.tunnel.call(self.now());
+        self.awake = true;
+    }
+
     /// A caller adds a forward; true if that was acknowledged.
     pub fn add_forward(&mut self, spec: &ForwardSpec) -> bool {
         let reply = self
@@ -242,7 +249,7 @@ impl World {
 
     /// As the program does before anything else.
     fn keep_orders(&mut self) {
-        if let Some(orders) = self.tunnel.changed_orders() {
+        if let Some(orders) = self.tunnel.changed_orders(false) {
             self.kept_orders = orders;
         }
         self.awake = true;

@@ -158,6 +158,15 @@ impl<O: Outside> Tunnel<O> {
         Progress::Confirmed
     }
 
+    /// Somebody calls for the tunnel: what waits is tried now, at the rate that the watchdog keeps.
+    pub fn call(&mut self, now: Instant) {
+        let waited = matches!(self.watchdog.state(), State::Waiting { .. });
+        self.watchdog.handle(now, Input::Called);
+        if waited && matches!(self.watchdog.state(), State::Connecting(_)) {
+            info!("called again: trying now");
+        }
+    }
+
     /// Connects anew at once.
     pub fn reconnect(&mut self, outside: &O, now: Instant) {
         self.note(Kind::Reconnect, "", outside, now);
@@ -195,9 +204,10 @@ impl<O: Outside> Tunnel<O> {
         Some(id)
     }
 
-    /// The callers' orders that stand, when they have changed since this was last asked.
-    pub fn changed_orders(&mut self) -> Option<String> {
-        if !std::mem::take(&mut self.orders_changed) {
+    /// The callers' orders that stand, when they have changed since this was last asked, or
+    /// `anyway`.
+    pub fn changed_orders(&mut self, anyway: bool) -> Option<String> {
+        if !std::mem::take(&mut self.orders_changed) && !anyway {
             return None;
         }
         let mut lines = String::new();

@@ -5,7 +5,7 @@ use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::{ForwardId, Origin};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
-use reachback_core::watchdog::Input;
+use reachback_core::watchdog::{Input, Policy};
 use reachback_ssh::userkey::UserKey;
 
 use super::Tunnel;
@@ -19,14 +19,20 @@ impl<O: Outside> Tunnel<O> {
     pub fn reload(&mut self, mut plan: Plan, outside: &O, now: Instant) {
         let changed = self.changed_for_good(&plan);
         let policy_changed = self.plan.policy != plan.policy;
+        let keys_alone = Policy {
+            keys: plan.policy.keys,
+            ..self.plan.policy
+        } == plan.policy;
         let configured = std::mem::take(&mut plan.forwards);
         self.lifetime.set(plan.max_lifetime, plan.idle_timeout);
         if self.plan.servers != plan.servers {
             self.watchdog.set_fallbacks(plan.servers.len() - 1);
         }
         self.plan = plan;
-        if policy_changed {
+        if policy_changed && !keys_alone {
             info!("the server is probed as the configuration says now");
+        }
+        if policy_changed {
             self.watchdog.set_policy(now, self.plan.policy);
         }
         self.unwant_all_but(&configured, outside, now);

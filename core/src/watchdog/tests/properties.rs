@@ -36,6 +36,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => failure().prop_map(H::Failed),
         2 => Just(H::LinkUp),
         1 => Just(H::ReconnectNow),
+        2 => Just(H::Called),
     ]
 }
 
@@ -85,6 +86,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         stable_after: Duration::from_secs(stable),
         failback_interval: Duration::from_secs(60 + timeout * 20),
         exit_on_forward_failure: false,
+        keys: 1,
     })
 }
 

@@ -1,0 +1,102 @@
+//! What a custom script asks for.
+
+use std::path::PathBuf;
+
+use reachback_core::destination::{Destination, DestinationError};
+use reachback_core::keyword::LogLevel;
+
+use super::{Options, Settings, local, orders, really, settings};
+use crate::exit::Exit;
+use crate::instance::withdraw::Named;
+
+/// What a custom script passed on. Its argument comes from OCPP, and so from anywhere.
+#[derive(Debug)]
+pub struct Invocation {
+    pub(super) words: Vec<String>,
+    pub(super) options: Options,
+}
+
+impl Invocation {
+    /// The parameter for the log: the script's words with a space between them.
+    pub fn parameter(&self) -> String {
+        self.words.join(" ")
+    }
+
+    /// The one word, without the blanks around it, which the old scripts did not see.
+    fn word(&self) -> Option<&str> {
+        match self.words.as_slice() {
+            [word] => Some(word.trim_matches([' ', '\t'])),
+            _ => None,
+        }
+    }
+
+    /// The destination.
+    ///
+    /// # Errors
+    /// There is not exactly one word, or it is none in the strict grammar of the scripts
+    /// ([`Destination::parse_script`]): the rule that it breaks.
+    pub fn destination(&self) -> Result<Destination, DestinationError> {
+        match self.word() {
+            Some(word) => Destination::parse_script(word),
+            None if self.words.is_empty() => Err(DestinationError::NoUser),
+            None => Err(DestinationError::ScriptBlank),
+        }
+    }
+
+    /// The settings for a destination that [`Invocation::destination`] gave. Always in the
+    /// background.
+    ///
+    /// # Errors
+    /// As [`parse`], about the configuration file and the forwards.
+    pub fn settings(self, destination: Destination) -> Result<Settings, Exit> {
+        let mut options = self.options;
+        options.background = true;
+        let given = destination.host.to_string();
+        let mut read = options.read_all(&given, Some(&destination.user))?;
+        let destination = really(destination, &given, &read.config)?;
+        local::expand(&mut read.config, &destination, &given)?;
+        settings(options, destination, given, read)
+    }
+
+    /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
+    pub fn is_off(&self) -> bool {
+        let off = |word: &str| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
+        self.word().is_some_and(off)
+    }
+
+    /// The forwards that the script names, and the directory of the control sockets.
+    ///
+    /// # Errors
+    /// As [`parse`], about the configuration file.
+    pub fn own_forwards(self) -> Result<(Named, PathBuf), Exit> {
+        let options = self.options;
+        let config = options.read_config("")?;
+        let directory = orders::directory(&config);
+        let named = match local::expand_forwards(options.config.forwards(), &config, None) {
+            Ok(own) => Named::Alike(own),
+            // `off` names no server, but each tunnel has one.
+            Err(_) => Named::ByServer(Box::new(move |server| {
+                let own = options.config.forwards();
+                if own.iter().any(|spec| spec.uses_token('n')) {
+                    return Err(Exit::new(
+                        crate::exit::CONFIG,
+                        "off: %n in a forward: no tunnel keeps what its server was called; \
+                         use %h there, and end this one with reachback stop",
+                    ));
+                }
+                let config = options.read_config(&server.host)?;
+                local::expand_forwards(own, &config, Some((server, &server.host)))
+            })),
+        };
+        Ok((named, directory))
+    }
+
+    /// How much to log of what the invocation itself has to say, before the configuration
+    /// file is read: always at least info, for these lines are what an operator looks for.
+    pub fn log_level(&self) -> LogLevel {
+        match self.options.verbosity {
+            0 => LogLevel::Info,
+            _ => LogLevel::Debug1,
+        }
+    }
+}

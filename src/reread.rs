@@ -1,0 +1,112 @@
+//! What a start needs of this machine, and the same read again for `SIGHUP` and for callers.
+
+use std::path::PathBuf;
+
+use log::warn;
+use reachback_core::config::{self, Config};
+use reachback_core::keyword::OnReload;
+use reachback_ssh::userkey::UserKey;
+
+use crate::cli::{self, Command, Settings};
+use crate::exit::Exit;
+use crate::hostkey::{HostKeys, RunPins};
+use crate::instance::orders::Place;
+use crate::instance::served::Reread;
+use crate::keys;
+use crate::logging;
+use crate::plan::plan;
+
+/// What is needed of this machine, checked.
+pub struct Local {
+    /// Checked.
+    pub settings: Settings,
+    /// Its keys.
+    pub keys: Vec<UserKey>,
+    /// Its host keys.
+    pub known: HostKeys,
+}
+
+impl Local {
+    /// Looks at the files.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(settings: Settings, run_pins: &RunPins) -> Result<Local, Exit> {
+        Ok(Local {
+            keys: keys::load_all(&settings.identity_files())?,
+            known: HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)?,
+            settings,
+        })
+    }
+}
+
+/// The settings, from what callers asked for, the arguments of this process, and the configuration as
+/// it is now.
+///
+/// # Errors
+/// Those of [`cli::parse`].
+pub fn settings_again(options: &[String]) -> Result<Settings, Exit> {
+    match cli::parse_after(options, std::env::args_os().skip(1))? {
+        Command::Run(settings) => Ok(*settings),
+        Command::Invoke(invocation) => match invocation.destination() {
+            Ok(destination) => invocation.settings(destination),
+            Err(_) => Err(Exit::usage("argument does not match user@domain")),
+        },
+        _ => Err(Exit::usage("these arguments start no tunnel")),
+    }
+}
+
+/// What a reload compares with: what this process was started with.
+pub struct Started {
+    /// The configuration.
+    pub config: Config,
+    /// Where relative names in the arguments start.
+    pub directory: PathBuf,
+    /// What the tunnel is called.
+    pub place: Place,
+    /// Keys that no file takes.
+    pub run_pins: RunPins,
+}
+
+impl Started {
+    /// The configuration read again for `SIGHUP`: everything local is checked as at the start.
+    /// `options` as in [`settings_again`].
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reread(&self, options: &[String]) -> Result<Reread, Exit> {
+        // Relative names mean what they meant at the start; the daemon itself stays in `/`.
+        let here = std::env::current_dir();
+        let _ = std::env::set_current_dir(&self.directory);
+        let local =
+            settings_again(options).and_then(|settings| Local::check(settings, &self.run_pins));
+        if let Ok(here) = here {
+            let _ = std::env::set_current_dir(here);
+        }
+        let Local {
+            settings,
+            keys,
+            known,
+        } = local?;
+        let place = settings.place();
+        if place != self.place {
+            return Ok(Reread::Moved(place.name));
+        }
+        log::set_max_level(logging::filter(settings.log_level()));
+        logging::say(&settings.notes);
+        let kept: Vec<&str> = config::changes(&self.config, &settings.config)
+            .filter(|keyword| keyword.on_reload == OnReload::NextStart)
+            .map(|keyword| keyword.name)
+            .collect();
+        if !kept.is_empty() {
+            let names = kept.join(" and ");
+            warn!("{names} changed: the new value takes effect at the next start");
+        }
+        let (plan, trust) = plan(&settings, keys, known);
+        Ok(Reread::Plan(
+            Box::new(plan),
+            trust,
+            Box::new(settings.config),
+        ))
+    }
+}

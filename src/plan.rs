@@ -53,6 +53,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         keep_alive: config.tcp_keep_alive(),
         verify_forward: config.verify_forward(),
         session_channel: config.session_channel(),
+        channel_idle_timeout: config.channel_idle_timeout(),
         max_lifetime: config.max_lifetime(),
         idle_timeout: config.idle_timeout(),
         known_hosts: known.shown(),

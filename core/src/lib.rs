@@ -64,6 +64,7 @@ pub mod known_hosts;
 pub mod lifetime;
 pub mod liveness;
 pub mod pattern;
+pub mod places;
 pub mod repeats;
 pub mod time;
 pub mod tokens;

@@ -72,6 +72,7 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.number("connections_now", u64::from(snapshot.serving));
     object.number("connections_total", snapshot.served);
     object.number("connections_refused", snapshot.refused);
+    object.number("connections_closed_idle", snapshot.closed_idle);
     object.number("bytes_in", snapshot.bytes_in);
     object.number("bytes_out", snapshot.bytes_out);
     object.number("logins", u64::from(snapshot.logins));

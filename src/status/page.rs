@@ -92,9 +92,13 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
         0 => String::new(),
         refused => format!(", {refused} refused"),
     };
+    let closed = match snapshot.closed_idle {
+        0 => String::new(),
+        closed => format!(", {closed} closed as idle"),
+    };
     writeln!(
         out,
-        "  connections: {} now, {} so far{refused}; {} in, {} out",
+        "  connections: {} now, {} so far{refused}{closed}; {} in, {} out",
         snapshot.serving,
         snapshot.served,
         amount(snapshot.bytes_in),

@@ -220,6 +220,11 @@ impl Client {
         self.connection.takes_data(id, &self.transport)
     }
 
+    /// Whether the peer's window has room for data of the channel, whatever waits before it.
+    pub fn channel_peer_takes_data(&self, id: ChannelId) -> bool {
+        self.connection.peer_takes_data(id)
+    }
+
     /// The target's bytes fill the first `n` bytes of [`Client::channel_space`]; 0 drops it.
     pub fn channel_filled(&mut self, id: ChannelId, n: usize) -> Result<(), Error> {
         self.command(|connection, transport| {

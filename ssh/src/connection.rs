@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     forwards: Forwards,
     requests: Requests,
     channels: [Option<Channel>; CHANNELS],
+    /// There may be an open that was not announced.
+    newcomers: bool,
 }
 
 impl Connection {
@@ -45,6 +47,7 @@ impl Connection {
             forwards: Forwards::new(),
             requests: Requests::new(),
             channels: [const { None }; CHANNELS],
+            newcomers: false,
         }
     }
 
@@ -179,6 +182,7 @@ impl Connection {
             channel.originator = printable(originator);
             channel.originator_port = originator_port;
             *slot = Some(channel);
+            self.newcomers = true;
             return Ok(news);
         }
         let refusal = Refusal::ResourceShortage;

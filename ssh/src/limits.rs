@@ -23,8 +23,10 @@ pub const CONTROL_RESERVE: usize = 4 * 1024;
 /// Control messages that wait for the end of a key exchange; more ends the connection.
 pub const HELD_MESSAGES: usize = 32 * 1024;
 
-/// Channels open at once; more are refused with `SSH_OPEN_RESOURCE_SHORTAGE`.
-pub const CHANNELS: usize = 32;
+/// Channel numbers in use at once, those included that wait for the caller's answer and those that
+/// this side has closed; more are refused with `SSH_OPEN_RESOURCE_SHORTAGE`. How many are served is
+/// the caller's decision.
+pub const CHANNELS: usize = 128;
 /// Window of a channel: what the peer may send before the target has taken it.
 pub const CHANNEL_WINDOW: u32 = 128 * 1024;
 /// Largest data packet taken and sent (RFC 4254 section 5.1).

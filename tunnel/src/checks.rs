@@ -18,7 +18,6 @@ use std::time::Duration;
 use reachback_core::forwards::{ForwardId, Forwards};
 use reachback_core::time::Instant;
 use reachback_core::verify::{Action, Finding, Proof, Verify};
-use reachback_ssh::limits::CHANNELS;
 use reachback_ssh::{ChannelId, Client, Error, Rng};
 
 use crate::stats::Stats;
@@ -33,8 +32,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(30);
 /// The same if the server does not close its end.
 const UNCLOSED: Duration = Duration::from_secs(120);
-/// Channels that stay free for people while a check is out.
-const SPARE: usize = 4;
+/// Places that stay free for people while a check is out.
+pub const SPARE: usize = 4;
 /// Bytes of a token: a line that tells a stranger's log what it is.
 const TOKEN: usize = 50;
 
@@ -310,21 +309,21 @@ impl Checks {
         }
     }
 
-    /// Does what is due; `serving` is the number of channels that are in use. Gives what was
+    /// Does what is due; `crowded` says that fewer than [`SPARE`] places are free. Gives what was
     /// found, and is then to be called again.
     ///
     /// # Errors
     /// Those of the client; the connection is over.
     pub fn drive(
         &mut self,
-        (enabled, serving): (bool, usize),
+        (enabled, crowded): (bool, bool),
         client: &mut Client,
         forwards: &mut Forwards,
         stats: &mut Stats,
         now: Instant,
     ) -> Result<Option<Found>, Error> {
         self.policy.set_enabled(enabled, forwards, now);
-        if self.policy.is_checking() && serving + SPARE >= CHANNELS {
+        if self.policy.is_checking() && crowded {
             self.policy.handle_crowded(forwards, now);
         }
         self.policy.handle_timeout(forwards, now);

@@ -38,6 +38,8 @@ pub struct Plan {
     pub verify_forward: bool,
     /// `SessionChannel`.
     pub session_channel: SessionChannel,
+    /// `ChannelIdleTimeout`; zero is for ever.
+    pub channel_idle_timeout: Duration,
     /// `MaxLifetime`; zero is for ever.
     pub max_lifetime: Duration,
     /// `IdleTimeout`; zero is for ever.

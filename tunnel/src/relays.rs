@@ -3,23 +3,23 @@
 mod refused;
 mod relay;
 
+use std::time::Duration;
+
 use log::info;
 use reachback_core::dial::AddressFamily;
 use reachback_core::forward::Target;
 use reachback_core::forwards::{ForwardId, Forwards};
+use reachback_core::places::{HOLDERS, Leave, PLACES, leave};
 use reachback_core::repeats::Repeats;
 use reachback_core::time::Instant;
 use reachback_ssh::limits::CHANNELS;
-use reachback_ssh::{ChannelId, Client, Error, Refusal};
+use reachback_ssh::{ChannelId, Client, Error};
 
 use crate::checks::{Held, Judgement, Suspicion};
 use crate::outside::{Outside, Ready, Token};
 use refused::{Refused, Why};
 use relay::Relay;
 
-/// Relays at once: every channel, and as many again whose peer left while the target still
-/// reads. A new connection that finds no place is refused.
-pub const RELAYS: usize = 2 * CHANNELS;
 /// Tokens of one relay: its socket and two for the resolver.
 pub const TOKENS_PER_RELAY: usize = 3;
 
@@ -30,19 +30,25 @@ pub struct Relays<O: Outside> {
     /// Where the next turn begins, so that no channel is always the last.
     turn: usize,
     family: AddressFamily,
+    /// `ChannelIdleTimeout`; zero is for ever.
+    idle_limit: Duration,
     refused: Refused,
+    /// Those that lost their place.
+    closed: Refused,
 }
 
 impl<O: Outside> Relays<O> {
-    /// An empty table whose tokens begin at `first_token` and number
-    /// [`RELAYS`] × [`TOKENS_PER_RELAY`].
+    /// An empty table whose tokens begin at `first_token` and number [`TOKENS_PER_RELAY`] for each
+    /// of [`CHANNELS`] + [`HOLDERS`] relays.
     pub fn new(first_token: usize, family: AddressFamily) -> Relays<O> {
         Relays {
             table: Vec::new(),
             first_token,
             turn: 0,
             family,
+            idle_limit: Duration::ZERO,
             refused: Repeats::new(),
+            closed: Repeats::new(),
         }
     }
 
@@ -51,25 +57,18 @@ impl<O: Outside> Relays<O> {
         self.table.iter().all(Option::is_none)
     }
 
-    /// Begins to serve a channel of a forward: the answer to the peer follows when the target is known to
-    /// be there.
+    /// Begins to serve a channel of a forward as soon as there is a place: the answer to the peer
+    /// follows when the target is known to be there.
     pub fn open(
         &mut self,
-        (channel, id): (ChannelId, ForwardId),
+        from: (ChannelId, ForwardId),
         target: &Target,
         client: &mut Client,
         outside: &mut O,
         now: Instant,
     ) -> Result<(), Error> {
-        let Some(index) = self.place((channel, id), client, now)? else {
-            return Ok(());
-        };
-        let mut relay = Relay::new((channel, id), target);
-        match relay.start(self.tokens(index), self.family, outside, now) {
-            Ok(()) => self.table[index] = Some(relay),
-            Err(error) => relay.refuse(&error, client, &mut self.refused, now)?,
-        }
-        Ok(())
+        self.add(Relay::new(from, target, now));
+        self.settle(client, outside, now)
     }
 
     /// Accepts a channel that may be a check, and keeps its target out of it until
@@ -82,14 +81,90 @@ impl<O: Outside> Relays<O> {
         client: &mut Client,
         now: Instant,
     ) -> Result<(), Error> {
-        match self.place((channel, id), client, now)? {
-            Some(index) => {
-                client.accept_channel(channel)?;
-                self.table[index] = Some(Relay::held((channel, id), suspicion, target));
-                Ok(())
-            }
-            None => Ok(()),
+        let mut relay = Relay::new((channel, id), target, now);
+        if self.holders() < HOLDERS {
+            client.accept_channel(channel)?;
+            relay.hold(suspicion);
         }
+        self.add(relay);
+        Ok(())
+    }
+
+    /// The table has room: every channel has one relay, and at most [`HOLDERS`] relays have none.
+    fn add(&mut self, relay: Relay<O>) {
+        match self.table.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(relay),
+            None => self.table.push(Some(relay)),
+        }
+    }
+
+    /// Gives places to those who wait, the first first. Who has been idle for too long leaves.
+    fn settle(&mut self, client: &mut Client, outside: &mut O, now: Instant) -> Result<(), Error> {
+        loop {
+            if self.count() < PLACES
+                && self.holders() < HOLDERS
+                && let Some(index) = self.next_waiting()
+            {
+                self.start(index, client, outside, now)?;
+                continue;
+            }
+            match self.next_leave() {
+                Some((index, at, why)) if at <= now => self.part(index, why, client, now)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Who has waited for longest.
+    fn next_waiting(&self) -> Option<usize> {
+        let relays = self.table.iter().enumerate();
+        let waiting = relays.filter_map(|(n, relay)| Some((n, relay.as_ref()?.waits_until()?)));
+        waiting.min_by_key(|(_, until)| *until).map(|(n, _)| n)
+    }
+
+    /// Who has been idle for longest; when it loses its place, and why.
+    fn next_leave(&self) -> Option<(usize, Instant, Leave)> {
+        let relays = self.table.iter().enumerate();
+        let idle = relays.filter_map(|(n, relay)| Some((n, relay.as_ref()?.idle_since()?)));
+        let (index, since) = idle.min_by_key(|(_, since)| *since)?;
+        let (at, why) = leave(since, self.idle_limit, self.next_waiting().is_some())?;
+        Some((index, at, why))
+    }
+
+    fn start(
+        &mut self,
+        index: usize,
+        client: &mut Client,
+        outside: &mut O,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let tokens = self.tokens(index);
+        let Some(relay) = &mut self.table[index] else {
+            return Ok(());
+        };
+        if let Err(error) = relay.start(tokens, self.family, outside, now) {
+            relay.refuse(&error, client, &mut self.refused, now)?;
+            self.table[index] = None;
+        }
+        Ok(())
+    }
+
+    /// Closes a connection that has been idle for too long.
+    fn part(
+        &mut self,
+        index: usize,
+        why: Leave,
+        client: &mut Client,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let Some(relay) = &mut self.table[index] else {
+            return Ok(());
+        };
+        let (id, why) = (relay.id(), Why::Idle(why));
+        if self.closed.note((id, why), now) {
+            info!("connection to {} {why}", relay.target());
+        }
+        relay.leave(client, now)
     }
 
     /// Asks what is to become of each channel that is held. Gives, for each that is served from now
@@ -103,7 +178,6 @@ impl<O: Outside> Relays<O> {
     ) -> Result<Vec<usize>, Error> {
         let mut served = Vec::new();
         for index in 0..self.table.len() {
-            let tokens = self.tokens(index);
             let Some(relay) = &mut self.table[index] else {
                 continue;
             };
@@ -112,38 +186,17 @@ impl<O: Outside> Relays<O> {
             };
             match judge(held) {
                 Judgement::Hold => {}
-                Judgement::Close => relay.leave(client)?,
+                Judgement::Close => relay.leave(client, now)?,
                 Judgement::Serve => {
                     served.push(relay.waiting());
-                    if let Err(error) = relay.start(tokens, self.family, outside, now) {
-                        relay.refuse(&error, client, &mut self.refused, now)?;
-                    }
+                    relay.wait(now);
                 }
             }
         }
+        if !served.is_empty() {
+            self.settle(client, outside, now)?;
+        }
         Ok(served)
-    }
-
-    /// A free place in the table; if there is none, the channel is refused.
-    fn place(
-        &mut self,
-        (channel, id): (ChannelId, ForwardId),
-        client: &mut Client,
-        now: Instant,
-    ) -> Result<Option<usize>, Error> {
-        if let Some(index) = self.table.iter().position(Option::is_none) {
-            return Ok(Some(index));
-        }
-        if self.table.len() < RELAYS {
-            self.table.push(None);
-            return Ok(Some(self.table.len() - 1));
-        }
-        if self.refused.note((id, Why::Crowded), now) {
-            info!("connection refused: {RELAYS} connections are being served already");
-        }
-        let shortage = Refusal::ResourceShortage;
-        client.refuse_channel(channel, shortage, "too many connections")?;
-        Ok(None)
     }
 
     /// How many connections were refused since the last call.
@@ -151,9 +204,15 @@ impl<O: Outside> Relays<O> {
         self.refused.take_noted()
     }
 
-    /// Says how many connections were refused like one before, if that is due.
-    pub fn say_refused(&mut self, forwards: &Forwards, now: Instant) {
+    /// How many connections lost their place since the last call.
+    pub fn take_closed(&mut self) -> u32 {
+        self.closed.take_noted()
+    }
+
+    /// Says how many connections were refused or closed like one before, if that is due.
+    pub fn say_counts(&mut self, forwards: &Forwards, now: Instant) {
         refused::say_counts(&mut self.refused, forwards, now);
+        refused::say_counts(&mut self.closed, forwards, now);
     }
 
     fn tokens(&self, index: usize) -> [Token; TOKENS_PER_RELAY] {
@@ -171,11 +230,13 @@ impl<O: Outside> Relays<O> {
         }
     }
 
-    /// The earliest deadline of a relay, or of a count for the log.
+    /// The earliest deadline of a relay, of a place, or of a count for the log.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let relays = self.table.iter().flatten();
         let deadlines = relays.filter_map(Relay::poll_timeout);
-        deadlines.chain(self.refused.poll_timeout()).min()
+        let counts = [self.refused.poll_timeout(), self.closed.poll_timeout()];
+        let all = deadlines.chain(counts.into_iter().flatten());
+        all.chain(self.next_leave().map(|(_, at, _)| at)).min()
     }
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
@@ -205,24 +266,36 @@ impl<O: Outside> Relays<O> {
             .find(|relay| relay.serves(channel))
     }
 
-    /// How many connections are being served; those that are held are not.
+    /// How many connections are being served: neither held nor waiting, nor closed by the target.
     pub fn count(&self) -> usize {
+        self.number_of(Relay::is_served)
+    }
+
+    /// How many may have bytes waiting here.
+    fn holders(&self) -> usize {
+        self.number_of(Relay::is_holder)
+    }
+
+    /// Whether fewer than `spare` more connections would find a place at once.
+    pub fn is_crowded(&self, spare: usize) -> bool {
+        self.holders() + spare >= PLACES || self.number_of(|_| true) + spare >= CHANNELS
+    }
+
+    fn number_of(&self, what: impl Fn(&Relay<O>) -> bool) -> usize {
         let relays = self.table.iter().flatten();
-        relays.filter(|relay| !relay.is_held()).count()
+        relays.filter(|relay| what(relay)).count()
     }
 
-    /// How many channels are in use.
-    pub fn channels(&self) -> usize {
-        self.table.iter().flatten().count()
-    }
-
-    /// One turn for every relay; gives the bytes that went from targets into packets.
+    /// One turn for every relay, with `ChannelIdleTimeout` as `idle_limit`; gives the bytes that went
+    /// from targets into packets.
     pub fn drive(
         &mut self,
         client: &mut Client,
         outside: &mut O,
+        idle_limit: Duration,
         now: Instant,
     ) -> Result<u64, Error> {
+        self.idle_limit = idle_limit;
         let mut sent = 0;
         let count = self.table.len();
         for step in 0..count {
@@ -238,6 +311,7 @@ impl<O: Outside> Relays<O> {
             }
         }
         self.turn = (self.turn + 1) % count.max(1);
+        self.settle(client, outside, now)?;
         Ok(sent)
     }
 

@@ -217,11 +217,15 @@ impl<O: Outside> Session<O> {
         due.map_err(|error| self.ended(error))?;
         self.check_forwards(turn)
             .map_err(|error| self.ended(error))?;
-        let moved = self.relays.drive(&mut self.client, turn.outside, now);
+        let limit = turn.plan.channel_idle_timeout;
+        let moved = self
+            .relays
+            .drive(&mut self.client, turn.outside, limit, now);
         let sent = moved.map_err(|error| self.ended(error))?;
         let refused = self.relays.take_refused() + self.strays.take_refused();
-        turn.stats.turned(self.relays.count(), refused, sent);
-        self.relays.say_refused(turn.watchdog.forwards(), now);
+        let turned = (refused, self.relays.take_closed());
+        turn.stats.turned(self.relays.count(), turned, sent);
+        self.relays.say_counts(turn.watchdog.forwards(), now);
         self.strays.say_count(turn.watchdog.forwards(), now);
         self.printed.handle_timeout(now);
         let blocked = self.client.waits_for_output();

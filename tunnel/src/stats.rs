@@ -20,6 +20,7 @@ pub struct Stats {
     pub(crate) serving: usize,
     pub(crate) served: u64,
     pub(crate) refused: u64,
+    pub(crate) closed_idle: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) logins: u32,
@@ -41,6 +42,7 @@ impl Stats {
             serving: 0,
             served: 0,
             refused: 0,
+            closed_idle: 0,
             bytes_in: 0,
             bytes_out: 0,
             logins: 0,
@@ -121,11 +123,12 @@ impl Stats {
         self.bytes_in += bytes as u64;
     }
 
-    /// At the end of a turn: connections that are being served, those that were refused in it,
-    /// and bytes that targets sent in it.
-    pub fn turned(&mut self, serving: usize, refused: u32, sent: u64) {
+    /// At the end of a turn: connections that are being served, those that were refused and those
+    /// that were closed as idle in it, and bytes that targets sent in it.
+    pub fn turned(&mut self, serving: usize, (refused, closed): (u32, u32), sent: u64) {
         self.serving = serving;
         self.refused += u64::from(refused);
+        self.closed_idle += u64::from(closed);
         self.bytes_out += sent;
     }
 

@@ -70,6 +70,9 @@ pub struct Snapshot {
     /// Connections of the server that were refused so far: for no forward, for want of room, or
     /// by the target.
     pub refused: u64,
+    /// Connections that were closed so far because nothing went through them, for a newcomer or
+    /// after `ChannelIdleTimeout`.
+    pub closed_idle: u64,
     /// Bytes from the server to the targets.
     pub bytes_in: u64,
     /// Bytes from the targets to the server.
@@ -108,6 +111,7 @@ impl Default for Snapshot {
             serving: 0,
             served: 0,
             refused: 0,
+            closed_idle: 0,
             bytes_in: 0,
             bytes_out: 0,
             logins: 0,
@@ -155,6 +159,7 @@ impl fmt::Display for Snapshot {
         }
         writeln!(f, "connections {} {}", self.serving, self.served)?;
         writeln!(f, "connections-refused {}", self.refused)?;
+        writeln!(f, "connections-closed-idle {}", self.closed_idle)?;
         writeln!(f, "bytes {} {}", self.bytes_in, self.bytes_out)?;
         writeln!(f, "logins {} {}", self.logins, self.lost)?;
         if !self.failure.is_empty() {
@@ -235,6 +240,7 @@ impl Snapshot {
                 self.served = words.number()?;
             }
             "connections-refused" => self.refused = words.number()?,
+            "connections-closed-idle" => self.closed_idle = words.number()?,
             "bytes" => {
                 self.bytes_in = words.number()?;
                 self.bytes_out = words.number()?;

@@ -55,7 +55,7 @@ pub static FOREIGN: [Foreign; 105] = [
     foreign("CanonicalizePermittedCNAMEs", Same(NO_CANON)),
     foreign("CertificateFile", Unless(&["none"], NO_CERTIFICATE)),
     foreign("ChallengeResponseAuthentication", Same(NO_PASSWORD)),
-    foreign("ChannelTimeout", Unless(&["none"], "channels have no timeout; IdleTimeout ends an unused tunnel")),
+    foreign("ChannelTimeout", Unless(&["none"], "ChannelIdleTimeout has it here")),
     foreign("CheckHostIP", Same("known hosts are looked up under the name of the server or HostKeyAlias")),
     foreign("Cipher", Same(OLD)),
     foreign("ClearAllForwardings", Refused(&["no", "false"], "without forwards there is nothing to do")),

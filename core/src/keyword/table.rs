@@ -16,6 +16,9 @@ macro_rules! keyword_table {
             BindInterface, bind_interface: text[InterfaceName],
                 Kind::Interface, "", "", Renews,
                 "Interface to connect through, such as the modem's";
+            ChannelIdleTimeout, channel_idle_timeout: value[Duration],
+                Kind::Time { min_s: 0, max_s: 31_536_000 }, "86400", "s", Applies,
+                "Close a connection through the tunnel when nothing went through it for so long; 0 is never";
             Ciphers, ciphers: text[Algorithms],
                 Kind::Algorithms, "", "", Renews,
                 "Ciphers to offer, best first";

@@ -13,8 +13,13 @@ use crate::{Error, Event};
 impl Connection {
     /// The next inbound open for the caller to judge.
     pub(crate) fn announce(&mut self) -> Option<Event<'static>> {
+        if !self.newcomers {
+            return None;
+        }
         let due = |c: &Option<Channel>| c.as_ref().is_some_and(|c| c.opening == Opening::Announce);
-        let index = self.channels.iter().position(due)?;
+        let index = self.channels.iter().position(due);
+        self.newcomers = index.is_some();
+        let index = index?;
         let channel = self.channels[index].as_mut()?;
         channel.opening = Opening::AwaitingCaller;
         Some(Event::ChannelOpened {
@@ -101,13 +106,13 @@ impl Connection {
 
     /// True while [`Connection::data_space`] would give room.
     pub(crate) fn takes_data(&self, id: ChannelId, transport: &Transport) -> bool {
-        transport.may_send()
-            && transport.outbound.takes_data()
-            && self
-                .channels
-                .get(id.index())
-                .and_then(Option::as_ref)
-                .is_some_and(|c| c.may_send() > 0)
+        transport.may_send() && transport.outbound.takes_data() && self.peer_takes_data(id)
+    }
+
+    /// True while the peer's window has room.
+    pub(crate) fn peer_takes_data(&self, id: ChannelId) -> bool {
+        let channel = self.channels.get(id.index()).and_then(Option::as_ref);
+        channel.is_some_and(|channel| channel.may_send() > 0)
     }
 
     pub(crate) fn data_filled(

@@ -77,6 +77,8 @@ pub enum Fault {
     Freeze(u64),
     ServerRekey,
     Load(u64),
+    /// So many people come to a forward, and say nothing.
+    Crowd(ForwardSpec, u64),
     HangUp,
     Target {
         which: u64,
@@ -103,7 +105,7 @@ impl Fault {
             1 => Answer::No,
             _ => usual,
         };
-        match dice.between(0, 41) {
+        match dice.between(0, 42) {
             0 => Fault::Delay(dice.between(1, 2_000)),
             1 => Fault::Loss(dice.between(0, 40)),
             2 => Fault::HoleToServer(flip),
@@ -163,6 +165,7 @@ impl Fault {
                 behind: dice.between(0, 2),
             },
             40 => Fault::Unpinned,
+            41 => Fault::Crowd(any_forward(dice), dice.between(1, 150)),
             _ => Fault::Rate(flip.then(|| dice.between(4_000, 100_000))),
         }
     }
@@ -206,6 +209,11 @@ impl Fault {
             Fault::Load(bytes) => {
                 for spec in world.wanted.forwards() {
                     world.connect(&spec, bytes);
+                }
+            }
+            Fault::Crowd(spec, people) => {
+                for _ in 0..people {
+                    world.visit(&spec);
                 }
             }
             Fault::HangUp => {

@@ -7,6 +7,7 @@ use reachback_core::control::{Link, Snapshot};
 use reachback_core::dial::MAX_ADDRESSES;
 use reachback_core::failure::{Failure, Stage};
 use reachback_core::forwards::ForwardState;
+use reachback_core::places::HOLDERS;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::{ATTEMPT_GAP, DRAIN, REPLY_LIMIT, State};
 use reachback_tunnel::Tunnel;
@@ -204,6 +205,9 @@ impl Invariants {
             self.broken(now_ms, format!("{sockets} sockets, more than {most}"));
         }
         let targets = net.targets.open().count();
+        if targets > HOLDERS {
+            self.broken(now_ms, format!("{targets} targets at once"));
+        }
         if sessions == 0 && targets > 0 {
             self.broken(now_ms, format!("{targets} targets without a session"));
         }

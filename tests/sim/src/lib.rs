@@ -26,8 +26,9 @@
 //!    left to do, and only then. Readiness comes once per change, as from an edge-triggered
 //!    epoll(7). After a turn the next deadline lies in the future, and turns at one moment
 //!    without effect are few.
-//! 5. **Memory is capped**: a channel's window grows by what its target took and by no more; the
-//!    client's own buffers are bounded in `tests/memory.rs`.
+//! 5. **Memory is capped**: a channel's window grows by what its target took and by no more, and
+//!    there are never more targets than 64; the client's own buffers are bounded in
+//!    `tests/memory.rs`.
 //! 6. **The client keeps to the protocol**: the server finds nothing to blame (order of messages
 //!    around an exchange of keys, windows, sizes, ends of channels, signatures).
 //!

@@ -15,7 +15,14 @@ const PAUSE_MS: u64 = 180_000;
 
 /// The bound of invariant 7 for a server with this patience.
 pub fn bound_ms(patience_ms: u64) -> u64 {
-    let classes = [Class::Normal, Class::Slow, Class::HostKey, Class::Throttled];
+    let classes = [
+        Class::Normal,
+        Class::Slow,
+        Class::HostKey,
+        Class::Local,
+        Class::Throttled,
+        Class::Unserved,
+    ];
     let longest = classes.map(|class| backoff::range(class).cap.as_millis() as u64);
     let longest = longest.into_iter().max().unwrap_or(0);
     longest + 150_000 + 75_000 + patience_ms + 60_000 + 10_000

@@ -28,6 +28,7 @@ pub struct Setup {
     pub verify_forward: bool,
     /// `SessionChannel`.
     pub session_channel: SessionChannel,
+    pub channel_idle_timeout: Duration,
     pub max_lifetime: Duration,
     pub idle_timeout: Duration,
     pub known_hosts: String,
@@ -70,6 +71,7 @@ impl Default for Setup {
             keep_alive: true,
             verify_forward: false,
             session_channel: SessionChannel::No,
+            channel_idle_timeout: Duration::ZERO,
             max_lifetime: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             known_hosts: "known_hosts".into(),
@@ -100,6 +102,7 @@ impl Setup {
             keep_alive: self.keep_alive,
             verify_forward: self.verify_forward,
             session_channel: self.session_channel,
+            channel_idle_timeout: self.channel_idle_timeout,
             max_lifetime: self.max_lifetime,
             idle_timeout: self.idle_timeout,
             known_hosts: self.known_hosts.clone(),

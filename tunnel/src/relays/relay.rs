@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::{debug, info};
 use reachback_core::forward::Target;
 use reachback_core::forwards::ForwardId;
+use reachback_core::places::PATIENCE;
 use reachback_core::time::Instant;
 use reachback_ssh::{ChannelId, Client, Error, Refusal};
 
@@ -21,11 +22,16 @@ mod reach;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a target may refuse to take the last bytes of a peer that left.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a channel that is closed here counts as in use while the server has not closed it: it
+/// may still be handing the last bytes to its user.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(300);
 /// Packets that one target may send in one turn of the loop.
 const PACKETS_PER_TURN: usize = 2;
 
 /// How far the target is.
 enum TargetState<O: Outside> {
+    /// Waiting for a place, until the deadline.
+    Waiting,
     /// It may be a check (`VerifyForward`): accepted, its target untouched.
     Held(Suspicion),
     /// The target's name is being looked up.
@@ -61,14 +67,18 @@ pub struct Relay<O: Outside> {
     deadline: Option<Instant>,
     /// Bytes of the target since they were last taken account of.
     sent: u64,
+    /// When bytes last moved, or waited only for the server to take them.
+    active: Instant,
+    /// They have since then.
+    moved: bool,
 }
 
 impl<O: Outside> Relay<O> {
-    /// A relay that has not begun yet.
-    pub fn new((channel, id): (ChannelId, ForwardId), target: &Target) -> Relay<O> {
+    /// A relay that waits for a place.
+    pub fn new((channel, id): (ChannelId, ForwardId), target: &Target, now: Instant) -> Relay<O> {
         Relay {
             channel: Some(channel),
-            state: TargetState::TargetGone,
+            state: TargetState::Waiting,
             id,
             target: target.clone(),
             readable: false,
@@ -78,16 +88,60 @@ impl<O: Outside> Relay<O> {
             target_ended: false,
             write_shut: false,
             write_dead: false,
-            deadline: None,
+            deadline: Some(now + PATIENCE),
             sent: 0,
+            active: now,
+            moved: false,
         }
     }
 
-    /// A relay whose channel was accepted and may be a check.
-    pub fn held(from: (ChannelId, ForwardId), suspicion: Suspicion, target: &Target) -> Relay<O> {
-        Relay {
-            state: TargetState::Held(suspicion),
-            ..Relay::new(from, target)
+    /// Its channel was accepted, and may be a check.
+    pub fn hold(&mut self, suspicion: Suspicion) {
+        self.state = TargetState::Held(suspicion);
+        self.deadline = None;
+    }
+
+    /// It waits for a place.
+    pub fn wait(&mut self, now: Instant) {
+        self.state = TargetState::Waiting;
+        self.deadline = Some(now + PATIENCE);
+    }
+
+    /// The forward that it came through.
+    pub fn id(&self) -> ForwardId {
+        self.id
+    }
+
+    /// Where it leads.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Until when it waits for a place, if it does.
+    pub fn waits_until(&self) -> Option<Instant> {
+        let waits = matches!(self.state, TargetState::Waiting);
+        self.deadline.filter(|_| waits)
+    }
+
+    /// Since when nothing has gone through it, if it has a place to lose.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let open = matches!(self.state, TargetState::Open(_)) && self.channel.is_some();
+        open.then_some(self.active)
+    }
+
+    /// Whether it has a place.
+    pub fn is_served(&self) -> bool {
+        use TargetState::{Connecting, Open, Resolving};
+        let target = matches!(self.state, Resolving(_) | Connecting { .. } | Open(_));
+        target && self.channel.is_some()
+    }
+
+    /// Whether the peer may send to it, or bytes of the peer wait here.
+    pub fn is_holder(&self) -> bool {
+        match self.state {
+            TargetState::Waiting => !self.unsent.is_empty(),
+            TargetState::TargetGone => false,
+            _ => true,
         }
     }
 
@@ -104,21 +158,16 @@ impl<O: Outside> Relay<O> {
         })
     }
 
-    /// Whether the channel is held.
-    pub fn is_held(&self) -> bool {
-        matches!(self.state, TargetState::Held(_))
-    }
-
     /// How many bytes wait for the target.
     pub fn waiting(&self) -> usize {
         self.unsent.len()
     }
 
     /// Closes the channel and serves it no more; the place is free once the peer has closed too.
-    pub fn leave(&mut self, client: &mut Client) -> Result<(), Error> {
+    pub fn leave(&mut self, client: &mut Client, now: Instant) -> Result<(), Error> {
         self.state = TargetState::TargetGone;
         self.unsent = VecDeque::new();
-        self.deadline = None;
+        self.deadline = Some(now + CLOSE_DEADLINE);
         self.channel
             .map_or(Ok(()), |channel| client.channel_close(channel))
     }
@@ -156,6 +205,7 @@ impl<O: Outside> Relay<O> {
             0
         };
         self.unsent.extend(&data[taken..]);
+        self.moved = true;
         taken
     }
 
@@ -185,6 +235,10 @@ impl<O: Outside> Relay<O> {
         }
         let late = self.deadline.is_some_and(|at| now >= at);
         match &mut self.state {
+            TargetState::Waiting if late => {
+                self.refuse_crowded(client, refused, now).map(|()| false)
+            }
+            TargetState::Waiting | TargetState::Held(_) => Ok(true),
             TargetState::Resolving(resolution) => {
                 resolution.handle_timeout(now);
                 let outcome = if late {
@@ -208,21 +262,16 @@ impl<O: Outside> Relay<O> {
                 );
                 Ok(false)
             }
-            TargetState::Open(_) => self.drive_open(client),
-            TargetState::Held(_) => Ok(true),
-            TargetState::TargetGone => {
-                if let Some(channel) = self.channel {
-                    client.channel_close(channel)?;
-                }
-                Ok(true)
-            }
+            TargetState::Open(_) => self.drive_open(client, now),
+            TargetState::TargetGone => Ok(!late),
         }
     }
 
     /// Moves bytes both ways; false when the relay is done with.
-    fn drive_open(&mut self, client: &mut Client) -> Result<bool, Error> {
+    fn drive_open(&mut self, client: &mut Client, now: Instant) -> Result<bool, Error> {
         self.flush(client)?;
-        self.read(client)?;
+        self.read(client, now)?;
+        self.note_activity(client, now);
         let delivered = self.write_dead || self.unsent.is_empty() && self.peer_ended;
         if delivered && !self.write_shut {
             self.write_shut = true;
@@ -231,11 +280,20 @@ impl<O: Outside> Relay<O> {
             }
         }
         match self.channel {
-            Some(channel) if delivered && self.target_ended => client.channel_close(channel)?,
+            Some(_) if delivered && self.target_ended => self.leave(client, now)?,
             Some(_) => {}
             None => return Ok(!delivered),
         }
         Ok(true)
+    }
+
+    /// A target whose bytes wait for a slow link is not idle; one whose user takes none is.
+    fn note_activity(&mut self, client: &Client, now: Instant) {
+        let waits = self.readable && !self.target_ended;
+        let behind_others = |channel| client.channel_peer_takes_data(channel);
+        if std::mem::take(&mut self.moved) || waits && self.channel.is_some_and(behind_others) {
+            self.active = now;
+        }
     }
 
     fn flush(&mut self, client: &mut Client) -> Result<(), Error> {
@@ -245,6 +303,7 @@ impl<O: Outside> Relay<O> {
             let n = self.write(unsent.as_slices().0);
             self.unsent = unsent;
             self.unsent.drain(..n);
+            self.moved |= n > 0;
             taken += n;
         }
         if self.unsent.is_empty() {
@@ -282,7 +341,7 @@ impl<O: Outside> Relay<O> {
 
     /// Reads from the target straight into packets, as long as the peer's window and the output
     /// have room.
-    fn read(&mut self, client: &mut Client) -> Result<(), Error> {
+    fn read(&mut self, client: &mut Client, now: Instant) -> Result<(), Error> {
         let (TargetState::Open(socket), Some(channel)) = (&mut self.state, self.channel) else {
             return Ok(());
         };
@@ -300,15 +359,15 @@ impl<O: Outside> Relay<O> {
                     self.target_ended = true;
                     client.channel_eof(channel)?;
                 }
-                Ok(n) => self.sent += n as u64,
+                Ok(n) => {
+                    self.sent += n as u64;
+                    self.moved = true;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     debug!("{} broke off: {}", self.target, reason(&error));
-                    self.unsent.clear();
-                    client.channel_close(channel)?;
-                    self.state = TargetState::TargetGone;
-                    break;
+                    return self.leave(client, now);
                 }
             }
         }
@@ -345,10 +404,25 @@ impl<O: Outside> Relay<O> {
                 reason(error)
             );
         }
+        self.turn_away(Refusal::ConnectFailed, "target unreachable", client)
+    }
+
+    /// Tells peer and log that there was no place.
+    fn refuse_crowded(
+        &mut self,
+        client: &mut Client,
+        refused: &mut Refused,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if refused.note((self.id, Why::Crowded), now) {
+            info!("connection to {} {}", self.target, Why::Crowded);
+        }
+        self.turn_away(Refusal::ResourceShortage, "too many connections", client)
+    }
+
+    fn turn_away(&mut self, why: Refusal, text: &str, client: &mut Client) -> Result<(), Error> {
         match self.channel.take() {
-            Some(channel) => {
-                client.refuse_channel(channel, Refusal::ConnectFailed, "target unreachable")
-            }
+            Some(channel) => client.refuse_channel(channel, why, text),
             None => Ok(()),
         }
     }

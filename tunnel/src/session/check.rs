@@ -8,7 +8,7 @@ use reachback_core::watchdog::Input;
 use reachback_ssh::Error;
 
 use super::{Session, Turn};
-use crate::checks::Found;
+use crate::checks::{Found, SPARE};
 use crate::outside::Outside;
 use crate::tunnel::at_server;
 
@@ -17,7 +17,7 @@ impl<O: Outside> Session<O> {
     pub(super) fn check_forwards(&mut self, turn: &mut Turn<'_, O>) -> Result<(), Error> {
         loop {
             self.judge_held(turn)?;
-            let how = (turn.plan.verify_forward, self.relays.channels());
+            let how = (turn.plan.verify_forward, self.relays.is_crowded(SPARE));
             let forwards = turn.watchdog.forwards_mut();
             let found = self
                 .checks

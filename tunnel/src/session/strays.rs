@@ -54,7 +54,7 @@ impl Strays {
 
 fn say(what: &str, (refusal, address, port): &Stray, forwards: &Forwards) {
     if *refusal == Refusal::ResourceShortage {
-        info!("{what} refused: {CHANNELS} connections are open already");
+        info!("{what} refused: {CHANNELS} connections wait or are open already");
         return;
     }
     let of_port = |listen: &&Listen| match listen {

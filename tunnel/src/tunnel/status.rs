@@ -67,6 +67,7 @@ impl<O: Outside> Tunnel<O> {
             serving: stats.serving as u32,
             served: stats.served,
             refused: stats.refused,
+            closed_idle: stats.closed_idle,
             bytes_in: stats.bytes_in,
             bytes_out: stats.bytes_out,
             logins: stats.logins,

@@ -42,6 +42,7 @@ const LINES: &[&str] = &[
     "AddressFamily inet6",
     "BindAddress 10.0.0.7",
     "BindInterface wwan0",
+    "ChannelIdleTimeout 8h",
     "ConnectTimeout 1m",
     "ExitOnForwardFailure yes",
     "Fallback op@[::1]:22",

@@ -37,6 +37,7 @@ pub enum Change {
     Rekey(u64),
     V4(bool),
     KeepAlive(bool),
+    ChannelIdleTimeout(u64),
     Verify(bool),
     KnownHosts(u64),
     Qos(u8),
@@ -51,7 +52,7 @@ pub enum Change {
 impl Change {
     pub(super) fn draw(dice: &mut Dice) -> Change {
         let flip = dice.chance(50);
-        match dice.between(0, 14) {
+        match dice.between(0, 15) {
             0 | 1 => Change::Forwards(dice.between(0, 31)),
             2 => Change::Retarget,
             3 => Change::AliveInterval(dice.between(5, 120)),
@@ -65,6 +66,7 @@ impl Change {
             11 => Change::Qos(dice.between(0, 1) as u8),
             12 => Change::Fallback(flip),
             13 => Change::Swap,
+            14 => Change::ChannelIdleTimeout(dice.between(0, 100)),
             _ => Change::Nothing,
         }
     }
@@ -95,6 +97,7 @@ impl Change {
                 };
             }
             Change::KeepAlive(on) => setup.keep_alive = on,
+            Change::ChannelIdleTimeout(s) => setup.channel_idle_timeout = Duration::from_secs(s),
             Change::Verify(on) => setup.verify_forward = on,
             Change::KnownHosts(number) => setup.known_hosts = format!("known_hosts{number}"),
             Change::Qos(number) => {

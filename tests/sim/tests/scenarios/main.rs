@@ -1,6 +1,7 @@
 //! Named faults with their bounds, on virtual time: the watchdog and the client together.
 #![allow(clippy::unwrap_used)]
 
+mod crowded;
 mod drift;
 mod fallback;
 mod orders;

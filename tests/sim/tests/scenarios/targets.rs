@@ -64,21 +64,3 @@ fn a_target_that_dawdles_gets_every_byte_for_30_s_after_its_user_hung_up() {
         clean(&world);
     }
 }
-
-#[test]
-fn thirty_two_people_are_served_at_once_and_one_more_is_refused() {
-    let mut world = up();
-    set_targets(&world, Manner::Trickles(1_000));
-    let users: Vec<u64> = (0..33)
-        .map(|_| connect(&mut world, 0, 20_000).unwrap())
-        .collect();
-    world.run_for(5 * S);
-    let refused = users.iter().filter(|id| world.user(**id).unwrap().over);
-    assert_eq!(refused.count(), 1);
-    world.run_for(MIN);
-    let answered = users
-        .iter()
-        .filter(|id| world.user(**id).unwrap().is_answered());
-    assert_eq!(answered.count(), 32);
-    clean(&world);
-}

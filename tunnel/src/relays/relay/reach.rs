@@ -118,10 +118,11 @@ impl<O: Outside> Relay<O> {
                     self.state = TargetState::Open(socket);
                 }
                 self.deadline = None;
+                self.moved = true;
                 if let Some(channel) = self.channel {
                     client.accept_channel(channel)?;
                 }
-                self.drive_open(client)
+                self.drive_open(client, now)
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 self.writable = false;

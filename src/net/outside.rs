@@ -188,6 +188,10 @@ impl Stream for ServerSocket {
         self.0.write(bytes)
     }
 
+    fn acknowledge(&self) {
+        sockopt::acknowledge(&self.0);
+    }
+
     fn end_writing(&self) {
         let _ = self.0.shutdown(Shutdown::Write);
     }

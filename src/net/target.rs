@@ -60,6 +60,12 @@ impl Stream for TargetSocket {
         }
     }
 
+    fn acknowledge(&self) {
+        if let TargetSocket::Tcp(socket) = self {
+            sockopt::acknowledge(socket);
+        }
+    }
+
     fn end_writing(&self) {
         let _ = match self {
             TargetSocket::Tcp(socket) => socket.shutdown(Shutdown::Write),

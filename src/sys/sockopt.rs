@@ -32,6 +32,15 @@ sockopt_impl!(
 );
 
 sockopt_impl!(
+    /// tcp(7), `TCP_QUICKACK`.
+    QuickAck,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_QUICKACK,
+    u32
+);
+
+sockopt_impl!(
     /// tcp(7), `TCP_THIN_LINEAR_TIMEOUTS`.
     ThinLinearTimeouts,
     SetOnly,
@@ -121,6 +130,12 @@ pub fn discard_on_close(socket: &impl AsFd) -> io::Result<()> {
         l_linger: 0,
     };
     Ok(setsockopt(socket, sockopt::Linger, &at_once)?)
+}
+
+/// Sends the acknowledgement that the kernel has put off, if there is one (tcp(7), `TCP_QUICKACK`).
+/// It says so once, and sets nothing for later. Where it fails, there is only the delay.
+pub fn acknowledge(socket: &impl AsFd) {
+    let _ = setsockopt(socket, QuickAck, &1);
 }
 
 /// Switches off the Nagle delay of a target's socket.

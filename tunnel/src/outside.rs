@@ -146,6 +146,11 @@ pub trait Stream {
     /// [`io::ErrorKind::WouldBlock`] when nothing is.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// What was read is acknowledged at once, and not only with the next bytes that are written: a
+    /// peer with Nagle's algorithm (RFC 9293 section 3.7.4) holds the rest of its message back until
+    /// then, 40 ms with Linux.
+    fn acknowledge(&self);
+
     /// The peer will get no more.
     fn end_writing(&self);
 

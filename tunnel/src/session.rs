@@ -1,6 +1,7 @@
 //! One connection that is up: moves bytes between socket, client and relays.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use reachback_core::dial::AddressFamily;
@@ -34,6 +35,10 @@ const READS_PER_TURN: usize = 4;
 /// No further read in a turn that took this long, so that a server which pours in small packets
 /// keeps nobody else waiting.
 const READING: Duration = Duration::from_millis(4);
+/// What came in one turn is acknowledged at once if it is less than this, bytes, as in the turn before,
+/// and nothing is on its way back. Less than a full segment (RFC 8200: 1280 bytes with headers), so that
+/// a bulk transfer is answered with no packet more.
+const SMALL: usize = 1200;
 /// `SSH_DISCONNECT_BY_APPLICATION` (RFC 4250 section 4.2.2).
 const BY_APPLICATION: u32 = 11;
 
@@ -64,6 +69,8 @@ pub struct Session<O: Outside> {
     printed: Printed,
     readable: bool,
     writable: bool,
+    /// Less than [`SMALL`] came when last something came.
+    came_small: bool,
     /// Bytes written to the socket.
     written: u64,
     /// Logged in: the client forgets its phase when it ends.
@@ -91,6 +98,7 @@ impl<O: Outside> Session<O> {
             printed: Printed::default(),
             readable: true,
             writable: true,
+            came_small: true,
             written: 0,
             connected: false,
             keeps_listeners: false,
@@ -203,10 +211,15 @@ impl<O: Outside> Session<O> {
         }
         self.flush()?;
         self.handle_events(turn)?;
+        let mut came = 0;
         for _ in 0..READS_PER_TURN {
-            if !self.readable || !self.read(turn.watchdog, now)? {
+            if !self.readable {
                 break;
             }
+            let Some(n) = self.read(turn.watchdog, now)? else {
+                break;
+            };
+            came += n;
             self.handle_events(turn)?;
             if turn.outside.now().since(now) >= READING {
                 break;
@@ -230,16 +243,22 @@ impl<O: Outside> Session<O> {
         self.printed.handle_timeout(now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
+        if came > 0 {
+            let was_small = mem::replace(&mut self.came_small, came < SMALL);
+            if was_small && self.came_small && self.client.poll_output().is_empty() {
+                self.stream.acknowledge();
+            }
+        }
         let released = blocked && !self.client.waits_for_output();
         let readable = self.readable && !self.client.input_space().is_empty();
         Ok(released || readable || self.relays.has_work(&self.client))
     }
 
-    /// One read; false when there was nothing, or no room for it.
-    fn read(&mut self, watchdog: &mut Watchdog, now: Instant) -> Result<bool, Ended> {
+    /// One read; none when there was nothing, or no room for it.
+    fn read(&mut self, watchdog: &mut Watchdog, now: Instant) -> Result<Option<usize>, Ended> {
         let space = self.client.input_space();
         if space.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         match self.stream.read(space) {
             Ok(0) => Err(self.closed()),
@@ -247,13 +266,13 @@ impl<O: Outside> Session<O> {
                 self.client.handle_input(n, now.0);
                 let written = self.written;
                 watchdog.handle(now, Input::Inbound { written });
-                Ok(true)
+                Ok(Some(n))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                Ok(false)
+                Ok(None)
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
             Err(error) => Err(self.broken(&error)),
         }
     }
@@ -347,47 +366,4 @@ impl<O: Outside> Session<O> {
 /// What the SSH client calls a forward.
 fn wire_id(id: ForwardId) -> reachback_ssh::ForwardId {
     reachback_ssh::ForwardId(id.number())
-}
-
-/// Dropbear before 2026.90 looks for another address than it was given, so that no cancellation
-/// matches.
-fn is_old_dropbear(software: &str) -> bool {
-    let version = software.strip_prefix("dropbear_");
-    let numbers = version.and_then(|version| version.split_once('.'));
-    numbers.is_some_and(|(year, number)| {
-        let number = number.split(|c: char| !c.is_ascii_digit()).next();
-        match (
-            year.parse::<u16>(),
-            number.unwrap_or_default().parse::<u16>(),
-        ) {
-            (Ok(year), Ok(number)) => (year, number) < (2026, 90),
-            _ => false,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_old_dropbear;
-
-    #[test]
-    fn dropbear_keeps_its_listeners_up_to_2025_89() {
-        for old in [
-            "dropbear_2022.83",
-            "dropbear_2025.89",
-            "dropbear_2019.78-1",
-            "dropbear_0.52",
-        ] {
-            assert!(is_old_dropbear(old), "{old}");
-        }
-        for other in [
-            "dropbear_2026.90",
-            "dropbear_2027.1",
-            "dropbear_",
-            "dropbear",
-            "OpenSSH_9.2",
-        ] {
-            assert!(!is_old_dropbear(other), "{other}");
-        }
-    }
 }

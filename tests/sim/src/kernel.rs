@@ -298,6 +298,8 @@ impl Stream for ServerSocket {
         written
     }
 
+    fn acknowledge(&self) {}
+
     fn end_writing(&self) {}
 
     /// Called once, before the SSH client begins.
@@ -372,6 +374,8 @@ impl Stream for TargetSocket {
         net.touched |= written.is_ok();
         written
     }
+
+    fn acknowledge(&self) {}
 
     fn end_writing(&self) {
         self.net.borrow_mut().shut_target(self.number);

@@ -345,6 +345,7 @@ impl<O: Outside> Relay<O> {
         let (TargetState::Open(socket), Some(channel)) = (&mut self.state, self.channel) else {
             return Ok(());
         };
+        let mut is_short = false;
         for _ in 0..PACKETS_PER_TURN {
             if !self.readable || self.target_ended {
                 break;
@@ -353,6 +354,10 @@ impl<O: Outside> Relay<O> {
                 break;
             };
             let outcome = socket.read(space);
+            // Of what came, not of whether there is more.
+            if let Ok(n) = outcome {
+                is_short = n < space.len();
+            }
             client.channel_filled(channel, *outcome.as_ref().unwrap_or(&0))?;
             match outcome {
                 Ok(0) => {
@@ -370,6 +375,9 @@ impl<O: Outside> Relay<O> {
                     return self.leave(client, now);
                 }
             }
+        }
+        if is_short {
+            socket.acknowledge();
         }
         Ok(())
     }

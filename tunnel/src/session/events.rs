@@ -39,7 +39,7 @@ impl<O: Outside> Session<O> {
         match event {
             Event::Identified(software) => {
                 debug!("the server is {software}");
-                self.keeps_listeners = super::is_old_dropbear(&software);
+                self.keeps_listeners = is_old_dropbear(&software);
                 watchdog.handle(now, Input::Identified);
             }
             Event::HostKey { key_type, blob } => {
@@ -259,5 +259,48 @@ impl From<Error> for Stop {
 impl From<Ended> for Stop {
     fn from(ended: Ended) -> Stop {
         Stop::Ended(ended)
+    }
+}
+
+/// Dropbear before 2026.90 looks for another address than it was given, so that no cancellation
+/// matches.
+fn is_old_dropbear(software: &str) -> bool {
+    let version = software.strip_prefix("dropbear_");
+    let numbers = version.and_then(|version| version.split_once('.'));
+    numbers.is_some_and(|(year, number)| {
+        let number = number.split(|c: char| !c.is_ascii_digit()).next();
+        match (
+            year.parse::<u16>(),
+            number.unwrap_or_default().parse::<u16>(),
+        ) {
+            (Ok(year), Ok(number)) => (year, number) < (2026, 90),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old_dropbear;
+
+    #[test]
+    fn dropbear_keeps_its_listeners_up_to_2025_89() {
+        for old in [
+            "dropbear_2022.83",
+            "dropbear_2025.89",
+            "dropbear_2019.78-1",
+            "dropbear_0.52",
+        ] {
+            assert!(is_old_dropbear(old), "{old}");
+        }
+        for other in [
+            "dropbear_2026.90",
+            "dropbear_2027.1",
+            "dropbear_",
+            "dropbear",
+            "OpenSSH_9.2",
+        ] {
+            assert!(!is_old_dropbear(other), "{other}");
+        }
     }
 }

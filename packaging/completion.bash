@@ -41,7 +41,7 @@ _reachback() {
 	*)
 		local words
 		words=$(_reachback_hosts)
-		((COMP_CWORD == 1)) && words+=' invoke pubkey status stop reconnect reload renew config check boot'
+		((COMP_CWORD == 1)) && words+=' invoke pubkey status stop reconnect reload renew config check known-hosts boot'
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		;;
 	esac

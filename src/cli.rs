@@ -34,6 +34,7 @@ pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
 use crate::exit::Exit;
+use crate::hostkey;
 use crate::instance::lock;
 use crate::instance::orders::{Order, Place, What};
 use crate::instance::supervisor;
@@ -63,6 +64,8 @@ pub enum Command {
     Print(String),
     /// Look at what a start would look at.
     Check(Vec<Checked>),
+    /// List pinned host keys, or forget one.
+    KnownHosts(hostkey::Order),
     /// Start what is to be up from boot on.
     Boot(Boot),
     /// Print [`help`].
@@ -113,8 +116,7 @@ impl Settings {
 
     /// The known_hosts files, absolute; none for keys that are kept in memory only.
     pub fn known_hosts_files(&self) -> Vec<PathBuf> {
-        let files = self.config.known_hosts_files().0;
-        files.iter().map(|file| keys::absolute(file)).collect()
+        known_hosts_files(&self.config)
     }
 
     /// The forwards that are the caller's alone.
@@ -151,6 +153,11 @@ impl Settings {
             _ => LogLevel::Debug3,
         }
     }
+}
+
+fn known_hosts_files(config: &Config) -> Vec<PathBuf> {
+    let files = config.known_hosts_files().0;
+    files.iter().map(|file| keys::absolute(file)).collect()
 }
 
 fn identity_files(config: &Config) -> Vec<PathBuf> {
@@ -275,6 +282,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
         Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
         Some("config") => tools::config(&options, &words),
         Some("check") => tools::check(options, &words),
+        Some("known-hosts") => tools::known_hosts(&options, &words),
         Some("boot") => tools::boot(&options, &words, arguments),
         Some(_) => pubkey(&options, &words),
         None => run(options, &words),

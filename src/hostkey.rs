@@ -1,5 +1,6 @@
 //! The known_hosts file: which server keys are trusted, and pinning a new one.
 
+mod pins;
 mod store;
 
 use std::cell::RefCell;
@@ -13,6 +14,7 @@ use ring::hmac;
 
 use crate::exit::{self, Exit};
 use crate::sys::file;
+pub use pins::{Order, known_hosts as pins};
 
 /// Largest known_hosts file read, bytes; a larger one is a local fault until it is smaller.
 const KNOWN_HOSTS_BYTES: usize = 1024 * 1024;
@@ -170,6 +172,11 @@ impl HostKeys {
             };
         }
         Some(reason.unwrap_or_else(|| "there is no known_hosts file".to_owned()))
+    }
+
+    /// The files, absolute.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Where the files are, absolute, in words.

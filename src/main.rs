@@ -74,6 +74,7 @@ fn perform() -> Result<u8, Exit> {
         } => commands::pubkey(&identity_files, &options),
         Command::Print(text) => commands::print(&text),
         Command::Check(checked) => check::run(checked),
+        Command::KnownHosts(order) => hostkey::pins(&order).and_then(|text| commands::print(&text)),
         Command::Boot(boot) => boot::run(&boot),
         Command::Help => commands::print(&cli::help()),
         Command::Version => commands::print(&format!("reachback {}\n", cli::version())),

@@ -6,6 +6,7 @@ use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_tunnel::Ended;
 
 use crate::hostkey::{HostKeys, Known, Pinned, Unusable};
+use crate::keys;
 use crate::logging;
 
 /// Known hosts, and what to do with a server that is not among them.
@@ -41,15 +42,15 @@ impl Trust {
                 Failure::HostKeyUnknown,
                 format!(
                     "host key for {host} port {port} is unknown ({key_type} {shown}): \
-                     compare it, then add it to {files} or start once with -y"
+                     compare it, then add it to {files} or call once with -y"
                 ),
             ),
             Ok(Known::Other(place)) => refused(
                 Failure::HostKeyChanged,
                 format!(
                     "host key for {host} has changed: the server on port {port} showed {key_type} {shown}, \
-                     {place} pins another: not connecting; if the server really has a new key, \
-                     remove that line"
+                     {place} pins another: not connecting; if the server really has a new key: {}",
+                    self.forget(name.0, name.1)
                 ),
             ),
             Ok(Known::Revoked) => refused(
@@ -68,6 +69,26 @@ impl Trust {
         match &self.alias {
             Some((of, alias)) if of == host => (alias, 22),
             _ => (host, port),
+        }
+    }
+
+    /// The command that takes the pins of a server away.
+    fn forget(&self, host: &str, port: u16) -> String {
+        let mut command = "reachback known-hosts forget".to_owned();
+        let default = [keys::absolute("~/.ssh/known_hosts")];
+        if self.known.files() != default {
+            let files = self
+                .known
+                .files()
+                .iter()
+                .map(|file| file.display().to_string());
+            let files = files.collect::<Vec<_>>().join(" ");
+            command.push_str(&format!(" -o 'UserKnownHostsFile {files}'"));
+        }
+        match (host.contains(':'), port) {
+            (_, 22) => format!("{command} {host}"),
+            (true, _) => format!("{command} [{host}]:{port}"),
+            (false, _) => format!("{command} {host}:{port}"),
         }
     }
 

@@ -229,7 +229,7 @@ fn what_waits_for_a_person_says_what_to_do() {
     says(
         Call::trusting(&scene, &key),
         "host key for 127.0.0.1 has changed",
-        "find out why; if it is right, remove the old line from known_hosts",
+        "find out why; if it is right, run that command, then call again",
     );
 }
 

@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 /// Events kept; the oldest goes first.
 pub const EVENTS: usize = 32;
-/// Longest text of an event, bytes; what is longer is cut off.
+/// Longest text of an event, bytes; what is longer is cut off between words.
 pub const TEXT: usize = 120;
 
 /// What kind of thing happened. The names are part of the status formats.
@@ -104,7 +104,7 @@ impl History {
     /// Notes an event. One like the newest only counts it up, so that a server that is away for
     /// hours does not push out what happened before.
     pub fn note(&mut self, now: Instant, wall_s: u64, kind: Kind, text: impl fmt::Display) {
-        let text = line(text);
+        let text = words(text);
         if let Some(last) = self.events.back_mut()
             && last.kind == kind
             && last.text == text
@@ -129,6 +129,28 @@ impl History {
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.events.iter()
     }
+}
+
+/// As [`line`], cut between words, with three dots where it is: half a fingerprint or address would
+/// be taken for a whole one.
+pub fn words<const N: usize>(text: impl fmt::Display) -> String<N> {
+    struct Count(usize);
+    impl Write for Count {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    let _ = write!(count, "{text}");
+    let mut cut = line::<N>(&text);
+    if count.0 > N {
+        let room = cut.char_indices().take_while(|(at, _)| at + 4 <= N);
+        let end = room.filter(|(_, c)| *c == ' ').last();
+        cut.truncate(end.map_or(0, |(at, _)| at));
+        let _ = cut.push_str(" ...");
+    }
+    cut
 }
 
 /// A text cut to `N` bytes, control characters replaced by `?`: something that fits on a line.
@@ -183,6 +205,14 @@ mod tests {
         let long = line::<10>("a\nb\u{1b}cdefgé\u{1F600}xyz");
         assert_eq!(long, "a?b?cdefg");
         assert_eq!(line::<4>("ok"), "ok");
+    }
+
+    #[test]
+    fn words_are_whole_or_left_out() {
+        assert_eq!(words::<16>("of SHA256:abcdef"), "of SHA256:abcdef");
+        assert_eq!(words::<15>("of SHA256:abcdef"), "of ...");
+        assert_eq!(words::<8>("abcdefghi"), " ...");
+        assert_eq!(words::<9>("ab cd efg hi"), "ab cd ...");
     }
 
     #[test]

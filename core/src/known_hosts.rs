@@ -153,6 +153,66 @@ pub fn malformed(text: &str) -> Option<Malformed> {
     found
 }
 
+/// One line that pins or revokes a key.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Pin<'a> {
+    /// In the file, from 1.
+    pub line: u32,
+    /// `@revoked`, `@cert-authority` or nothing.
+    pub marker: &'a str,
+    /// Names and patterns with commas between them, or a hashed name.
+    pub names: &'a str,
+    /// The key's type.
+    pub key_type: &'a str,
+    /// The key's wire form in base64.
+    pub key_base64: &'a str,
+}
+
+/// Every line with a key.
+pub fn pins(text: &str) -> impl Iterator<Item = Pin<'_>> {
+    entries(text).filter_map(|(line, entry)| {
+        let Entry {
+            marker,
+            names,
+            key_type,
+            key_base64,
+        } = entry?;
+        let marker = match marker {
+            Marker::None => "",
+            Marker::Revoked => "@revoked",
+            Marker::CertAuthority => "@cert-authority",
+        };
+        Some(Pin {
+            line,
+            marker,
+            names,
+            key_type,
+            key_base64,
+        })
+    })
+}
+
+impl Pin<'_> {
+    /// Whether it pins a key under this very name of a server: neither by a pattern, nor revoked.
+    pub fn is_for(&self, host: &str, port: u16, hashed: &dyn HashedName) -> bool {
+        let Name(Some(name)) = Name::new(host, port) else {
+            return false;
+        };
+        let own = match self
+            .names
+            .strip_prefix("|1|")
+            .and_then(|hash| hash.split_once('|'))
+        {
+            Some((salt, hash)) => hashed.matches(salt, hash, &name),
+            None => self
+                .names
+                .split(',')
+                .any(|known| known.eq_ignore_ascii_case(&name)),
+        };
+        own && self.marker.is_empty()
+    }
+}
+
 /// Writes the line that pins a key, with its line feed. A file that does not end in a line
 /// feed needs one first.
 ///

@@ -117,7 +117,7 @@ const fn subcommand(name: &'static str, arguments: &'static str, help: &'static 
 
 /// Every subcommand, in the order of the help.
 #[rustfmt::skip]
-pub static SUBCOMMANDS: [Subcommand; 10] = [
+pub static SUBCOMMANDS: [Subcommand; 11] = [
     subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
     subcommand("pubkey", "-i keyfile", "print the authorized_keys line"),
     subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
@@ -127,6 +127,7 @@ pub static SUBCOMMANDS: [Subcommand; 10] = [
     subcommand("renew", "[destination]", "become the program that is installed now"),
     subcommand("config", "[destination]", "print the values that hold for it"),
     subcommand("check", "[destination]", "look at configuration, keys and known hosts"),
+    subcommand("known-hosts", "[forget destination]", "list the pinned host keys, or take one away"),
     subcommand("boot", "", "start each Host block with StartAtBoot yes"),
 ];
 

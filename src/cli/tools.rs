@@ -7,9 +7,10 @@ use reachback_core::destination::Destination;
 use reachback_core::keyword::KEYWORDS;
 
 use super::options::DEFAULT_CONFIG_FILE;
-use super::{Command, Note, Options, Settings, prepared, tunnel_settings};
+use super::{Command, Note, Options, Settings, known_hosts_files, prepared, tunnel_settings};
 use crate::boot::Boot;
 use crate::exit::Exit;
+use crate::hostkey;
 
 /// One thing that `reachback check` looks at.
 #[derive(Debug)]
@@ -99,6 +100,38 @@ fn tunnel(options: &Options, words: &[String]) -> Checked {
         what: crate::logging::escaped(words.join(" ")).to_string(),
         found,
     }
+}
+
+/// `reachback known-hosts`: the files of the configuration, and the name under which a server's keys
+/// are known.
+pub fn known_hosts(options: &Options, words: &[String]) -> Result<Command, Exit> {
+    let (config, forget) = match words {
+        [] => (options.read_config("")?, None),
+        [word, name] if word == "forget" => {
+            // As the file and the list have it: only an address keeps its brackets.
+            let bare = name
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once("]:"));
+            let name = match bare {
+                Some((host, port)) if !host.contains(':') => format!("{host}:{port}"),
+                _ => name.clone(),
+            };
+            let (destination, _, read) = prepared(options, &[name])?;
+            let port = destination.port.unwrap_or_else(|| read.config.port());
+            let name = match read.config.host_key_alias() {
+                Some(alias) => (alias.to_owned(), 22),
+                None => (destination.host.to_string(), port),
+            };
+            (read.config, Some(name))
+        }
+        _ => {
+            return Err(Exit::usage(
+                "known-hosts: give nothing for the list, or: forget HOST[:PORT]",
+            ));
+        }
+    };
+    let files = known_hosts_files(&config);
+    Ok(Command::KnownHosts(hostkey::Order { files, forget }))
 }
 
 /// `reachback boot`: the `Host` names with `StartAtBoot yes`; with `--list` they are printed only.

@@ -75,9 +75,7 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     let up = matches!(snapshot.link, Link::Up(_));
     let failure = snapshot.failure.as_str();
     if !failure.is_empty() && !up {
-        let room = snapshot.failure.capacity() - failure.len();
-        let more = if room < 4 { "..." } else { "" };
-        writeln!(out, "  because: {failure}{more}")?;
+        writeln!(out, "  because: {failure}")?;
         if let Some(advice) = advice(failure) {
             writeln!(out, "  what to do: {advice}")?;
         }
@@ -144,7 +142,7 @@ fn advice(failure: &str) -> Option<&'static str> {
     if failure.starts_with("host key for ") && failure.contains(" is unknown ") {
         Some("compare it with the server's own, then call once with -y")
     } else if failure.starts_with("host key for ") {
-        Some("find out why; if it is right, remove the old line from known_hosts")
+        Some("find out why; if it is right, run that command, then call again")
     } else if failure.contains("accepts none of the keys") {
         Some("see `reachback pubkey`: its line belongs into authorized_keys")
     } else {

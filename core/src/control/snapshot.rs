@@ -11,6 +11,9 @@ use crate::history::{self, EVENTS, Event, Kind};
 use crate::time::Instant;
 use crate::verify::Proof;
 
+/// Longest reason of a failure, bytes.
+pub const FAILURE: usize = 400;
+
 /// How far the connection is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Link {
@@ -82,7 +85,7 @@ pub struct Snapshot {
     /// How often an established connection was lost.
     pub lost: u32,
     /// In words, why the last attempt or connection ended.
-    pub failure: String<{ history::TEXT }>,
+    pub failure: String<FAILURE>,
     /// When `MaxLifetime` ends it.
     pub ends: Option<Instant>,
     /// When `IdleTimeout` ends it, if nothing happens.

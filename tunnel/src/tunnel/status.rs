@@ -2,7 +2,7 @@
 
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
 use reachback_core::forwards::{Forward, Proof};
-use reachback_core::history::line;
+use reachback_core::history::{line, words};
 use reachback_core::time::Instant;
 use reachback_core::watchdog::State;
 
@@ -72,7 +72,7 @@ impl<O: Outside> Tunnel<O> {
             bytes_out: stats.bytes_out,
             logins: stats.logins,
             lost: stats.lost,
-            failure: line(&stats.failure),
+            failure: words(&stats.failure),
             ends: lifetime.ends(),
             idle_ends: lifetime.idle_ends(),
             ..Snapshot::default()

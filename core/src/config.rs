@@ -39,6 +39,9 @@ use words::Words;
 /// Most private key files.
 pub const MAX_IDENTITY_FILES: usize = 4;
 
+/// Most forwards of scripts that are led elsewhere.
+pub const MAX_SCRIPT_FORWARDS: usize = 4;
+
 /// A file name as it was written: `~` is not expanded here.
 pub type Path = String<255>;
 
@@ -233,6 +236,26 @@ impl Config {
     /// Takes all forwards out.
     pub fn take_forwards(&mut self) -> Vec<ForwardSpec, MAX_FORWARDS> {
         core::mem::take(&mut self.forwards)
+    }
+
+    /// What becomes of a forward that a custom script asks for: `ScriptForward` names another
+    /// listener for it, with tokens that [`Config::expand`] would replace.
+    pub fn of_script(&self, asked: &ForwardSpec) -> ForwardSpec {
+        let mut led = self.script_forwards.iter();
+        let led = led.find(|led| led.listen == asked.listen);
+        led.map_or_else(|| asked.clone(), |led| led.lead(asked))
+    }
+
+    /// [`Config::of_script`] for the first `count` forwards.
+    pub fn lead_script_forwards(&mut self, count: usize) {
+        for (index, forward) in self.take_forwards().iter().enumerate() {
+            let led = match index < count {
+                true => self.of_script(forward),
+                false => forward.clone(),
+            };
+            // There were as many before.
+            let _ = self.add_forward(led);
+        }
     }
 
     /// Sets `ExitOnForwardFailure no`, whatever was obtained.

@@ -267,7 +267,11 @@ fn write_place(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt
 
 /// A login name: what sshd may know, as `DOM\user`, `user@realm` and `host$`, but nothing that a
 /// shell or a file name takes for its own.
-pub(crate) fn parse_user(text: &str) -> Result<UserName, DestinationError> {
+/// A login name by itself.
+///
+/// # Errors
+/// [`DestinationError::User`].
+pub fn parse_user(text: &str) -> Result<UserName, DestinationError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._+-@\\$~=#%^!:".contains(&b);
     let good = !text.is_empty() && !text.starts_with('-') && !text.ends_with('\\');
     if !good || !text.bytes().all(allowed) {

@@ -231,6 +231,25 @@ impl ForwardSpec {
         })
     }
 
+    /// The forward of a script with the listener that this one, a `ScriptForward`, has as its target.
+    pub(crate) fn lead(&self, asked: &Self) -> Self {
+        let listen = match &self.target {
+            Target::Unix(path) => Listen::Unix(path.clone()),
+            Target::Tcp { host, port } => Listen::Tcp {
+                bind: match host.as_str() {
+                    "localhost" => Bind::Default,
+                    // What is longer than an address or a name there is refused by the server.
+                    _ => Bind::Address(host.chars().take(64).collect()),
+                },
+                port: *port,
+            },
+        };
+        Self {
+            listen,
+            target: asked.target.clone(),
+        }
+    }
+
     /// Whether a path has the token `%letter`.
     pub fn uses_token(&self, letter: char) -> bool {
         let listen = matches!(&self.listen, Listen::Unix(path) if tokens::uses(path, letter));

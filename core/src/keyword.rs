@@ -48,6 +48,8 @@ pub enum Kind {
     Template,
     /// One or two of those.
     Templates,
+    /// A login name, with tokens.
+    UserTemplate,
     /// The name or address of a server, with tokens.
     Host,
     /// The name of a server in known_hosts.
@@ -95,6 +97,7 @@ impl fmt::Display for Kind {
             Self::Templates => {
                 f.write_str("one or two file names of 1 to 255 bytes; tokens such as %h are replaced")
             }
+            Self::UserTemplate => f.write_str("a login name; tokens such as %s are replaced"),
             Self::Host => f.write_str("a name or an address; %h is the host that was asked for"),
             Self::Name => f.write_str("a name of 1 to 255 signs without blanks and ,*?!|#@"),
             Self::Destination => f.write_str("[user@]host[:port]"),

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use reachback_core::config::Config;
 use reachback_core::destination::{Destination, DestinationError};
+use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::LogLevel;
 
 use super::{Options, Settings, local, orders, really, settings};
@@ -53,7 +55,12 @@ impl Invocation {
         options.background = true;
         let given = destination.host.to_string();
         let mut read = options.read_all(&given, Some(&destination.user))?;
-        let destination = really(destination, &given, &read.config)?;
+        let mut destination = really(destination, &given, &read.config)?;
+        if let Some(user) = local::script_user(&read.config, &destination, &given)? {
+            destination.user = user;
+        }
+        let own = options.config.forwards().len();
+        read.config.lead_script_forwards(own);
         local::expand(&mut read.config, &destination, &given)?;
         settings(options, destination, given, read)
     }
@@ -72,11 +79,17 @@ impl Invocation {
         let options = self.options;
         let config = options.read_config("")?;
         let directory = orders::directory(&config);
-        let named = match local::expand_forwards(options.config.forwards(), &config, None) {
-            Ok(own) => Named::Alike(own),
+        let led = |options: &Options, config: &Config| -> Vec<ForwardSpec> {
+            let asked = options.config.forwards().iter();
+            asked.map(|spec| config.of_script(spec)).collect()
+        };
+        let named = match local::expand_forwards(&led(&options, &config), &config, None) {
+            // A block of the file may lead them elsewhere for one server.
+            Ok(own) if options.config_file().is_none() => Named::Alike(own),
             // `off` names no server, but each tunnel has one.
-            Err(_) => Named::ByServer(Box::new(move |server| {
-                let own = options.config.forwards();
+            _ => Named::ByServer(Box::new(move |server| {
+                let config = options.read_config(&server.host)?;
+                let own = led(&options, &config);
                 if own.iter().any(|spec| spec.uses_token('n')) {
                     return Err(Exit::new(
                         crate::exit::CONFIG,
@@ -84,8 +97,7 @@ impl Invocation {
                          use %h there, and end this one with reachback stop",
                     ));
                 }
-                let config = options.read_config(&server.host)?;
-                local::expand_forwards(own, &config, Some((server, &server.host)))
+                local::expand_forwards(&own, &config, Some((server, &server.host)))
             })),
         };
         Ok((named, directory))

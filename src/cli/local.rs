@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reachback_core::config::Config;
-use reachback_core::destination::Destination;
+use reachback_core::destination::{Destination, UserName, parse_user};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::tokens::{self, MAX_SERIAL, Remote, Tokens};
 
@@ -102,6 +102,27 @@ pub fn expand(config: &mut Config, destination: &Destination, given: &str) -> Re
     let remote = remote(destination, given, port);
     let expanded = config.expand(&here.tokens(Some(remote)));
     expanded.map_err(|error| bad(&error))
+}
+
+/// The login name that `ScriptUser` puts in the place of a script's.
+///
+/// # Errors
+/// As [`expand`]; [`exit::CONFIG`] for what is no login name.
+pub fn script_user(
+    config: &Config,
+    destination: &Destination,
+    given: &str,
+) -> Result<Option<UserName>, Exit> {
+    let Some(template) = config.script_user() else {
+        return Ok(None);
+    };
+    let port = destination.port.unwrap_or_else(|| config.port());
+    let here = Here::look(config.serial_file().filter(|_| tokens::uses(template, 's')))?;
+    let tokens = here.tokens(Some(remote(destination, given, port)));
+    let wrong = |why: &dyn std::fmt::Display| bad(&format_args!("ScriptUser: {why}"));
+    let user: UserName = tokens.expand(template).map_err(|error| wrong(&error))?;
+    let user = parse_user(&user).map_err(|error| wrong(&error))?;
+    Ok(Some(user))
 }
 
 /// The same for the forwards of an order; without a destination its tokens have no value.

@@ -234,6 +234,85 @@ fn orders_and_a_scripts_off_name_forwards_as_the_tunnel_has_them() {
 }
 
 #[test]
+fn what_a_script_asks_for_is_led_to_a_place_and_a_login_of_this_controller() {
+    let serial = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&serial, "SN-0042\n").unwrap();
+    let text = format!(
+        "SerialFile {}\nScriptUser c-%s\nHost hub.example\nScriptForward 1111 /run/%r-%s\n\
+         ScriptForward 1112 localhost:20042\nRemoteForward 1111 localhost:443\n",
+        serial.path().display()
+    );
+    with_file("script", text.as_bytes(), |path| {
+        let invoked = |port: u16, word: &str| {
+            let line = format!(
+                "invoke -F {} -R {port}:localhost:22 -- {word}",
+                path.display()
+            );
+            match parsed(&line) {
+                Ok(Command::Invoke(invocation)) => invocation,
+                other => panic!("{other:?}"),
+            }
+        };
+        let settings = |port, word: &str| {
+            let invocation = invoked(port, word);
+            let destination = invocation.destination().unwrap();
+            invocation.settings(destination)
+        };
+        let forwards = |port, word: &str| {
+            let settings = settings(port, word).unwrap();
+            let forwards = settings.config.forwards().iter();
+            (
+                settings.destination.to_string(),
+                forwards.map(ToString::to_string).collect::<Vec<_>>(),
+            )
+        };
+        let of_the_file = "1111:localhost:443".to_owned();
+        let led = "/run/c-SN-0042-SN-0042:localhost:22".to_owned();
+        let (destination, got) = forwards(1111, "op@hub.example");
+        assert_eq!(destination, "c-SN-0042@hub.example");
+        assert_eq!(got, [led.clone(), of_the_file.clone()]);
+        let (_, got) = forwards(1112, "op@hub.example");
+        assert_eq!(got, ["20042:localhost:22".to_owned(), of_the_file.clone()]);
+        let (_, got) = forwards(1113, "op@hub.example");
+        assert_eq!(got, ["1113:localhost:22".to_owned(), of_the_file]);
+        // Only a script's forwards: a person's line means what it says.
+        let line = format!("-F {} -R 1111:localhost:22 op@hub.example", path.display());
+        let Command::Run(run) = parsed(&line).unwrap() else {
+            panic!("no run");
+        };
+        assert_eq!(run.destination.to_string(), "op@hub.example");
+        assert_eq!(run.config.forwards()[0].to_string(), "1111:localhost:22");
+        // `off` takes away what the same script asked for.
+        let Ok((Named::ByServer(own), _)) = invoked(1111, "off").own_forwards() else {
+            panic!("the block of the server says what");
+        };
+        let server = Destination::parse("c-SN-0042@hub.example:22").unwrap();
+        assert_eq!(own(&server).unwrap(), [ForwardSpec::parse(&led).unwrap()]);
+        std::fs::write(&serial, "").unwrap();
+        assert_eq!(
+            settings(1111, "op@hub.example").unwrap_err().code,
+            crate::exit::DATA
+        );
+    });
+    with_file("script", b"ScriptUser %d\n", |path| {
+        let line = format!(
+            "invoke -F {} -R 1:localhost:22 -- op@hub.example",
+            path.display()
+        );
+        let Command::Invoke(invocation) = parsed(&line).unwrap() else {
+            panic!("no script");
+        };
+        let destination = invocation.destination().unwrap();
+        let refused = invocation.settings(destination).unwrap_err();
+        assert_eq!(refused.code, CONFIG);
+        assert!(
+            refused.message.contains("ScriptUser: bad user"),
+            "{refused}"
+        );
+    });
+}
+
+#[test]
 fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
     let missing = parsed("-F /nonexistent/x -R 1:h:2 me@hub").unwrap_err();
     assert_eq!(missing.code, NO_INPUT);

@@ -286,7 +286,10 @@ impl Value for Files {
 }
 
 fn has_tokens(keyword: &Keyword) -> bool {
-    matches!(keyword.kind, Kind::Template | Kind::Templates)
+    matches!(
+        keyword.kind,
+        Kind::Template | Kind::Templates | Kind::UserTemplate
+    )
 }
 
 /// Whether known_hosts can have it as the name of one server (sshd(8)).

@@ -84,6 +84,12 @@ macro_rules! keyword_table {
             RuntimeDirectory, runtime_directory: text[Path],
                 Kind::Path, "", "", Moves,
                 "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback";
+            ScriptForward, script_forwards: list[ForwardSpec, MAX_SCRIPT_FORWARDS],
+                Kind::Forward, "", "", Applies,
+                "Port that a custom script asks for, and what it gets instead: a socket's path or localhost:port; up to 4";
+            ScriptUser, script_user: text[Path],
+                Kind::UserTemplate, "", "", Renews,
+                "Login name in the place of the one that a custom script was given";
             SerialFile, serial_file: text[Path],
                 Kind::Path, "", "", Applies,
                 "File with this machine's serial number, for the token %s";

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::hostkey::{HostKeys, RunPins};
 use crate::keys;
 use crate::logging::{self, Target};
+use crate::privilege;
 
 /// Looks at every tunnel that the configuration makes; a line for each that is in order on
 /// standard output, one for each that is not on standard error.
@@ -45,6 +46,9 @@ fn look(local: &Option<Local>) -> Result<(), Exit> {
         return Ok(());
     };
     keys::load_all(&local.identity_files)?;
+    if let Some(name) = &local.run_as_user {
+        privilege::check(name, || keys::load_all(&local.identity_files).map(drop))?;
+    }
     logging::say(&local.notes);
     let files = &local.known_hosts_files;
     let known = HostKeys::open(files, local.accept_new, &RunPins::default())?;

@@ -1,6 +1,7 @@
 //! The known_hosts file: which server keys are trusted, and pinning a new one.
 
 mod pins;
+mod remote;
 mod store;
 
 use std::cell::RefCell;
@@ -12,9 +13,13 @@ use reachback_core::known_hosts::{self, HashedName, HostKeyMatch};
 use reachback_ssh::hostkey::base64_to_blob;
 use ring::hmac;
 
+use crate::errands;
 use crate::exit::{self, Exit};
 use crate::sys::file;
 pub use pins::{Order, known_hosts as pins};
+pub use remote::not_pinned;
+use remote::told;
+pub use store::writable;
 
 /// Largest known_hosts file read, bytes; a larger one is a local fault until it is smaller.
 const KNOWN_HOSTS_BYTES: usize = 1024 * 1024;
@@ -121,6 +126,15 @@ impl HashedName for HmacSha1 {
 }
 
 impl HostKeys {
+    /// These files, not read yet, and no key pinned for this run.
+    pub fn of(files: &[PathBuf]) -> Self {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        HostKeys {
+            files: files.iter().map(absolute).collect(),
+            run: RunPins::default(),
+        }
+    }
+
     /// These files, read once as a check; none of them is memory only. A file that does not
     /// exist is an empty one.
     ///
@@ -130,10 +144,9 @@ impl HostKeys {
     /// as well where new keys are not accepted, there is no file, and none can be made: no
     /// server could ever be trusted.
     pub fn open(files: &[PathBuf], accept_new: bool, run: &RunPins) -> Result<Self, Exit> {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let keys = HostKeys {
-            files: files.iter().map(absolute).collect(),
             run: run.clone(),
+            ..HostKeys::of(files)
         };
         for path in &keys.files {
             let text = read(path)
@@ -238,7 +251,7 @@ impl HostKeys {
 
     /// Pins this server's key: in the first file that takes it, else in memory, from where a
     /// later call moves it to a file. A directory that is missing is made with mode 0700, a file
-    /// with 0600; the line is on disk on return.
+    /// with 0600; the line is on disk on return. The worker has its supervisor write it.
     ///
     /// # Errors
     /// [`Unusable`] while another process holds a file's lock, when a file cannot be read, and
@@ -252,25 +265,27 @@ impl HostKeys {
     ) -> Result<Pinned, Unusable> {
         let mut line = String::new();
         let fits = known_hosts::write_entry(&mut line, host, port, key_type, key_base64);
-        let mut reason = None;
-        for path in &self.files {
-            let known = || self.check(host, port, key_type, key_base64);
-            match store::append(path, &line, known) {
-                Ok(None) => {
-                    let mut pins = self.run.0.borrow_mut();
-                    *pins = pins.replace(&line, "");
-                    return Ok(Pinned::In(path.clone()));
-                }
-                Ok(Some(known)) => return Ok(Pinned::Meanwhile(known)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Unusable::new(path, "lock", error));
-                }
-                Err(error) => {
-                    reason.get_or_insert(Unusable::new(path, "write", error));
-                }
-            }
-        }
+        let written = match errands::pin(host, port, key_type, key_base64) {
+            Some(answer) => told(answer),
+            None => self.write(host, port, key_type, key_base64),
+        };
         let mut pins = self.run.0.borrow_mut();
+        let reason = match written? {
+            Written::In(path) if !self.files.contains(&path) => {
+                let error = io::Error::other("it was pinned there, and a caller named other files");
+                Some(Unusable::new(&path, "use", error))
+            }
+            Written::In(path) => {
+                *pins = pins.replace(&line, "");
+                return Ok(Pinned::In(path));
+            }
+            Written::Meanwhile => {
+                drop(pins);
+                let known = self.check(host, port, key_type, key_base64)?;
+                return Ok(Pinned::Meanwhile(known));
+            }
+            Written::Nowhere(reason) => reason,
+        };
         if fits.is_err() || pins.len() + line.len() > RUN_PINS_BYTES {
             let full = || {
                 Unusable::new(
@@ -290,6 +305,33 @@ impl HostKeys {
         })))
     }
 
+    /// Writes this server's key to the first file that takes it, unless one knows the server by now.
+    fn write(
+        &self,
+        host: &str,
+        port: u16,
+        key_type: &str,
+        key_base64: &str,
+    ) -> Result<Written, Unusable> {
+        let mut line = String::new();
+        let _ = known_hosts::write_entry(&mut line, host, port, key_type, key_base64);
+        let mut reason = None;
+        for path in &self.files {
+            let known = || self.check(host, port, key_type, key_base64);
+            match store::append(path, &line, known) {
+                Ok(None) => return Ok(Written::In(path.clone())),
+                Ok(Some(_)) => return Ok(Written::Meanwhile),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Unusable::new(path, "lock", error));
+                }
+                Err(error) => {
+                    reason.get_or_insert(Unusable::new(path, "write", error));
+                }
+            }
+        }
+        Ok(Written::Nowhere(reason))
+    }
+
     /// The text of all files, and the number of the last line of each.
     fn text(&self) -> Result<(String, Vec<u32>), Unusable> {
         let (mut text, mut ends, mut lines) = (String::new(), Vec::new(), 0);
@@ -304,6 +346,13 @@ impl HostKeys {
         }
         Ok((text, ends))
     }
+}
+
+/// What came of writing.
+enum Written {
+    In(PathBuf),
+    Meanwhile,
+    Nowhere(Option<Unusable>),
 }
 
 fn read(path: &Path) -> Result<String, Unusable> {

@@ -7,6 +7,7 @@ mod boot;
 mod check;
 mod cli;
 mod commands;
+mod errands;
 mod exit;
 mod hostkey;
 mod instance;
@@ -14,6 +15,7 @@ mod keys;
 mod logging;
 mod net;
 mod plan;
+mod privilege;
 mod renew;
 mod reread;
 mod run;
@@ -29,6 +31,7 @@ use exit::Exit;
 use instance::{orders, supervisor};
 
 fn main() -> ExitCode {
+    sys::user::keep_to_itself();
     match perform() {
         Ok(code) => ExitCode::from(code),
         Err(exit) => {

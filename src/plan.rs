@@ -12,7 +12,6 @@ use crate::trust::Trust;
 
 /// What a tunnel is made from, and how its servers' host keys are judged.
 pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (Plan, Trust) {
-    let port = settings.port();
     let config = &settings.config;
     let limit = config.rekey_limit();
     let mut policy = Policy::from(config);
@@ -20,22 +19,8 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     if let Some(failback_interval) = faults::failback_interval() {
         policy.failback_interval = failback_interval;
     }
-    let first = Server {
-        user: settings.destination.user.as_str().to_owned(),
-        host: settings.destination.host.as_str().to_owned(),
-        port,
-    };
-    let user = first.user.clone();
-    let fallbacks = config.fallbacks().iter().map(|fallback| Server {
-        user: fallback
-            .user
-            .as_ref()
-            .map_or_else(|| user.clone(), |user| user.as_str().to_owned()),
-        host: fallback.host.as_str().to_owned(),
-        port: fallback.port.unwrap_or_else(|| config.port()),
-    });
     let plan = Plan {
-        servers: std::iter::once(first).chain(fallbacks).collect(),
+        servers: servers(settings).collect(),
         forwards: settings.configured.clone(),
         keys: keys.into(),
         policy,
@@ -58,11 +43,35 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
         idle_timeout: config.idle_timeout(),
         known_hosts: known.shown(),
     };
-    let alias = config.host_key_alias().map(str::to_owned);
-    let trust = Trust {
+    (plan, trust(settings, known))
+}
+
+/// How the host keys of the servers are judged.
+pub fn trust(settings: &cli::Settings, known: HostKeys) -> Trust {
+    let alias = settings.config.host_key_alias().map(str::to_owned);
+    Trust {
         alias: alias.map(|alias| (settings.destination.host.as_str().to_owned(), alias)),
         known,
         accept_new: settings.accept_new,
+    }
+}
+
+/// The servers that the settings name, the first one first.
+pub fn servers(settings: &cli::Settings) -> impl Iterator<Item = Server> {
+    let config = &settings.config;
+    let first = Server {
+        user: settings.destination.user.as_str().to_owned(),
+        host: settings.destination.host.as_str().to_owned(),
+        port: settings.port(),
     };
-    (plan, trust)
+    let user = first.user.clone();
+    let fallbacks = config.fallbacks().iter().map(move |fallback| Server {
+        user: fallback
+            .user
+            .as_ref()
+            .map_or_else(|| user.clone(), |user| user.as_str().to_owned()),
+        host: fallback.host.as_str().to_owned(),
+        port: fallback.port.unwrap_or_else(|| config.port()),
+    });
+    std::iter::once(first).chain(fallbacks)
 }

@@ -1,6 +1,6 @@
 //! What a start needs of this machine, and the same read again for `SIGHUP` and for callers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use log::warn;
 use reachback_core::config::{self, Config};
@@ -15,6 +15,7 @@ use crate::instance::served::Reread;
 use crate::keys;
 use crate::logging;
 use crate::plan::plan;
+use crate::privilege;
 
 /// What is needed of this machine, checked.
 pub struct Local {
@@ -27,6 +28,20 @@ pub struct Local {
 }
 
 impl Local {
+    /// Looks at the files as the user that the settings name, which this process is from here on.
+    /// `options` as in [`settings_again`].
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn found(
+        settings: Settings,
+        options: &[String],
+        run_pins: &RunPins,
+    ) -> Result<Local, Exit> {
+        let again = || settings_again(options);
+        privilege::checked(settings, again, |settings| Local::check(settings, run_pins))
+    }
+
     /// Looks at the files.
     ///
     /// # Errors
@@ -56,6 +71,18 @@ pub fn settings_again(options: &[String]) -> Result<Settings, Exit> {
     }
 }
 
+/// Does something where the process was started, so that relative names mean what they meant there.
+/// A daemon itself stays in `/`.
+pub fn at_start<T>(directory: &Path, work: impl FnOnce() -> T) -> T {
+    let here = std::env::current_dir();
+    let _ = std::env::set_current_dir(directory);
+    let result = work();
+    if let Ok(here) = here {
+        let _ = std::env::set_current_dir(here);
+    }
+    result
+}
+
 /// What a reload compares with: what this process was started with.
 pub struct Started {
     /// The configuration.
@@ -75,19 +102,13 @@ impl Started {
     /// # Errors
     /// What is wrong.
     pub fn reread(&self, options: &[String]) -> Result<Reread, Exit> {
-        // Relative names mean what they meant at the start; the daemon itself stays in `/`.
-        let here = std::env::current_dir();
-        let _ = std::env::set_current_dir(&self.directory);
-        let local =
-            settings_again(options).and_then(|settings| Local::check(settings, &self.run_pins));
-        if let Ok(here) = here {
-            let _ = std::env::set_current_dir(here);
-        }
         let Local {
             settings,
             keys,
             known,
-        } = local?;
+        } = at_start(&self.directory, || {
+            settings_again(options).and_then(|settings| Local::check(settings, &self.run_pins))
+        })?;
         let place = settings.place();
         if place != self.place {
             return Ok(Reread::Moved(place.name));

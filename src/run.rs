@@ -23,6 +23,7 @@ use crate::logging::{self, Target, escaped};
 use crate::net::outside::Net;
 use crate::net::remember::Remembered;
 use crate::plan::plan;
+use crate::privilege;
 use crate::reread::{Local, Started, settings_again};
 use crate::sys::clock;
 use crate::sys::daemon::{self, Side as Detached};
@@ -47,7 +48,7 @@ fn begin(settings: Settings) -> Result<Ran, Exit> {
         return handed_over(handed, &settings);
     }
     let run_pins = RunPins::default();
-    let local = Local::check(settings, &run_pins)?;
+    let local = Local::found(settings, &[], &run_pins)?;
     start(local, run_pins, Supervisor::new()?, None)
 }
 
@@ -116,7 +117,9 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
     };
     let run_pins = RunPins::default();
     let options = served::options(&supervisor.memory().written().orders);
-    match settings_again(&options).and_then(|settings| Local::check(settings, &run_pins)) {
+    let found =
+        settings_again(&options).and_then(|settings| Local::found(settings, &options, &run_pins));
+    match found {
         Ok(local) => start(local, run_pins, supervisor, inherited).map(Ran::status),
         Err(exit) => Err(failed(exit, &supervisor, inherited.as_ref())),
     }
@@ -292,6 +295,7 @@ fn app(
         keys,
         known,
     } = local;
+    privilege::confine(&settings, &place.directory)?;
     let now = clock::now();
     // Jitter is no secret, and the caller must not wait for the kernel's pool at boot: std's own
     // seed does not block.
@@ -319,8 +323,6 @@ fn app(
     let served = Served {
         tunnel,
         net,
-        program: supervisor.memory().written().program.clone(),
-        directory: supervisor.directory().to_owned(),
         again: None,
         config: Box::new(settings.config),
         options,

@@ -280,7 +280,7 @@ fn a_connection_keeps_a_tunnel_from_being_idle() {
 fn neither_sighup_nor_a_restart_undoes_what_callers_ordered() {
     let controller = controller();
     let (first, second) = (free_port(), free_port());
-    let trigger = controller.scene.path("trigger");
+    let trigger = controller.scene.path("run/trigger");
     let mut own = command(&controller.scene);
     own.args(["-N", "-y", "-f", "--wait", "-i", &controller.key.file()])
         .args(["-R", &controller.spec(first), &controller.destination()])

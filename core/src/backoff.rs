@@ -111,12 +111,12 @@ pub const FORWARD_RETRY: Range = Range::from_ms(1_000, 2_000, 60_000, 0).eager()
 pub const RESTART_HEALTHY: Duration = Duration::from_secs(600);
 
 /// How long the `count`th restart of the process in a row waits before it goes on: 1 s, doubling
-/// to 60 s.
+/// to [`RESTART_HEALTHY`], so that who makes it fail again and again has six tries an hour.
 pub fn restart_delay(count: u32) -> Duration {
-    let factor = 1u32 << count.saturating_sub(1).min(6);
+    let factor = 1u32 << count.saturating_sub(1).min(10);
     Duration::from_secs(1)
         .saturating_mul(factor)
-        .min(Duration::from_secs(60))
+        .min(RESTART_HEALTHY)
 }
 
 /// Counts failures by class.
@@ -311,10 +311,10 @@ mod tests {
     }
 
     #[test]
-    fn restarts_wait_1_s_doubling_to_60_s() {
-        let waits: std::vec::Vec<_> = (1..=8).map(|n| restart_delay(n).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(restart_delay(u32::MAX).as_secs(), 60);
+    fn restarts_wait_1_s_doubling_to_10_min() {
+        let waits: std::vec::Vec<_> = (1..=11).map(|n| restart_delay(n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+        assert_eq!(restart_delay(u32::MAX).as_secs(), 600);
     }
 
     #[test]

@@ -55,6 +55,18 @@ pub struct Files(pub Vec<Path, 2>);
 /// Name of a network interface (netdevice(7), `IFNAMSIZ`).
 pub type InterfaceName = String<15>;
 
+/// Whether the kernel is to limit what a tunnel may do (`Sandbox`).
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Sandbox {
+    /// It has to.
+    Yes,
+    /// As far as it can.
+    #[default]
+    Try,
+    /// Not at all.
+    No,
+}
+
 /// What to do about an unknown host key. A changed one is always refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub enum StrictHostKeyChecking {

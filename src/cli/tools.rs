@@ -30,6 +30,8 @@ pub struct Local {
     pub known_hosts_files: Vec<PathBuf>,
     /// Whether new ones are pinned.
     pub accept_new: bool,
+    /// `RunAsUser`.
+    pub run_as_user: Option<String>,
     /// What a person should know besides.
     pub notes: Vec<Note>,
 }
@@ -40,6 +42,7 @@ impl Local {
             identity_files: settings.identity_files(),
             known_hosts_files: settings.known_hosts_files(),
             accept_new: settings.accept_new,
+            run_as_user: settings.config.run_as_user().map(str::to_owned),
             notes: settings.notes.clone(),
         }
     }

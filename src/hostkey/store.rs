@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use super::{Known, Unusable};
 
 /// Whether a line may be appended: to the file, or where it would be made.
-pub(super) fn writable(path: &Path) -> io::Result<()> {
+pub fn writable(path: &Path) -> io::Result<()> {
     let may = |path: &Path| eaccess(path, AccessFlags::W_OK);
     let mut result = may(path);
     // The file, its directory, and the one in which that is made.

@@ -5,7 +5,6 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use reachback_core::control::Request;
@@ -19,8 +18,6 @@ const BYTES: usize = 48 * 1024;
 /// What is kept of a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// The file of the program, as it was called at the very start: where a newer one is looked for.
-    pub program: PathBuf,
     /// From when the limits count; none before the tunnel was there.
     pub since: Option<Since>,
     /// It was asked to end: it must not come back.
@@ -31,7 +28,6 @@ pub struct Kept {
 
 impl Display for Kept {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "program {}", self.program.display())?;
         if let Some(Since { asked, idle }) = self.since {
             let idle = idle.map_or(0, |at| at.0);
             writeln!(f, "since {} {idle}", asked.0)?;
@@ -59,7 +55,8 @@ impl Kept {
         let mut kept = Kept::default();
         for line in text.lines().take_while(|line| *line != "end") {
             match line.split_once(' ').unwrap_or((line, "")) {
-                ("program", path) => kept.program = path.into(),
+                // The first versions kept it here, where the worker may write.
+                ("program", _) => {}
                 ("since", numbers) => kept.since = since(numbers),
                 ("ending", _) => kept.ending = true,
                 _ => {
@@ -94,14 +91,11 @@ impl Memory {
     ///
     /// # Errors
     /// memfd_create(2)'s.
-    pub fn new(program: PathBuf) -> io::Result<Memory> {
+    pub fn new() -> io::Result<Memory> {
         let file = memfd_create(c"reachback", MFdFlags::MFD_CLOEXEC)?;
         let memory = Memory {
             file: file.into(),
-            written: Kept {
-                program,
-                ..Kept::default()
-            },
+            written: Kept::default(),
         };
         memory.write()?;
         Ok(memory)
@@ -167,12 +161,9 @@ mod tests {
 
     #[test]
     fn another_process_reads_what_was_kept_last() {
-        let mut memory = Memory::new("/usr/bin/reachback".into()).unwrap();
+        let mut memory = Memory::new().unwrap();
         let other = Memory::inherited(memory.file().try_clone().unwrap());
-        let mut kept = Kept {
-            program: "/usr/bin/reachback".into(),
-            ..Kept::default()
-        };
+        let mut kept = Kept::default();
         assert_eq!(other.read(), kept);
         for (idle, ending, orders) in [
             (None, false, "forward 1:h:2\ncancel 3:h:4\n"),
@@ -192,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_left_out() {
-        let read = Kept::parse("since soon\nforward 1:h:2\n");
+        let read = Kept::parse("program /x\nsince soon\nforward 1:h:2\n");
         assert_eq!(read.since, None);
         assert_eq!(read.orders, "forward 1:h:2\n");
         assert_eq!(Kept::parse(""), Kept::default());

@@ -7,7 +7,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,29 @@ pub fn prepare(directory: &Path) -> Result<(), Exit> {
         }
     }
     check(directory)
+}
+
+/// Gives the directory from one user to another (each a user and a group), if it is the first one's;
+/// root's is made if it is not there, and goes with the files in it. What another user has put into
+/// his own is left as it is.
+///
+/// # Errors
+/// [`exit::NO_PERMISSION`] when it cannot be made or given.
+pub fn give(directory: &Path, from: (u32, u32), to: (u32, u32)) -> Result<(), Exit> {
+    let what = "cannot give the runtime directory to another user";
+    let failed = |error: io::Error| refused(what, directory, &file::reason(&error));
+    if from.0 == 0 && fs::symlink_metadata(directory).is_err() {
+        prepare(directory)?;
+    }
+    if !fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir() && found.uid() == from.0) {
+        return Ok(());
+    }
+    if from.0 == 0 {
+        for entry in fs::read_dir(directory).map_err(failed)?.flatten() {
+            lchown(entry.path(), Some(to.0), Some(to.1)).map_err(failed)?;
+        }
+    }
+    lchown(directory, Some(to.0), Some(to.1)).map_err(failed)
 }
 
 /// Checks the directory before tunnels are looked for in it. Root looks at everybody's, and there
@@ -317,6 +340,12 @@ fn lock(path: &Path, mut inherited: Option<File>) -> io::Result<Option<Flock<Fil
                 .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
                 .open(path)?,
         };
+        // It may have been another user's directory, and it will be written to.
+        if file.metadata()?.nlink() > 1 {
+            return Err(io::Error::other(
+                "it has a second name (link(2)): remove it",
+            ));
+        }
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),

@@ -102,7 +102,7 @@ pub fn hand_over_early(
     forwards: &[ForwardSpec],
     asked: &[String],
 ) -> Result<Option<HandedOver>, Exit> {
-    lock::prepare(&place.directory)?;
+    lock::check_for_look(&place.directory)?;
     match hand_over(place, forwards, asked) {
         Ok(handed) => Ok(Some(handed)),
         Err(

@@ -1,24 +1,22 @@
 //! The tunnel of this process, as the control socket sees it.
 
-use std::path::PathBuf;
-
 use log::{error, info};
 use nix::sys::signal::{Signal, raise};
 use reachback_core::config::Config;
 use reachback_core::control::{Refusal, Reply, Request};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::Origin;
-use reachback_core::keyword::{KEYWORDS, OnReload};
+use reachback_core::keyword::{KEYWORDS, Keyword, OnReload};
 use reachback_core::time::Instant;
 use reachback_tunnel::{Plan, Program, Progress, Tunnel};
 
 use crate::cli;
+use crate::errands;
 use crate::exit::Exit;
 use crate::instance::server;
 use crate::instance::supervisor::ask;
 use crate::keys;
 use crate::net::outside::Net;
-use crate::renew;
 use crate::sys::worker;
 use crate::trust::Trust;
 
@@ -39,10 +37,6 @@ pub struct Served {
     pub tunnel: Tunnel<Net>,
     /// Its outside.
     pub net: Net,
-    /// The file of the program, where a newer one may be by now.
-    pub program: PathBuf,
-    /// Where relative names in the arguments start.
-    pub directory: PathBuf,
     /// Once the tunnel has ended, the process goes on for this reason
     /// ([`crate::instance::supervisor::ask`]). An order to end takes it back.
     pub again: Option<u8>,
@@ -123,7 +117,8 @@ impl Served {
     }
 }
 
-/// The options in what was kept of callers' orders.
+/// The options in what was kept of callers' orders. The worker can write there: what it does not
+/// take from callers counts from there neither.
 pub fn options(orders: &str) -> Vec<String> {
     let options = orders
         .lines()
@@ -131,7 +126,18 @@ pub fn options(orders: &str) -> Vec<String> {
             Ok(Request::Option(option)) => Some(option.as_str().to_owned()),
             _ => None,
         });
-    options.collect()
+    let for_callers = |option: &String| {
+        let mut asked = Config::new();
+        let read = asked.parse_option(option).is_ok();
+        let keyword = |keyword: &&Keyword| asked.is_set(keyword);
+        read && !KEYWORDS.iter().filter(keyword).any(is_for_a_start)
+    };
+    options.filter(for_callers).collect()
+}
+
+/// What a running tunnel does not change.
+fn is_for_a_start(keyword: &Keyword) -> bool {
+    matches!(keyword.on_reload, OnReload::NextStart | OnReload::Moves)
 }
 
 impl server::Tunnel for Served {
@@ -179,12 +185,12 @@ impl server::Tunnel for Served {
             return Ok(false);
         };
         let differs = !self.config.holds(&asked, keyword);
-        match keyword.on_reload {
-            OnReload::NextStart | OnReload::Moves if differs => {
-                Err("it is set when the tunnel starts: reachback stop, then call again".to_owned())
-            }
-            _ => Ok(differs),
+        if differs && is_for_a_start(keyword) {
+            return Err(
+                "it is set when the tunnel starts: reachback stop, then call again".to_owned(),
+            );
         }
+        Ok(differs)
     }
 
     fn call(&mut self, asked: Vec<String>, now: Instant) -> Reply {
@@ -221,7 +227,7 @@ impl server::Tunnel for Served {
     }
 
     fn renew(&mut self, now: Instant) -> Result<(), String> {
-        renew::check(&self.program, &self.directory)?;
+        errands::look()?;
         self.stop("the program is renewed", now);
         self.again = Some(ask::RENEW);
         Ok(())
@@ -229,5 +235,26 @@ impl server::Tunnel for Served {
 
     fn is_ending(&self) -> bool {
         self.tunnel.is_ending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_start_sets_does_not_come_from_what_a_worker_wrote() {
+        for option in [
+            "LogFile /etc/cron.d/x",
+            "StateFile /etc/x",
+            "RunAsUser root",
+            "Sandbox no",
+            "RuntimeDirectory /etc",
+            "Nonsense 1",
+        ] {
+            assert_eq!(options(&format!("option {option}\n")), [""; 0], "{option}");
+        }
+        let kept = "option ServerAliveInterval 7\nforward 1:h:2\n";
+        assert_eq!(options(kept), ["ServerAliveInterval 7"]);
     }
 }

@@ -2,44 +2,41 @@
 //! It goes on by becoming the program anew (execve(2)), with the same number, arguments and
 //! environment, and with three open files: the lock, the socket, and what is [kept](crate::instance::kept).
 
+mod held;
+
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::error;
-use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{execve, geteuid};
+use nix::unistd::execve;
 use reachback_core::backoff;
-use reachback_core::control::{MAX_LINE, Refusal, Reply, Request, VERSION};
+use reachback_core::control::{Refusal, Reply};
 
+use crate::errands;
 use crate::exit::{self, Exit};
 use crate::instance::kept::Memory;
 use crate::instance::lock::{Inherited, Ownership};
 use crate::sys::inherit;
-use crate::sys::worker::{self, Fate, Wake, Worker};
+use crate::sys::worker::{Fate, Worker};
 
 /// Carries over execve(2) what the program before was: `PID FAULTS LOCK SOCKET MEMORY REASON`. The
 /// three in the middle are numbers of open files, 0 for none. Programs of different versions hand
 /// this to each other, so its form stays.
 const MARKER: &str = "REACHBACK_RESTARTED";
+/// Carries over execve(2) as what file the program was begun: where a newer one is looked for. The
+/// environment of the supervisor is out of its worker's reach, unlike what is kept.
+const PROGRAM: &str = "REACHBACK_PROGRAM";
 /// Stands in the environment of what the service began.
 const SERVICE: &str = "REACHBACK_SERVICE";
 /// [`running`], where the service began the tunnel.
 pub const OF_SERVICE: &str = "running for the service";
 /// The program as it runs, even if its file was replaced by a newer one.
 const ITSELF: &str = "/proc/self/exe";
-/// How soon after a fault a caller can have the tunnel back at the earliest.
-const CALLED: Duration = Duration::from_secs(1);
-/// How long a caller may take to say what he wants.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Lines of one caller that are read.
-const LINES: usize = 4;
 
 /// Statuses with which the worker asks for something; none of sysexits(3).
 pub mod ask {
@@ -49,11 +46,15 @@ pub mod ask {
     pub const RENEW: u8 = 101;
 }
 
+pub use held::Held;
+
 /// Everything that going on needs.
 #[derive(Debug)]
 pub struct Supervisor {
     /// Where relative names in the arguments start.
     directory: PathBuf,
+    /// The file of the program, as it was called at the very start.
+    program: PathBuf,
     /// It goes on, rather than begins.
     resumed: bool,
     /// In a row, so far.
@@ -103,91 +104,6 @@ fn parse(marker: &str, own_pid: u32) -> Option<Before> {
     })
 }
 
-/// How the wait after a fault ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// It is over.
-    Due,
-    /// Somebody asks for the tunnel.
-    Called,
-    /// The tunnel is to end.
-    Ended,
-}
-
-impl Before {
-    /// Waits as it has to after a fault, and tells callers meanwhile that it does. Only that is
-    /// served: what failed may be the code that would do more. So an order does not wait for the
-    /// end of this, it ends it.
-    pub fn hold(&self) -> Held {
-        let Some(Inherited { listener, .. }) = &self.inherited else {
-            return Held::Due;
-        };
-        let delay = backoff::restart_delay(self.faults);
-        let (began, mut called) = (Instant::now(), false);
-        loop {
-            let limit = if called { delay.min(CALLED) } else { delay };
-            match worker::wait(limit.saturating_sub(began.elapsed()), listener) {
-                Wake::Due if called => return Held::Called,
-                Wake::Due => return Held::Due,
-                Wake::Called => return Held::Called,
-                Wake::Ended => return Held::Ended,
-                Wake::Readable => {
-                    let Ok((stream, _)) = listener.accept() else {
-                        continue;
-                    };
-                    match self.answer(stream) {
-                        Some(Request::Stop | Request::StopService) => return Held::Ended,
-                        Some(Request::Check | Request::Status) | None => {}
-                        Some(_) => called = true,
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends, and takes the files with it.
-    pub fn release(self) {
-        if let Some(inherited) = self.inherited {
-            inherited.release();
-        }
-    }
-
-    /// Tells one caller; what he asked for.
-    fn answer(&self, mut stream: UnixStream) -> Option<Request> {
-        let peer = getsockopt(&stream, sockopt::PeerCredentials).ok()?;
-        if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
-            return None;
-        }
-        stream.set_nonblocking(false).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        let pid = std::process::id();
-        let lines =
-            BufReader::new(stream.try_clone().ok()?.take((LINES * MAX_LINE) as u64)).lines();
-        for line in lines.take(LINES) {
-            let request = Request::parse(&line.ok()?).ok()?;
-            let reply = match request {
-                Request::Hello(_) => Reply::Hello {
-                    version: VERSION,
-                    pid,
-                },
-                Request::StopService if !is_of_service() => {
-                    let _ = writeln!(stream, "{}", not_of_service());
-                    return None;
-                }
-                Request::Stop | Request::StopService => Reply::done("ending"),
-                _ => Reply::refused(Refusal::Restarting, &self.reason),
-            };
-            // He may have gone: what he asked for holds all the same.
-            let _ = writeln!(stream, "{reply}");
-            if !matches!(request, Request::Hello(_)) {
-                return Some(request);
-            }
-        }
-        None
-    }
-}
-
 impl Supervisor {
     /// For a tunnel that begins: arguments, environment and working directory are those of this
     /// moment.
@@ -196,20 +112,26 @@ impl Supervisor {
     /// [`exit::OS`] when the kernel gives no memory to share.
     pub fn new() -> Result<Supervisor, Exit> {
         let program = std::env::current_exe().unwrap_or_default();
-        let memory = Memory::new(program);
         let refused = |error| Exit::os("cannot share memory between processes", error);
-        Ok(Supervisor::with(false, 0, memory.map_err(refused)?))
+        let memory = Memory::new().map_err(refused)?;
+        Ok(Supervisor::with(program, false, 0, memory))
     }
 
     /// For one that goes on.
     pub fn after(before: Before) -> Supervisor {
-        Supervisor::with(true, before.faults, before.memory)
+        let program = match std::env::var_os(PROGRAM) {
+            Some(program) => program.into(),
+            // The first versions hand over none.
+            None => std::env::current_exe().unwrap_or_default(),
+        };
+        Supervisor::with(program, true, before.faults, before.memory)
     }
 
-    fn with(resumed: bool, faults: u32, memory: Memory) -> Supervisor {
+    fn with(program: PathBuf, resumed: bool, faults: u32, memory: Memory) -> Supervisor {
         std::panic::set_hook(Box::new(panicked));
         Supervisor {
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            program,
             resumed,
             faults,
             began: Instant::now(),
@@ -243,7 +165,11 @@ impl Supervisor {
         ownership: Ownership,
         persistent: bool,
     ) -> Result<u8, Exit> {
-        let (fate, asked_to_end) = worker.watch()?;
+        let perform = |errand: &str| {
+            let orders = self.memory.read().orders;
+            errands::perform(errand, &self.program, &self.directory, &orders)
+        };
+        let (fate, asked_to_end) = worker.watch(&perform)?;
         let ending = asked_to_end || self.memory.read().ending;
         match fate {
             Fate::Failed(_) if ending => {}
@@ -253,9 +179,9 @@ impl Supervisor {
                 return Err(self.become_program(ITSELF, 0, "its name has changed", None));
             }
             Fate::Exited(ask::RENEW) if !ending => {
-                let installed = self.memory.written().program.clone();
+                let installed = &self.program;
                 let files = Some(ownership.files());
-                let refused = self.execute(&installed, 0, "renewed", files).unwrap_err();
+                let refused = self.execute(installed, 0, "renewed", files).unwrap_err();
                 // It was there a moment ago.
                 let why = format!("not renewed: {}: {}", installed.display(), refused.desc());
                 return Err(self.become_program(ITSELF, 0, &why, files));
@@ -311,11 +237,17 @@ impl Supervisor {
         }
         let [lock, listener, memory] = numbers;
         let pid = std::process::id();
-        let marker = format!("{MARKER}={pid} {faults} {lock} {listener} {memory} {reason}");
+        let marker = format!("{pid} {faults} {lock} {listener} {memory} {reason}");
+        let own = [
+            (MARKER.into(), marker.into()),
+            (PROGRAM.into(), self.program.clone().into()),
+        ];
         let variables = std::env::vars_os()
-            .filter(|(name, _)| name != MARKER)
-            .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
-            .chain([marker.into_bytes()]);
+            .filter(|(name, _)| name != MARKER && name != PROGRAM)
+            .chain(own)
+            .map(|(name, value): (OsString, OsString)| {
+                [name.into_vec(), value.into_vec()].join(&b'=')
+            });
         let arguments = std::env::args_os().map(OsString::into_vec);
         let program =
             CString::new(program.as_os_str().as_bytes()).map_err(|_| nix::Error::EINVAL)?;

@@ -5,12 +5,16 @@
 pub mod clock;
 pub mod crash;
 pub mod daemon;
+pub mod errand;
 pub mod faults;
 pub mod file;
 pub mod host;
 pub mod inherit;
 pub mod random;
+pub mod sandbox;
 pub mod signals;
 pub mod sockopt;
+mod syscalls;
+pub mod user;
 pub mod wipe;
 pub mod worker;

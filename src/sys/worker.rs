@@ -21,6 +21,7 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 
+use super::errand::{self, Errands};
 use super::{crash, faults, signals};
 use crate::exit::Exit;
 
@@ -73,6 +74,7 @@ pub fn split() -> Result<Side, Exit> {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(refused)?;
     let limit = faults::limit().unwrap_or(STALL);
     let (place, witness) = crash::pipe().map_err(refused)?;
+    let (errands, end) = errand::pair().map_err(refused)?;
     let supervisor = std::process::id();
     // SAFETY: the process has one thread, so the child may use the allocator and every lock.
     match unsafe { fork() }.map_err(refused)? {
@@ -82,6 +84,7 @@ pub fn split() -> Result<Side, Exit> {
             timer,
             limit,
             place,
+            errands,
             stopped: false,
             suspected: None,
             hangs: false,
@@ -89,6 +92,8 @@ pub fn split() -> Result<Side, Exit> {
         ForkResult::Child => {
             SUPERVISOR.store(supervisor, Ordering::Relaxed);
             witness.install().map_err(refused)?;
+            drop(errands);
+            errand::is_worker(end);
             prctl::set_pdeathsig(signals::ORPHANED).map_err(refused)?;
             // It may have died before that.
             if is_orphaned() {
@@ -115,6 +120,7 @@ pub struct Worker {
     timer: TimerFd,
     limit: Duration,
     place: crash::Place,
+    errands: Errands,
     /// By a signal (`SIGSTOP`): that is no hang.
     stopped: bool,
     /// Since when a turn has been found too long.
@@ -124,25 +130,30 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Waits until the worker has ended, and hands on to it the signals that are for the tunnel.
-    /// True with it if one of them asked the tunnel to end.
+    /// Waits until the worker has ended, hands on to it the signals that are for the tunnel, and
+    /// has `perform` run its errands. True with it if a signal asked the tunnel to end.
     ///
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses to wait.
-    pub fn watch(mut self) -> Result<(Fate, bool), Exit> {
+    pub fn watch(mut self, perform: &dyn Fn(&str) -> String) -> Result<(Fate, bool), Exit> {
         let mut asked_to_end = false;
         loop {
+            let errand = self.errands.waits_for();
+            // While there is none to wait for, its place asks for nothing.
+            let wanted = errand.map_or(PollFlags::empty(), |_| PollFlags::POLLIN);
             let mut ready = [
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+                PollFd::new(errand.unwrap_or(self.timer.as_fd()), wanted),
             ];
             match poll(&mut ready, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(Exit::os("cannot wait for the tunnel", error.desc())),
             }
-            let [signalled, late] = ready.map(|one| one.any().unwrap_or_default());
+            let [signalled, late, asked] = ready.map(|one| one.any().unwrap_or_default());
             if signalled && let Some(got) = next(&self.signals) {
                 if got == Signal::SIGCHLD {
+                    self.errands.reap();
                     if let Some(fate) = self.ended() {
                         return Ok((fate, asked_to_end));
                     }
@@ -154,6 +165,9 @@ impl Worker {
             }
             if late {
                 self.too_long();
+            }
+            if asked {
+                self.errands.run(perform);
             }
         }
     }

@@ -27,7 +27,6 @@ class WithAKey(OnADevice):
         self.assertIn("no tunnel is running", self.init("status", status=2))
         self.assertIn("OK", self.init("stop"))
         self.assertIn("OK", self.init("reload"))
-        self.assertEqual(self.device.check("ls -ld /run/reachback").split()[:3:2], ["drwx------", "root"])
 
     def test_02_arguments_that_are_wrong_are_a_failure_with_its_reason(self):
         self.default(self.first, more="--nonsense")
@@ -38,6 +37,7 @@ class WithAKey(OnADevice):
         self.default(self.first)
         self.assertIn("Starting reachback: OK", self.init("start"))
         self.wait_for(self.first)
+        self.assertEqual(self.device.check("ls -ld /run/reachback").split()[:3:2], ["drwx------", "root"])
         self.assertEqual(list(self.own().values()), ["args"])
         self.assertEqual(self.device.pids(), list(self.own()))
         self.assertIn(" up for ", self.init("status"))
@@ -206,7 +206,7 @@ class WithoutAKey(OnADevice):
 
 
 class AsAnotherUser(OnADevice):
-    """The service and the scripts run as `charge`."""
+    """The service and the scripts, which root calls, run as `charge`."""
 
     options = {"USER": '"charge"'}
 
@@ -217,16 +217,15 @@ class AsAnotherUser(OnADevice):
     def test_1_the_service_runs_as_that_user(self):
         self.device.check("chown -R charge:charge /home/charge")
         self.device.write("/etc/default/reachback",
-                          f'REACHBACK_ARGS="{self.arguments(self.first)}"\nREACHBACK_USER=charge\n')
+                          f'REACHBACK_ARGS="{self.arguments(self.first)}"\n')
         self.init("start")
         self.wait_for(self.first)
         self.assertEqual(self.owner(), ["1000"])
         self.device.check("grep -q 127.0.0.1 /home/charge/.ssh/known_hosts")
         self.assertEqual(self.device.check("ls -ld /run/reachback").split()[2], "charge")
 
-    def test_2_a_script_of_that_user_hands_over_and_root_sees_it(self):
-        self.device.check(f"su -s /bin/sh charge -c 'HOME=/home/charge REACHBACK_REMOTE_PORT={self.second} "
-                          f"/home/charge/custom_script2.sh {self.destination}'")
+    def test_2_a_script_that_root_calls_hands_over_and_root_sees_it(self):
+        self.device.check(f"REACHBACK_REMOTE_PORT={self.second} /home/charge/custom_script2.sh {self.destination}")
         self.device.wait(lambda: is_listening(self.second), "the script's forward")
         self.assertIn(str(self.second), self.device.run("reachback status").output)
         self.assertEqual(self.owner(), ["1000"])
@@ -239,7 +238,7 @@ class AsAnotherUser(OnADevice):
 
     def test_4_a_host_block_is_started_as_that_user_too(self):
         port = free_ports(1)[0]
-        self.device.write("/etc/reachback/config", self.block("hub", "127.0.0.2", port))
+        self.device.write("/etc/reachback/config", "RunAsUser charge\n" + self.block("hub", "127.0.0.2", port))
         self.assertIn("OK", self.init("start"))
         self.wait_for(port)
         self.assertEqual(sorted(self.own().values()), ["args", "boot:hub"])
@@ -247,14 +246,13 @@ class AsAnotherUser(OnADevice):
         self.init("restart")
         self.wait_for(port, self.first, timeout_s=BACK_WITHIN_S)
         self.assertEqual(self.owner(), ["1000", "1000"])
-        self.device.write("/etc/reachback/config", "")
+        self.device.write("/etc/reachback/config", "RunAsUser charge\n")
 
-    def test_5_a_tunnel_of_that_users_script_alone_keeps_its_user_too(self):
+    def test_5_a_scripts_tunnel_alone_keeps_its_user_too(self):
         self.init("stop")
-        self.device.check(f"su -s /bin/sh charge -c 'HOME=/home/charge REACHBACK_REMOTE_PORT={self.second} "
-                          f"/home/charge/custom_script2.sh {self.destination}'")
+        self.device.check(f"REACHBACK_REMOTE_PORT={self.second} /home/charge/custom_script2.sh {self.destination}")
         self.device.wait(lambda: is_listening(self.second), "the script's forward")
-        self.device.write("/etc/default/reachback", "REACHBACK_USER=charge\n")
+        self.device.write("/etc/default/reachback", "")
         before = self.device.pids()
         self.init("restart")
         self.device.wait(lambda: is_listening(self.second), "the script's forward, again", BACK_WITHIN_S)

@@ -64,18 +64,18 @@ class LeftAlone(OnADevice):
 
     def test_4_a_user_that_does_not_exist(self):
         before = self.tunnels()
-        self.device.write("/etc/default/reachback",
-                          f'REACHBACK_ARGS="{self.arguments(self.first)}"\nREACHBACK_USER=nobodyhere\n')
+        self.device.write("/etc/reachback/config", "RunAsUser nobodyhere\n")
         self.failed_restart(r"nobodyhere(.|\n)*FAIL: what was running is left as it is\n", before)
+        self.device.write("/etc/reachback/config", "")
 
     def test_5_a_run_that_cannot_be_written(self):
         self.default(self.first)
         self.device.check("rm -rf /run/reachback && mount --bind /run /run && mount -o remount,ro,bind /run")
         try:
-            said = self.init("start", status=1)
+            said = self.init("start", status=77)
         finally:
             self.device.check("umount /run")
-        self.assertRegex(said, r"Read-only(.|\n)*FAIL: no /run/reachback for root")
+        self.assertRegex(said, r"Read-only(.|\n)*FAIL")
 
 
 class WayBack(OnADevice):

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -160,9 +161,8 @@ class Makefile(unittest.TestCase):
         self.assertIn(f"\t  https://github.com/{owner_and_name}\n", (PACKAGE / "Config.in").read_text())
 
     def test_the_user_is_made_only_where_the_package_invents_it(self):
-        init = f"{SYMBOL}_INIT=y"
-        self.assertNotIn("REACHBACK_USERS", variables(init, f'{SYMBOL}_USER="charge"'))
-        users = variables(init, f'{SYMBOL}_USER="reachback"')["REACHBACK_USERS"].split()
+        self.assertNotIn("REACHBACK_USERS", variables(f'{SYMBOL}_USER="charge"'))
+        users = variables(f'{SYMBOL}_USER="reachback"')["REACHBACK_USERS"].split()
         self.assertEqual(users[:6], ["reachback", "-1", "reachback", "-1", "*", "/var/lib/reachback"])
 
 
@@ -229,18 +229,14 @@ class Installed(unittest.TestCase):
         for path in self.found(self.install()):
             self.assertNotRegex(path, r"\.ssh|id_|_key")
 
-    def test_arguments_and_user_reach_the_service(self):
+    def test_the_arguments_reach_the_service_and_the_user_the_configuration(self):
         line = '"-N -R 1111:localhost:22 me@hub.example"'
         target = self.install(ARGS=line, USER='"charge"')
         shown = subprocess.run(
-            ["sh", "-c", '. "$0"; printf "%s|%s" "$REACHBACK_ARGS" "$REACHBACK_USER"',
-             target / "etc/default/reachback"], capture_output=True, text=True, check=True)
-        self.assertEqual(shown.stdout, line.strip('"') + "|charge")
-        target = self.install(INIT_SYSV="", INIT_SYSTEMD="y", USER='"charge"')
-        for unit in ("reachback", "reachback@"):
-            dropped = target / f"usr/lib/systemd/system/{unit}.service.d/user.conf"
-            self.assertEqual(dropped.read_text(), "[Service]\nUser=charge\n")
-        self.assertIn(" charge - ", (target / "usr/lib/tmpfiles.d/reachback.conf").read_text())
+            ["sh", "-c", '. "$0"; printf %s "$REACHBACK_ARGS"', target / "etc/default/reachback"],
+            capture_output=True, text=True, check=True)
+        self.assertEqual(shown.stdout, line.strip('"'))
+        self.assertTrue((target / "etc/reachback/config").read_text().startswith("RunAsUser charge\n"))
 
     def test_a_configuration_and_a_pin_of_ones_own(self):
         scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -350,6 +346,13 @@ class Configuration(unittest.TestCase):
         for name in ("reachback.service", "reachback-boot.service"):
             self.assertEqual(self.unit(name)["Install"]["WantedBy"], "multi-user.target")
         self.assertNotIn("Install", self.unit("reachback@.service"))
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "no systemd-analyze")
+    def test_what_a_unit_is_exposed_to(self):
+        for name in ("reachback.service", "reachback@.service"):
+            done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=35",
+                                   TOP / "packaging" / name], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_a_name_that_is_refused_keeps_no_other_unit_from_being_started(self):
         line = self.unit("reachback-boot.service")["Service"]["ExecStart"].replace("$$", "$")

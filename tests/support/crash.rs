@@ -50,7 +50,8 @@ impl Bed {
         let server = sshd::builder(&scene).authorize(&key).start();
         let target = Target::http("alive");
         let port = free_port();
-        let trigger = scene.path("trigger");
+        // Where the worker may remove it.
+        let trigger = scene.path("run/trigger");
         let mut command = command(&scene);
         // Relative names have to hold after the restart as well.
         std::fs::copy(&key.private, scene.path("home/own-key")).unwrap();

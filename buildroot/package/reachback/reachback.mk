@@ -61,18 +61,35 @@ endef
 REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_CONFIG_FILE
 endif
 
-# The first value counts, as in ssh_config(5): so this goes to the top, and
-# before any Host block.
+# $(1): a line for the configuration. The first value counts, as in
+# ssh_config(5): so it goes to the top, and before any Host block.
+define REACHBACK_CONFIGURE
+	echo '$(1)' | \
+		cat - $(TARGET_DIR)/etc/reachback/config >$(@D)/config.with
+	$(INSTALL) -m 0644 $(@D)/config.with \
+		$(TARGET_DIR)/etc/reachback/config
+endef
+
 ifneq ($(REACHBACK_KNOWN_HOSTS_FILE),)
 define REACHBACK_INSTALL_KNOWN_HOSTS
 	$(INSTALL) -D -m 0644 $(REACHBACK_KNOWN_HOSTS_FILE) \
 		$(TARGET_DIR)/etc/reachback/known_hosts
-	echo 'UserKnownHostsFile /etc/reachback/known_hosts' | \
-		cat - $(TARGET_DIR)/etc/reachback/config >$(@D)/config.pinned
-	$(INSTALL) -m 0644 $(@D)/config.pinned \
-		$(TARGET_DIR)/etc/reachback/config
+	$(call REACHBACK_CONFIGURE,UserKnownHostsFile /etc/reachback/known_hosts)
 endef
 REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_KNOWN_HOSTS
+endif
+
+ifneq ($(REACHBACK_USER),)
+define REACHBACK_INSTALL_USER
+	$(call REACHBACK_CONFIGURE,RunAsUser $(REACHBACK_USER))
+endef
+REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_USER
+endif
+
+ifeq ($(REACHBACK_USER),reachback)
+define REACHBACK_USERS
+	reachback -1 reachback -1 * /var/lib/reachback - - SSH reverse forwards
+endef
 endif
 
 ifeq ($(BR2_PACKAGE_REACHBACK_SSH_SYMLINK),y)
@@ -88,9 +105,9 @@ ifeq ($(BR2_PACKAGE_REACHBACK_INIT),y)
 define REACHBACK_INSTALL_DEFAULT
 	$(call REACHBACK_INSTALL_LISTED,init)
 	$(SED) '/^REACHBACK_/d' $(TARGET_DIR)/etc/default/reachback
-	printf "REACHBACK_ARGS='%s'\nREACHBACK_USER='%s'\n" \
+	printf "REACHBACK_ARGS='%s'\n" \
 		"$(call qstrip,$(BR2_PACKAGE_REACHBACK_ARGS))" \
-		"$(REACHBACK_USER)" >>$(TARGET_DIR)/etc/default/reachback
+		>>$(TARGET_DIR)/etc/default/reachback
 endef
 REACHBACK_POST_INSTALL_TARGET_HOOKS += REACHBACK_INSTALL_DEFAULT
 
@@ -98,30 +115,9 @@ define REACHBACK_INSTALL_INIT_SYSV
 	$(call REACHBACK_INSTALL_LISTED,sysv)
 endef
 
-ifneq ($(REACHBACK_USER),)
-define REACHBACK_INSTALL_SYSTEMD_USER
-	for unit in reachback reachback@; do \
-		$(INSTALL) -d \
-			$(TARGET_DIR)/usr/lib/systemd/system/$$unit.service.d && \
-		printf '[Service]\nUser=%s\n' $(REACHBACK_USER) \
-			>$(TARGET_DIR)/usr/lib/systemd/system/$$unit.service.d/user.conf || \
-			exit 1; \
-	done
-	$(SED) 's/ root root / $(REACHBACK_USER) - /' \
-		$(TARGET_DIR)/usr/lib/tmpfiles.d/reachback.conf
-endef
-endif
-
 define REACHBACK_INSTALL_INIT_SYSTEMD
 	$(call REACHBACK_INSTALL_LISTED,systemd)
-	$(REACHBACK_INSTALL_SYSTEMD_USER)
 endef
-
-ifeq ($(REACHBACK_USER),reachback)
-define REACHBACK_USERS
-	reachback -1 reachback -1 * /var/lib/reachback - - SSH reverse forwards
-endef
-endif
 
 endif # BR2_PACKAGE_REACHBACK_INIT
 

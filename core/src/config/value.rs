@@ -8,7 +8,9 @@ use heapless::String;
 
 use super::notice;
 use super::parse::{self, bad_value};
-use super::{ConfigErrorKind, Files, Path, RekeyLimit, SessionChannel, StrictHostKeyChecking};
+use super::{
+    ConfigErrorKind, Files, Path, RekeyLimit, Sandbox, SessionChannel, StrictHostKeyChecking,
+};
 use crate::destination::{self, Fallback};
 use crate::dial::AddressFamily;
 use crate::forward::ForwardSpec;
@@ -103,6 +105,10 @@ impl Choice for StrictHostKeyChecking {
 
 impl Choice for SessionChannel {
     const VALUES: &'static [Self] = &[Self::No, Self::Yes, Self::Shell, Self::No, Self::Yes];
+}
+
+impl Choice for Sandbox {
+    const VALUES: &'static [Self] = &[Self::Yes, Self::Try, Self::No];
 }
 
 impl<T: Choice> Value for T {

@@ -81,9 +81,15 @@ macro_rules! keyword_table {
             RemoteForward, forwards: list[ForwardSpec, MAX_FORWARDS],
                 Kind::Forward, "", "", Applies,
                 "Listener on the server and the local target it leads to; up to 16";
+            RunAsUser, run_as_user: text[String<MAX_USER>],
+                Kind::User, "", "", NextStart,
+                "User of this machine to become, when root starts the tunnel";
             RuntimeDirectory, runtime_directory: text[Path],
                 Kind::Path, "", "", Moves,
                 "Directory of locks and control sockets; /run/reachback for root, else $XDG_RUNTIME_DIR/reachback";
+            Sandbox, sandbox: value[Sandbox],
+                Kind::Choice(&["yes", "try", "no"]), "try", "", NextStart,
+                "Whether the kernel limits what the tunnel may do: it has to, as far as it can, or not";
             ScriptForward, script_forwards: list[ForwardSpec, MAX_SCRIPT_FORWARDS],
                 Kind::Forward, "", "", Applies,
                 "Port that a custom script asks for, and what it gets instead: a socket's path or localhost:port; up to 4";

@@ -9,6 +9,10 @@
 # source is in rust-web-src. A standard library built from source, for size, saves a third
 # of the program; REACHBACK_BUILD_STD=0 takes the installed one nevertheless.
 #
+# Where the standard library is built, the AArch64 program is position-independent, and with
+# REACHBACK_PIE=1 the ARMv7 one as well, its constants apart from its code: 17 kB more
+# (docs/decisions/0008).
+#
 # ARM_CC (AARCH64_CC) names the C cross compiler. Default: arm-linux-musleabihf-gcc
 # (aarch64-linux-musl-gcc), and where there is none, arm-linux-gnueabihf-gcc
 # (aarch64-linux-gnu-gcc) with Debian's musl, unpacked under $BUILD/musl (musl-arm64).
@@ -35,6 +39,8 @@ armv7-unknown-linux-musleabihf)
 	feature=+thumb-mode
 	# The crate aes takes ARMv7 for a machine of 64 bits, and unrolls its rounds: 8 kB more.
 	flags='--cfg aes_backend_soft="compact" --cfg cpubits="32"'
+	pie=${REACHBACK_PIE:-0}
+	[ "$pie" = 0 ] || flags="$flags -C link-arg=-Wl,-z,separate-code"
 	;;
 aarch64-unknown-linux-musl)
 	dir=aarch64
@@ -46,20 +52,25 @@ aarch64-unknown-linux-musl)
 	emulator=qemu-aarch64
 	elf='ELF 64-bit*ARM aarch64'
 	feature=
-	# musl's gcc specs know no static PIE, which would be this target's default.
-	flags='-C relocation-model=static'
+	flags=
+	pie=1
 	;;
 *) die "TARGET: $TARGET is none of armv7-unknown-linux-musleabihf, aarch64-unknown-linux-musl" ;;
 esac
 
-# Debian's musl, but with every path in its gcc specs led to where it was unpacked.
+# Debian's musl, but with every path in its gcc specs led to where it was unpacked, and with
+# static PIE, which they do not know.
 make_cross_compiler() {
 	cc=$musl/bin/$musl_cc
-	[ ! -x "$cc" ] || return 0
+	if [ -x "$cc" ] && grep -q static-pie "$musl/gcc.specs"; then
+		return
+	fi
 	have "$gnu_cc" || die "no C cross compiler for $TARGET: install $gnu_cc, or set ARM_CC or AARCH64_CC"
 	DEBIAN_ARCH=$debian python3 "$top/scripts/armhf-packages.py" unpack "$musl" musl-dev
 	specs=$(find "$musl/usr/lib" -name musl-gcc.specs)
-	sed "s|/usr/|$musl/usr/|g" "$specs" >"$musl/gcc.specs"
+	sed -e 's|\(/[^ ]*/\)Scrt1.o|%{static-pie:\1rcrt1.o;:\1Scrt1.o}|' \
+		-e 's|^-dynamic-linker [^ ]*|%{static-pie:-static -pie --no-dynamic-linker -z text;:&}|' \
+		-e "s|/usr/|$musl/usr/|g" "$specs" >"$musl/gcc.specs"
 	mkdir -p "$musl/bin"
 	printf '#!/bin/sh\nexec %s "$@" -specs "%s"\n' "$gnu_cc" "$musl/gcc.specs" >"$cc.new"
 	chmod +x "$cc.new"
@@ -110,11 +121,16 @@ mkdir -p "$BUILD/$dir"
 target=$TARGET
 if [ "$library" = source ]; then
 	export RUSTC_BOOTSTRAP=1
+	target=$BUILD/$dir/$TARGET.json
+	"$rustc" -Zunstable-options --print target-spec-json --target "$TARGET" |
+		sed '/"is-builtin":/d' >"$target"
 	if [ -n "$feature" ]; then
 		# rustc warns of a feature that the command line adds, not of one that the target has.
-		target=$BUILD/$dir/$TARGET.json
-		"$rustc" -Zunstable-options --print target-spec-json --target "$TARGET" |
-			sed -e "s/\"features\": \"/&$feature,/" -e '/"is-builtin":/d' >"$target"
+		sed -i "s/\"features\": \"/&$feature,/" "$target"
+	fi
+	if [ "$pie" = 1 ]; then
+		independent='"position-independent-executables": true,'
+		sed -i "s/$independent/& \"static-${independent#\"}/" "$target"
 	fi
 elif [ -n "$feature" ]; then
 	flags="$flags -C target-feature=$feature"

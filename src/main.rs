@@ -31,6 +31,7 @@ use exit::Exit;
 use instance::{orders, supervisor};
 
 fn main() -> ExitCode {
+    sys::relro::protect();
     sys::user::keep_to_itself();
     match perform() {
         Ok(code) => ExitCode::from(code),

@@ -100,10 +100,10 @@ fn stays_root(name: &str, exit: &Exit) -> String {
 }
 
 /// Files that a tunnel writes and that others may have made.
-fn written(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+fn written(settings: &Settings) -> Vec<PathBuf> {
     let config = &settings.config;
     let files = config.log_file().into_iter().chain(config.state_file());
-    files.map(keys::absolute).collect::<Vec<_>>().into_iter()
+    files.map(keys::absolute).collect()
 }
 
 /// Gives up, in the worker, what it does not need: powers of root, files to write, programs to
@@ -117,7 +117,7 @@ pub fn confine(settings: &Settings, runtime_directory: &Path) -> Result<(), Exit
     if wanted == Sandbox::No {
         return Ok(());
     }
-    let written: Vec<PathBuf> = written(settings).collect();
+    let written = written(settings);
     let places = written.iter().map(|path| match path.metadata() {
         Ok(found) if !found.is_file() => path,
         _ => path.parent().unwrap_or(path),

@@ -11,6 +11,7 @@ pub mod file;
 pub mod host;
 pub mod inherit;
 pub mod random;
+pub mod relro;
 pub mod sandbox;
 pub mod signals;
 pub mod sockopt;

@@ -42,12 +42,12 @@ const REFUSED: u32 = SECCOMP_RET_ERRNO | EPERM as u32;
 
 /// `SYS_name` of the kernel's table, for each name.
 macro_rules! numbers {
-    ($($name:ident)*) => { &[$($name as u32),*] };
+    ($($name:ident)*) => { &[$($name as u16),*] };
 }
 
 /// Calls that no part of the program makes, and that reach other processes, the kernel's own
 /// memory, or another view of the system.
-const NEVER: &[u32] = numbers![
+const NEVER: &[u16] = numbers![
     SYS_acct SYS_add_key SYS_bpf SYS_chroot SYS_delete_module SYS_finit_module SYS_init_module
     SYS_io_uring_setup SYS_kexec_load SYS_keyctl SYS_mount SYS_open_by_handle_at
     SYS_perf_event_open SYS_pivot_root SYS_process_vm_readv SYS_process_vm_writev SYS_ptrace
@@ -55,7 +55,7 @@ const NEVER: &[u32] = numbers![
 ];
 
 /// Calls on every machine.
-const EVERYWHERE: &[u32] = numbers![
+const EVERYWHERE: &[u16] = numbers![
     // Memory.
     SYS_brk SYS_madvise SYS_mremap SYS_munmap
     // Files.
@@ -85,23 +85,23 @@ const EVERYWHERE: &[u32] = numbers![
 
 /// The older forms of some, where the machine is as old.
 #[cfg(not(target_arch = "aarch64"))]
-const OLDER: &[u32] = numbers![
+const OLDER: &[u16] = numbers![
     SYS_access SYS_dup2 SYS_epoll_wait SYS_fork SYS_lstat SYS_mkdir SYS_open SYS_pipe SYS_poll
     SYS_readlink SYS_rename SYS_stat SYS_unlink SYS_vfork
 ];
 #[cfg(target_arch = "aarch64")]
-const OLDER: &[u32] = &[];
+const OLDER: &[u16] = &[];
 
 /// The rest of each machine.
 #[cfg(target_arch = "x86_64")]
-const HERE: &[u32] = numbers![SYS_arch_prctl SYS_newfstatat SYS_rseq];
+const HERE: &[u16] = numbers![SYS_arch_prctl SYS_newfstatat SYS_rseq];
 #[cfg(target_arch = "aarch64")]
-const HERE: &[u32] = numbers![SYS_newfstatat SYS_rseq];
+const HERE: &[u16] = numbers![SYS_newfstatat SYS_rseq];
 #[cfg(target_arch = "arm")]
-const HERE: &[u32] = numbers![
+const HERE: &[u16] = numbers![
     SYS__llseek SYS_fcntl64 SYS_fstat64 SYS_fstatat64 SYS_ftruncate64 SYS_getegid32 SYS_geteuid32
     SYS_getgid32 SYS_getuid32 SYS_lstat64 SYS_sigreturn SYS_stat64 SYS_ugetrlimit
-    CLOCK_GETTIME64 CLOCK_NANOSLEEP_TIME64 FUTEX_TIME64 PPOLL_TIME64 RSEQ SET_TLS TIMERFD_SETTIME64
+    CLOCK_GETTIME64 CLOCK_NANOSLEEP_TIME64 FUTEX_TIME64 PPOLL_TIME64 RSEQ TIMERFD_SETTIME64
 ];
 
 /// Offset of an argument's lower half in `struct seccomp_data`; every machine here is little-endian.
@@ -210,9 +210,11 @@ pub fn program() -> Vec<sock_filter> {
         program.push(is(number, 0, check.len() as u8));
         program.extend_from_slice(check);
     }
-    let mut give_for = |numbers: &[u32], action| {
+    #[cfg(target_arch = "arm")]
+    program.extend([is(SET_TLS, 0, 1), give(SECCOMP_RET_ALLOW)]);
+    let mut give_for = |numbers: &[u16], action| {
         for number in numbers {
-            program.extend([is(*number, 0, 1), give(action)]);
+            program.extend([is((*number).into(), 0, 1), give(action)]);
         }
     };
     give_for(EVERYWHERE, SECCOMP_RET_ALLOW);

@@ -4,11 +4,8 @@ use std::ffi::{CString, OsString};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{
-    Gid, Uid, User, getgroups, initgroups, setegid, seteuid, setgroups, setresgid, setresuid,
-};
+use nix::unistd::{Gid, Uid, User, initgroups, setegid, seteuid, setresgid, setresuid};
 
 /// Reading and writing other users' files, and their Unix sockets; for root only.
 const CAP_DAC_OVERRIDE: u32 = 1;
@@ -21,8 +18,6 @@ const CAP_AMBIENT_RAISE: libc::c_int = 2;
 /// Keeps what is in memory from core dumps and from other processes of the same user (prctl(2),
 /// `PR_SET_DUMPABLE`), and new files from other users.
 pub fn keep_to_itself() {
-    // Lowering a limit and these attributes is always permitted.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = nix::sys::prctl::set_dumpable(false);
     umask(Mode::from_bits_truncate(0o077));
 }
@@ -45,12 +40,13 @@ pub fn go_before_the_supervisor() {
     }
 }
 
-/// Runs `work` as another user, and comes back. The work must not start a process.
+/// Runs `work` as another user, and comes back, but for that user's further groups, which give root
+/// nothing. The work must not start a process.
 ///
 /// # Errors
 /// seteuid(2)'s and the like, for who is not root.
 pub fn try_as<T>(user: &User, work: impl FnOnce() -> T) -> nix::Result<T> {
-    let (home, groups) = (std::env::var_os("HOME"), getgroups()?);
+    let home = std::env::var_os("HOME");
     set_home(Some(user.dir.clone().into()));
     let become_user = || {
         let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
@@ -61,7 +57,6 @@ pub fn try_as<T>(user: &User, work: impl FnOnce() -> T) -> nix::Result<T> {
     let result = become_user().map(|()| work());
     seteuid(Uid::from_raw(0))?;
     setegid(Gid::from_raw(0))?;
-    setgroups(&groups)?;
     set_home(home);
     result
 }

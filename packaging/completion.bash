@@ -36,12 +36,12 @@ _reachback() {
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --service --list --restrict -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words
 		words=$(_reachback_hosts)
-		((COMP_CWORD == 1)) && words+=' invoke pubkey status stop reconnect reload renew config check known-hosts boot'
+		((COMP_CWORD == 1)) && words+=' invoke enroll pubkey status stop reconnect reload renew config check known-hosts boot'
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		;;
 	esac

@@ -2,6 +2,7 @@
 //! file that goes with them.
 
 mod algorithms;
+mod enroll;
 pub mod file;
 mod flags;
 mod invocation;
@@ -33,6 +34,7 @@ pub use program::Program;
 pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
+use crate::enroll::Enrollment;
 use crate::exit::Exit;
 use crate::hostkey;
 use crate::instance::lock;
@@ -56,6 +58,8 @@ pub enum Command {
         /// What stands in front of each line, with a space behind it; or nothing.
         options: String,
     },
+    /// Make a server accept the key.
+    Enroll(Box<Enrollment>),
     /// Show what tunnels are doing.
     Status(View),
     /// Ask a running tunnel for something.
@@ -280,6 +284,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
         Some("reload") => orders::order(&options, &words, What::Reload),
         Some("renew") => orders::order(&options, &words, What::Renew),
         Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
+        Some("enroll") => enroll::enroll(&options, &words),
         Some("config") => tools::config(&options, &words),
         Some("check") => tools::check(options, &words),
         Some("known-hosts") => tools::known_hosts(&options, &words),

@@ -7,6 +7,7 @@ mod boot;
 mod check;
 mod cli;
 mod commands;
+mod enroll;
 mod errands;
 mod exit;
 mod hostkey;
@@ -69,6 +70,7 @@ fn perform() -> Result<u8, Exit> {
     }
     match cli::parse(std::env::args_os().skip(1))? {
         Command::Status(view) => return status::run(&view),
+        Command::Enroll(enrollment) => return enroll::run(&enrollment),
         Command::Run(settings) => return run::run(*settings),
         Command::Invoke(invocation) => return run::invoke(*invocation),
         Command::Order(order) => orders::order(&order),

@@ -33,6 +33,7 @@ pub enum Action {
     Service,
     List,
     Restrict,
+    PasswordFd,
     Verbose,
     Quiet,
     /// Taken because ssh has it; this program is always so.
@@ -117,8 +118,9 @@ const fn subcommand(name: &'static str, arguments: &'static str, help: &'static 
 
 /// Every subcommand, in the order of the help.
 #[rustfmt::skip]
-pub static SUBCOMMANDS: [Subcommand; 11] = [
+pub static SUBCOMMANDS: [Subcommand; 12] = [
     subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
+    subcommand("enroll", "-i keyfile user@host[:port]", "make the server accept the key; asks for the password"),
     subcommand("pubkey", "-i keyfile", "print the authorized_keys line"),
     subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
     subcommand("stop", "[destination]", "end a tunnel"),
@@ -133,7 +135,7 @@ pub static SUBCOMMANDS: [Subcommand; 11] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 29] = [
+pub static FLAGS: [Flag; 30] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -162,7 +164,8 @@ pub static FLAGS: [Flag; 29] = [
     long("all", "", Action::All, "with stop, reload and renew: every tunnel"),
     long("service", "", Action::Service, "with stop: what the service began"),
     long("list", "", Action::List, "with boot: print the names, start nothing"),
-    long("restrict", "", Action::Restrict, "with pubkey: options in front that leave the key only the forwards of -R or of a destination"),
+    long("password-fd", "number", Action::PasswordFd, "with enroll: read the password from this descriptor, a line for each prompt"),
+    long("restrict", "", Action::Restrict, "with pubkey and enroll: options in front that leave the key only the forwards of -R or of a destination"),
     Flag { short: 'V', long: Some("version"), argument: "", action: Action::Version, help: "print the version" },
 ];
 
@@ -203,7 +206,11 @@ pub fn help() -> String {
     text.push_str("\nFlags:\n");
     for flag in all() {
         let left = match (flag.short, flag.long) {
-            (LONG_ONLY, Some(long)) => format!("--{long}{}", flag.argument),
+            // An optional argument begins with its `=`.
+            (LONG_ONLY, Some(long)) => {
+                let space = flag.argument.starts_with(|c: char| c.is_alphabetic());
+                format!("--{long}{}{}", if space { " " } else { "" }, flag.argument)
+            }
             (short, Some(long)) => format!("-{short}, --{long} {}", flag.argument),
             (short, None) => format!("-{short} {}", flag.argument),
         };

@@ -58,6 +58,8 @@ pub struct Options {
     pub list: bool,
     /// `--restrict`.
     pub restrict: bool,
+    /// `--password-fd`.
+    pub password_fd: Option<i32>,
     /// How many `-v`.
     pub verbosity: u8,
     /// `-q`.
@@ -287,6 +289,16 @@ impl Options {
             Action::Service => self.service = true,
             Action::List => self.list = true,
             Action::Restrict => self.restrict = true,
+            Action::PasswordFd => {
+                let fd = value.parse().ok().filter(|fd| *fd >= 0);
+                let wrong = || {
+                    let shown = escaped(value);
+                    Exit::usage(format!(
+                        "bad --password-fd: {shown}: use a number, as in 3<file"
+                    ))
+                };
+                self.password_fd = Some(fd.ok_or_else(wrong)?);
+            }
             Action::Verbose => self.verbosity = self.verbosity.saturating_add(1),
             Action::Quiet => self.quiet = true,
             Action::Nothing | Action::Window | Action::Refused => {}
@@ -351,10 +363,12 @@ impl Options {
 
 fn value(parser: &mut lexopt::Parser, flag: &Flag) -> Result<String, Exit> {
     let missing = |_| {
-        let Flag {
-            short, argument, ..
-        } = flag;
-        Exit::usage(format!("nothing after: -{short}: give {argument}"))
+        let argument = flag.argument;
+        let name = match flag.long {
+            Some(long) => format!("--{long}"),
+            None => format!("-{}", flag.short),
+        };
+        Exit::usage(format!("nothing after: {name}: give {argument}"))
     };
     parser
         .value()

@@ -26,7 +26,7 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
         (options.watch, "--watch", "status"),
         (options.service, "--service", "stop"),
         (options.list, "--list", "boot"),
-        (options.restrict, "--restrict", "pubkey"),
+        (options.password_fd.is_some(), "--password-fd", "enroll"),
     ];
     for (given, flag, command) in misplaced {
         if given && subcommand != Some(command) {
@@ -38,6 +38,11 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
     if options.all && !matches!(subcommand, Some("stop" | "reload" | "renew")) {
         return Err(Exit::usage(
             "--all: only with reachback stop, reload or renew",
+        ));
+    }
+    if options.restrict && !matches!(subcommand, Some("pubkey" | "enroll")) {
+        return Err(Exit::usage(
+            "--restrict: only with reachback pubkey or enroll",
         ));
     }
     if options.order.is_some() && subcommand.is_some() {

@@ -1,7 +1,8 @@
 //! Open files over execve(2).
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -11,6 +12,19 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 /// fcntl(2)'s.
 pub fn hand_over(file: BorrowedFd<'_>) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)
+}
+
+/// What is open under this number for reading, for this process alone from now on. Standard input
+/// stays where it is. To be called before anything else is opened.
+///
+/// # Errors
+/// fcntl(2)'s; [`io::ErrorKind::InvalidInput`] for standard output and error.
+pub fn read_end(number: RawFd) -> io::Result<File> {
+    match number {
+        0 => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
+        1 | 2 => Err(io::ErrorKind::InvalidInput.into()),
+        _ => take(number).ok_or_else(|| io::Error::from(nix::errno::Errno::EBADF)),
+    }
 }
 
 /// Takes a file that the program before this one left open under this number, and lets it stay open

@@ -16,6 +16,7 @@ pub mod sandbox;
 pub mod signals;
 pub mod sockopt;
 mod syscalls;
+pub mod terminal;
 pub mod user;
 pub mod wipe;
 pub mod worker;

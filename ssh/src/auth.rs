@@ -1,5 +1,7 @@
 //! Authentication: `none`, and public keys (RFC 4252 sections 5.2 and 7, RFC 8308, RFC 8332).
 
+mod person;
+
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,6 +14,7 @@ use crate::transport::Transport;
 use crate::userkey::UserKey;
 use crate::wire::{Put, Reader, names};
 use crate::{Error, Event};
+use person::Person;
 
 const SERVICE: &[u8] = b"ssh-userauth";
 const NEXT_SERVICE: &[u8] = b"ssh-connection";
@@ -28,6 +31,10 @@ enum Asked {
     Key,
     /// Whether an RSA key would do if it signed with SHA-1, which it never does.
     Sha1,
+    /// A password.
+    Password,
+    /// `keyboard-interactive`.
+    Keyboard,
 }
 
 /// Offers each key in turn, signed at once: there is nobody to ask, so the round trip that
@@ -48,6 +55,8 @@ pub(crate) struct Auth {
     /// A key was accepted and something else is wanted besides.
     partial: bool,
     banners: usize,
+    /// Somebody who can be asked; none for a tunnel.
+    person: Option<Person>,
 }
 
 impl Auth {
@@ -63,6 +72,7 @@ impl Auth {
             attempts: 0,
             partial: false,
             banners: 0,
+            person: None,
         }
     }
 
@@ -116,7 +126,19 @@ impl Auth {
                 self.refused(methods, partial, transport)?;
                 Ok(None)
             }
-            (msg::USERAUTH_SUCCESS, Asked::Nothing) => Ok(Some(Event::Authenticated { key: None })),
+            (msg::USERAUTH_INFO_REQUEST, Asked::Keyboard) => self.prompted(reader, transport),
+            (msg::USERAUTH_PASSWD_CHANGEREQ, Asked::Password) => {
+                Err(denied(Denial::PasswordExpired, ""))
+            }
+            (msg::USERAUTH_FAILURE, Asked::Password | Asked::Keyboard) => {
+                let methods = reader.name_list()?;
+                self.partial |= reader.boolean()?;
+                self.person_refused(methods, transport)?;
+                Ok(None)
+            }
+            (msg::USERAUTH_SUCCESS, Asked::Nothing | Asked::Password | Asked::Keyboard) => {
+                Ok(Some(Event::Authenticated { key: None }))
+            }
             (msg::USERAUTH_SUCCESS, Asked::Key) => Ok(Some(Event::Authenticated {
                 key: Some(self.key),
             })),
@@ -139,7 +161,7 @@ impl Auth {
     ) -> Result<(), Error> {
         self.partial |= partial;
         if !names(methods).any(|name| name == METHOD) {
-            return Err(denied(self.denial(), methods));
+            return self.give_up(methods, transport);
         }
         match self.asked {
             Asked::Key if partial => {
@@ -186,10 +208,17 @@ impl Auth {
     /// No key is left to try. OpenSSH up to 9.2 lists SHA-2 as a signature algorithm although its
     /// configuration may not allow it, so whether SHA-1 is the cause is asked for.
     fn give_up(&mut self, methods: &str, transport: &mut Transport) -> Result<(), Error> {
+        if self.person.is_some() {
+            return self.ask_person(methods, transport);
+        }
         let rsa = |key: &&UserKey| key.key_type() == PublicKeyAlgorithm::RsaSha1.name();
         let keys = Rc::clone(&self.keys);
         match keys.iter().find(rsa) {
-            Some(key) if !self.partial && self.attempts <= SHA1_QUERY_ATTEMPTS => {
+            Some(key)
+                if names(methods).any(|name| name == METHOD)
+                    && !self.partial
+                    && self.attempts <= SHA1_QUERY_ATTEMPTS =>
+            {
                 self.asked = Asked::Sha1;
                 transport.send(&self.key_request(key, PublicKeyAlgorithm::RsaSha1, false))
             }

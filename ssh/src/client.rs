@@ -5,6 +5,8 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use zeroize::Zeroizing;
+
 use crate::algorithms::Offer;
 use crate::auth::Auth;
 use crate::channel::{ChannelId, Program};
@@ -92,12 +94,34 @@ impl Client {
     /// The next event; `None` when more input, or an answer of the caller, is needed. An error
     /// is final; bytes that tell the server why may still be written.
     pub fn poll_event(&mut self) -> Result<Option<Event<'_>>, Error> {
+        let event = self.poll_unlent()?;
+        Ok(event.map(|event| self.lend(event)))
+    }
+
+    /// The next event, without the bytes that it lends.
+    pub(crate) fn poll_unlent(&mut self) -> Result<Option<Event<'static>>, Error> {
         if self.phase == Phase::Ended {
             return Ok(None);
         }
         let event = self.next_event();
-        let event = self.checked(event)?;
-        Ok(event.map(|event| event.lend(self.transport.inbound.payload())))
+        self.checked(event)
+    }
+
+    pub(crate) fn lend<'a>(&'a self, event: Event<'a>) -> Event<'a> {
+        event.lend(self.transport.inbound.payload())
+    }
+
+    pub(crate) fn auth(&mut self) -> &mut Auth {
+        &mut self.auth
+    }
+
+    /// For an interactive login: answers to its prompts; false when they cannot be sent yet.
+    pub(crate) fn answer(&mut self, answers: &[Zeroizing<Vec<u8>>]) -> Result<bool, Error> {
+        if self.phase != Phase::Authentication {
+            return Ok(true);
+        }
+        let result = self.auth.answer(answers, &mut self.transport);
+        self.checked(result)
     }
 
     /// Bytes to write to the network now.

@@ -67,6 +67,12 @@ pub enum Denial {
     SecondFactor,
     /// It accepts an RSA key with SHA-1 signatures only.
     Sha1,
+    /// It does not accept the password or the answers (interactive logins only).
+    Password,
+    /// It takes neither passwords nor answers to prompts (interactive logins only).
+    NoPassword,
+    /// The password has to be changed first (interactive logins only).
+    PasswordExpired,
 }
 
 impl fmt::Display for Error {
@@ -106,6 +112,14 @@ impl fmt::Display for Error {
                     f,
                     "the server accepted the key and wants a second factor besides: {methods} \
                      (AuthenticationMethods in its sshd_config)"
+                ),
+                Denial::Password => f.write_str("the server does not accept the password"),
+                Denial::NoPassword => write!(
+                    f,
+                    "the server takes neither the key nor a password; it would take: {methods}"
+                ),
+                Denial::PasswordExpired => f.write_str(
+                    "the password has expired: change it with an ordinary login to the server",
                 ),
                 Denial::Sha1 => f.write_str(
                     "the server accepts the RSA key only with SHA-1 signatures (ssh-rsa), which \

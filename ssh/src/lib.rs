@@ -63,6 +63,7 @@ mod event;
 mod forward;
 pub mod hostkey;
 pub mod ident;
+pub mod interactive;
 pub mod kex;
 pub mod limits;
 mod message;

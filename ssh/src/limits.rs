@@ -45,6 +45,17 @@ pub const AUTH_ATTEMPTS: usize = 6;
 /// Up to so many signatures refused, it is asked besides whether SHA-1 is the cause: five lines
 /// in a server's log would be one too many for fail2ban.
 pub const SHA1_QUERY_ATTEMPTS: usize = 3;
+/// Passwords, and rounds of prompts, that a server may refuse before an interactive login is given
+/// up (ssh's NumberOfPasswordPrompts).
+pub const PASSWORD_ATTEMPTS: usize = 3;
+/// Rounds of prompts in one login (RFC 4256 section 3.2); more end the connection.
+pub const PROMPT_ROUNDS: usize = 16;
+/// Prompts in one round; more end the connection.
+pub const PROMPTS: usize = 8;
+/// Longest password or answer, bytes.
+pub const ANSWER: usize = 1024;
+/// Payload and padding of a message with a password, at least: how long that is does not show.
+pub const SECRET_LENGTH: usize = 256;
 /// Banners shown before or during authentication (RFC 4252 section 5.4); more end the connection.
 pub const BANNERS: usize = 16;
 /// Longest text of a server that is kept for an error or a log.

@@ -18,6 +18,8 @@ const LENGTH_FIELD: usize = 4;
 pub(crate) const HEADER: usize = 5;
 /// Padding is at least this long (RFC 4253 section 6).
 const MIN_PADDING: usize = 4;
+/// `byte padding_length`.
+const MAX_PADDING: usize = 255;
 
 /// What was read from the network and not yet handed on.
 ///
@@ -271,11 +273,20 @@ impl Outbound {
 
     /// Pads and seals the packet begun last (RFC 4253 section 6).
     pub(crate) fn finish(&mut self, rng: &mut dyn Rng) -> Result<(), Error> {
+        self.finish_padded(0, rng)
+    }
+
+    /// The same with payload and padding of at least `least` bytes together, as far as the longest
+    /// padding goes: how long the payload is does not show then.
+    pub(crate) fn finish_padded(&mut self, least: usize, rng: &mut dyn Rng) -> Result<(), Error> {
         let block = self.sealer.block();
         let payload = self.buf.len() - self.packet - HEADER;
         let covered = self.buf.len() - self.packet - self.sealer.aad_len();
         let mut padding = block - covered % block;
         if padding < MIN_PADDING {
+            padding += block;
+        }
+        while payload + padding < least && padding + block <= MAX_PADDING {
             padding += block;
         }
         let length = 1 + payload + padding;

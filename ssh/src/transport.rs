@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::algorithms::Offer;
 use crate::ident::{CLIENT_IDENT, Ident, IdentReader};
 use crate::kex;
-use crate::limits::{GLOBAL_REQUESTS, HELD_MESSAGES};
+use crate::limits::{GLOBAL_REQUESTS, HELD_MESSAGES, SECRET_LENGTH};
 use crate::message as msg;
 use crate::packet::{Inbound, Outbound};
 use crate::{Error, Event, Rng};
@@ -123,6 +123,19 @@ impl Transport {
             .begin(payload.len())?
             .extend_from_slice(payload);
         self.outbound.finish(&mut *self.rng)
+    }
+
+    /// Sends a message of authentication whose length is to stay a secret: a password, or answers to
+    /// prompts. False while an exchange of keys forbids it: no copy is held.
+    pub(crate) fn send_secret(&mut self, payload: &[u8]) -> Result<bool, Error> {
+        if !self.may_send() || !self.held.is_empty() {
+            return Ok(false);
+        }
+        self.outbound
+            .begin(payload.len() + SECRET_LENGTH)?
+            .extend_from_slice(payload);
+        self.outbound.finish_padded(SECRET_LENGTH, &mut *self.rng)?;
+        Ok(true)
     }
 
     fn release_held(&mut self) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod accounts;
 pub mod client;
 pub mod clock;
 pub mod controller;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use super::accounts::Account;
 use super::keys::{self, Key, Kind};
 use super::netns::Netns;
 use super::process::{self, Lines, Process};
@@ -97,10 +98,7 @@ impl Builder<'_> {
             &format!("authorized-{port}"),
             self.authorized.join("\n") + "\n",
         );
-        let mut config = vec![
-            format!("ListenAddress 127.0.0.1:{port}"),
-            format!("AuthorizedKeysFile {}", text(&authorized)),
-        ];
+        let mut config = vec![format!("ListenAddress 127.0.0.1:{port}")];
         config.extend(
             self.host_keys
                 .iter()
@@ -108,6 +106,7 @@ impl Builder<'_> {
         );
         // The first value counts, so what the test asks for goes in front.
         config.append(&mut self.lines);
+        config.push(format!("AuthorizedKeysFile {}", text(&authorized)));
         let fixed = "PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
             PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\n\
             MaxStartups 200\nMaxSessions 200\nLogLevel DEBUG1";
@@ -154,6 +153,12 @@ impl Sshd {
     /// Starts it (again), on the same port with the same keys.
     pub fn start(&mut self) {
         let command = self.command();
+        self.run(command);
+    }
+
+    /// Starts it (again) where an account is so.
+    pub fn start_for(&mut self, account: &Account) {
+        let command = account.wrap(&self.command());
         self.run(command);
     }
 

@@ -38,7 +38,9 @@ A key file or serial number that makes no sense.
 .It 66
 A file that is missing.
 .It 69
-The server refused a forward and
+.Cm enroll :
+the server cannot be reached, or runs no command.
+For a tunnel: the server refused a forward and
 .Cm ExitOnForwardFailure
 is set, there is no such tunnel, or its process does not answer.
 .It 71
@@ -47,7 +49,9 @@ The kernel refused something.
 .Fl -wait :
 not confirmed in time; the tunnel goes on trying.
 .It 77
-A file that may not be read or written.
+A file that may not be read or written;
+.Cm enroll :
+the server lets nobody in.
 .It 78
 Bad configuration.
 .El
@@ -101,6 +105,14 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
         "invoke" => {
             "Its argument is checked against the strict grammar of the custom scripts;\n\
              .Cm off\nand\n.Cm stop\nin its place take the script's forward away.\n"
+        }
+        "enroll" => {
+            "It shows the server's host key and asks whether it is the right one, unless it is known or\n\
+             .Fl y\nis given; logs in with a password or what the server prompts for; adds the line that\n\
+             .Cm pubkey\nprints to the account's authorized_keys, once; and logs in with the key.\n\
+             .Fl -restrict\nadds the restricted line.\nQuestions are asked on the terminal;\n\
+             .Fl -password-fd\nreads the answers from a descriptor, a line for each.\nNo tunnel ever \
+             uses a password.\nThe exit status is 0 once the key is accepted.\n"
         }
         "stop" => ".Fl -all\nends every tunnel,\n.Fl -service\nthose that the service began.\n",
         "renew" => {

@@ -162,6 +162,22 @@ impl Server {
                     self.knobs.auth_query
                 }
             }
+            b"keyboard-interactive" => self.knobs.keyboard,
+            b"password" if self.knobs.password_expired => {
+                let mut change = vec![USERAUTH_PASSWD_CHANGEREQ];
+                change.put_string(b"Your password has expired");
+                change.put_string(b"");
+                self.send(&change);
+                return;
+            }
+            b"password" => {
+                let changes = reader.boolean() != Ok(false);
+                let given = reader.text().unwrap_or_default();
+                match self.knobs.password == Some(given) && !changes {
+                    true => Answer::Yes,
+                    false => Answer::No,
+                }
+            }
             _ => Answer::No,
         };
         match answer {

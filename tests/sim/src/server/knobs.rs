@@ -78,6 +78,12 @@ pub struct Knobs {
     pub auth_none: Answer,
     /// Whether a key would do, without a signature.
     pub auth_query: Answer,
+    /// `keyboard-interactive`: [`Answer::Ask`] leaves the rounds to the driver.
+    pub keyboard: Answer,
+    /// The password that it accepts.
+    pub password: Option<&'static str>,
+    /// Wants another password first, whatever is given.
+    pub password_expired: bool,
     /// Methods named after a failure.
     pub auth_methods: &'static [&'static str],
     /// A failure with a key is said to be a partial success.
@@ -139,6 +145,9 @@ impl Default for Knobs {
             auth: Answer::Yes,
             auth_none: Answer::No,
             auth_query: Answer::No,
+            keyboard: Answer::No,
+            password: None,
+            password_expired: false,
             auth_methods: &["publickey", "password"],
             partial: false,
             banner: None,

@@ -142,6 +142,14 @@ class TheController(unittest.TestCase):
             tasks = self.controller.check(f"ls /proc/{pid}/task").split()
             self.assertEqual(tasks, [pid])
 
+    def test_a_worker_makes_the_calls_of_its_list_only(self):
+        workers = set(self.controller.all_pids("reachback")) - set(self.controller.pids())
+        self.assertNotEqual(workers, set())
+        for pid in workers:
+            status = self.controller.check(f"cat /proc/{pid}/status")
+            self.assertIn("Seccomp:\t2", status)
+            self.assertIn("CapEff:\t0000000000002002", status)
+
     def test_the_tunnel_comes_back_after_the_session_is_killed(self):
         before = self.controller.log().count("tunnel up:")
         self.assertGreater(self.server.cut_sessions(), 0)
@@ -185,6 +193,11 @@ class TheController(unittest.TestCase):
         self.controller.check("kill -TERM " + " ".join(self.controller.pids()))
         self.wait(lambda: self.controller.run("cat /tmp/status").output.strip(), "an exit status")
         self.assertEqual(self.controller.check("cat /tmp/status"), "0")
+
+    def test_no_call_of_a_worker_was_refused(self):
+        said = self.controller.check("dmesg")
+        self.assertIn("audit: initializing", said, "or else it would not be logged")
+        self.assertNotIn("type=1326", said)
 
     def test_nothing_panicked(self):
         self.assertNotIn("panick", self.controller.log() + self.controller.check("cat /tmp/foreground"))

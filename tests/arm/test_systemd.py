@@ -113,7 +113,8 @@ class Systemd(unittest.TestCase):
 
     def test_06_a_fault_is_survived_in_the_same_process(self):
         before = self.pid(self.HUB1)
-        self.check(f"kill -SEGV {before}")
+        worker = self.check(f"grep -l '^PPid:.{before}$' /proc/[0-9]*/status").split("/")[2]
+        self.check(f"kill -SEGV {worker}")
         self.controller.wait_for_log("restarted after: signal SIGSEGV", TIMEOUT_S)
         self.wait_for(self.first)
         self.assertEqual(self.pid(self.HUB1), before)

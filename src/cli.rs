@@ -166,6 +166,8 @@ fn known_hosts_files(config: &Config) -> Vec<PathBuf> {
 
 fn identity_files(config: &Config) -> Vec<PathBuf> {
     let files = config.identity_files().iter();
+    // As in ssh, `none` stands for no file.
+    let files = files.filter(|file| !file.eq_ignore_ascii_case("none"));
     files.map(|file| keys::absolute(file)).collect()
 }
 

@@ -23,10 +23,10 @@ const DEFAULT_NAMES: [&str; 4] = ["id_dropbear", "id_rsa", "id_ecdsa", "id_ed255
 /// another one can.
 ///
 /// # Errors
-/// For a named file, those of [`load`]. Without any identity, [`exit::USAGE`].
+/// For a named file, those of [`load`]; one of several that is missing is warned about. Without any identity, [`exit::USAGE`].
 pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
     if !paths.is_empty() {
-        return paths.iter().map(|path| load(path)).collect();
+        return load_named(paths);
     }
     let (mut keys, mut first_failure) = (Vec::new(), None);
     for (_, loaded) in defaults() {
@@ -48,6 +48,26 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
         }));
     }
     Ok(keys)
+}
+
+/// The keys of named files. As with ssh, one that is not there is only warned about while another
+/// one is.
+fn load_named(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
+    let (mut keys, mut missing) = (Vec::new(), None);
+    for path in paths {
+        match load(path) {
+            Ok(key) => keys.push(key),
+            Err(failure) if failure.code == exit::NO_INPUT && paths.len() > 1 => {
+                log::warn!("{failure}");
+                missing.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    match missing {
+        Some(failure) if keys.is_empty() => Err(failure),
+        _ => Ok(keys),
+    }
 }
 
 /// The default files that exist, and their keys.

@@ -91,9 +91,15 @@ fn a_file_that_may_not_be_read_has_the_permission_code() {
 }
 
 #[test]
-fn several_files_give_their_keys_in_order_and_one_bad_one_is_an_error() {
+fn several_files_give_their_keys_in_order_one_may_be_missing_and_none_be_bad() {
     let keys = load_all(&[data("test_rsa"), data("test_ed25519")]).unwrap();
     let types: Vec<&str> = keys.iter().map(UserKey::key_type).collect();
     assert_eq!(types, ["ssh-rsa", "ssh-ed25519"]);
-    assert!(load_all(&[data("test_rsa"), data("nonexistent")]).is_err());
+    let missing = data("nonexistent");
+    let keys = load_all(&[missing.clone(), data("test_rsa")]).unwrap();
+    assert_eq!(keys.len(), 1);
+    let refused = load_all(&[missing.clone(), missing]).unwrap_err();
+    assert_eq!(refused.code, exit::NO_INPUT);
+    let bad = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    assert!(load_all(&[data("test_rsa"), bad]).is_err());
 }

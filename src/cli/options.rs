@@ -1,6 +1,7 @@
 //! From words to option values.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -218,9 +219,19 @@ impl Options {
             Action::Ipv6 => self
                 .set(Setting::AddressFamily, "inet6")
                 .map_err(|error| bad(&error))?,
-            Action::BindAddress => self
-                .set(Setting::BindAddress, value)
-                .map_err(|error| bad(&error))?,
+            Action::BindAddress => {
+                // dbclient's address:port.
+                let address = match value.parse::<SocketAddr>() {
+                    Ok(both) => {
+                        let text = "-b: the address holds, the port of this machine is the kernel's choice";
+                        self.note(true, text);
+                        both.ip().to_string()
+                    }
+                    Err(_) => value.to_owned(),
+                };
+                self.set(Setting::BindAddress, &address)
+                    .map_err(|error| bad(&error))?;
+            }
             Action::BindInterface => self
                 .set(Setting::BindInterface, value)
                 .map_err(|error| bad(&error))?,

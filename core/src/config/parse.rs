@@ -41,7 +41,8 @@ pub(super) fn is_interface(text: &str) -> bool {
 /// `amount [time]`, each `default`, the time also `none`. The amount has an upper bound
 /// because of RFC 4344, 3.1 and a lower one so that exchanges leave room for data.
 pub(super) fn rekey_limit(amount: &str, time: Option<&str>) -> Option<RekeyLimit> {
-    let bytes = if amount.eq_ignore_ascii_case("default") {
+    // As in ssh, 0 is the default amount, and no time.
+    let bytes = if amount.eq_ignore_ascii_case("default") || amount == "0" {
         1 << 30
     } else {
         keyword::parse_size(amount).filter(|b| (16 << 10..=4 << 30).contains(b))?
@@ -49,7 +50,7 @@ pub(super) fn rekey_limit(amount: &str, time: Option<&str>) -> Option<RekeyLimit
     let time = match time {
         None => None,
         Some(text)
-            if ["none", "default"]
+            if ["none", "default", "0"]
                 .iter()
                 .any(|w| text.eq_ignore_ascii_case(w)) =>
         {

@@ -309,14 +309,19 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
             options: keys::restrictions(&forwards)?,
         });
     }
-    if let Some(word) = words.first() {
-        return Err(Exit::usage(format!(
-            "unexpected argument: {}: name the key file with -i",
-            crate::logging::escaped(word)
-        )));
-    }
+    // A destination that is none is most likely a key file without -i.
+    let config = match words {
+        [] => options.config.clone(),
+        [word, ..] if !word.contains('/') => prepared(options, words)?.2.config,
+        [word, ..] => {
+            return Err(Exit::usage(format!(
+                "unexpected argument: {}: name the key file with -i",
+                crate::logging::escaped(word)
+            )));
+        }
+    };
     Ok(Command::Pubkey {
-        identity_files: identity_files(&options.config),
+        identity_files: identity_files(&config),
         options: String::new(),
     })
 }

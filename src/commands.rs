@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::keys;
 
-/// Prints the authorized_keys line of each private key, with `options` in front.
+/// Prints the authorized_keys line of each private key, with `options` in front; its fingerprint goes
+/// to standard error, so that the line alone can be redirected.
 ///
 /// # Errors
 /// Those of [`keys::load_all`] and [`print()`].
@@ -14,6 +15,12 @@ pub fn pubkey(identity_files: &[PathBuf], options: &str) -> Result<(), Exit> {
     for key in keys::load_all(identity_files)? {
         let line = keys::authorized_keys_line(&key);
         print(&format!("{options}{line}\n"))?;
+        let _ = writeln!(
+            std::io::stderr(),
+            "{} {}",
+            key.key_type(),
+            key.fingerprint()
+        );
     }
     Ok(())
 }

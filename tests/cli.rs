@@ -197,6 +197,8 @@ fn pubkey_prints_the_authorized_keys_line_of_a_private_key_in_every_format() {
             let ended = Call::new(&scene).args(&["pubkey", "-i", &key.file()]).run();
             assert_eq!(ended.code, 0, "{ended:?}");
             assert_eq!(ended.stdout.len(), 1, "{ended:?}");
+            let fingerprint = key.fingerprint(&scene);
+            assert!(ended.stderr[0].ends_with(&fingerprint), "{ended:?}");
             let fields = |line: &str| {
                 line.split(' ')
                     .take(2)

@@ -21,7 +21,10 @@ fn pubkey(scene: &Scene, key: &Path) -> Ended {
 fn read(scene: &Scene, key: &Path) -> String {
     let ended = pubkey(scene, key);
     assert_eq!(ended.code, 0, "{}: {ended:?}", key.display());
-    assert!(ended.stderr.is_empty(), "{ended:?}");
+    assert!(
+        ended.stderr.len() == 1 && ended.stderr[0].contains(" SHA256:"),
+        "{ended:?}"
+    );
     public_half(&ended.stdout[0])
 }
 

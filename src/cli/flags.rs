@@ -121,7 +121,7 @@ const fn subcommand(name: &'static str, arguments: &'static str, help: &'static 
 pub static SUBCOMMANDS: [Subcommand; 12] = [
     subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
     subcommand("enroll", "-i keyfile user@host[:port]", "make the server accept the key; asks for the password"),
-    subcommand("pubkey", "-i keyfile", "print the authorized_keys line"),
+    subcommand("pubkey", "[-i keyfile] [destination]", "print the authorized_keys line, and the fingerprint"),
     subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
     subcommand("stop", "[destination]", "end a tunnel"),
     subcommand("reconnect", "[destination]", "connect anew now"),

@@ -105,15 +105,28 @@ impl Connection {
         talk: &mut Talk,
         mut hear: impl FnMut(&mut Talk, Heard) -> Result<Option<T>, String>,
     ) -> Result<T, String> {
+        let mut result = None;
+        self.run(talk, &mut |talk, heard| {
+            result = hear(talk, heard)?;
+            Ok(result.is_some())
+        })?;
+        result.ok_or_else(|| "nothing was said".to_owned())
+    }
+
+    /// The same until `hear` gives true: one function for all, for its size.
+    fn run(
+        &mut self,
+        talk: &mut Talk,
+        hear: &mut dyn FnMut(&mut Talk, Heard) -> Result<bool, String>,
+    ) -> Result<(), String> {
         let mut silent_since = clock::now();
         loop {
             while let Some(heard) = talk.next().map_err(|error| self.ended(error, talk))? {
-                let result = hear(talk, heard);
+                let done = hear(talk, heard);
                 // An answer may have taken a person a while.
                 silent_since = clock::now();
-                if let Some(result) = result? {
-                    self.flush(talk).map_err(|error| reason(&error))?;
-                    return Ok(result);
+                if done? {
+                    return self.flush(talk).map_err(|error| reason(&error));
                 }
             }
             talk.send_answers()

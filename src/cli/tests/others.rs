@@ -91,3 +91,19 @@ fn a_line_of_autossh_asks_again_for_a_refused_forward() {
     assert_eq!(settings.wait, None, "nor is it waited for");
     assert_eq!(settings.notes.len(), 2);
 }
+
+#[test]
+fn pubkey_of_a_destination_is_the_key_of_its_block() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("config");
+    std::fs::write(
+        &file,
+        "Host hub\n IdentityFile /a\nHost *\n IdentityFile /b\n",
+    )
+    .unwrap();
+    let line = format!("pubkey -F {} me@hub", file.display());
+    let Command::Pubkey { identity_files, .. } = parsed(&line).unwrap() else {
+        panic!("no pubkey");
+    };
+    assert_eq!(identity_files, ["/a", "/b"].map(PathBuf::from));
+}

@@ -208,7 +208,7 @@ pub fn help() -> String {
         let left = match (flag.short, flag.long) {
             // An optional argument begins with its `=`.
             (LONG_ONLY, Some(long)) => {
-                let space = flag.argument.starts_with(|c: char| c.is_alphabetic());
+                let space = flag.argument.starts_with(|c: char| c.is_ascii_alphabetic());
                 format!("--{long}{}{}", if space { " " } else { "" }, flag.argument)
             }
             (short, Some(long)) => format!("-{short}, --{long} {}", flag.argument),

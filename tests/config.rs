@@ -136,9 +136,9 @@ fn check_finds_what_would_keep_each_tunnel_from_starting_and_starts_nothing() {
         ended.stdout,
         [format!("{config}: in order"), "good: in order".to_owned()]
     );
-    let gone = text(&scene.path("gone"));
+    let damaged = text(&scene.file("damaged", "no key"));
     for (line, code, words) in [
-        (format!("IdentityFile {gone}"), 66, gone.as_str()),
+        (format!("IdentityFile {damaged}"), 65, damaged.as_str()),
         (
             format!("UserKnownHostsFile {}", text(&scene.path("home"))),
             66,

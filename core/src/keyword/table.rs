@@ -94,7 +94,7 @@ macro_rules! keyword_table {
                 Kind::Forward, "", "", Applies,
                 "Port that a custom script asks for, and what it gets instead: a socket's path or localhost:port; up to 4";
             ScriptUser, script_user: text[Path],
-                Kind::UserTemplate, "", "", Renews,
+                Kind::UserTemplate, "", "", Moves,
                 "Login name in the place of the one that a custom script was given";
             SerialFile, serial_file: text[Path],
                 Kind::Path, "", "", Applies,

@@ -114,13 +114,15 @@ fn forget(path: &Path, host: &str, port: u16) -> io::Result<String> {
         let options = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(data.mode() & 0o7777)
+            .mode(0o600)
             .clone();
         let mut file = options.open(&new)?;
         // Root may tidy up another user's.
         if file.metadata()?.uid() != data.uid() {
             fchown(&file, Some(data.uid()), Some(data.gid()))?;
         }
+        // Not at its making: the umask would cut it.
+        file.set_permissions(data.permissions())?;
         file.write_all(&kept)?;
         file.sync_all()?;
         std::fs::rename(&new, &path)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::client::{Call, Ended};
 use support::controller::{Controller, controller};
 use support::keys::{self, Key, Kind};
-use support::{bound, free_port, patience, text};
+use support::{bound, free_port, on_host, patience, skip, text};
 
 /// A call for a forward of this port, with this key and these flags.
 fn call(controller: &Controller, key: &Key, port: u16, flags: &[&str]) -> Ended {
@@ -63,6 +63,9 @@ fn wait_gives_the_reason_of_the_attempt_that_the_call_began() {
 
 #[test]
 fn a_key_of_another_call_is_added_and_outlives_the_end_of_the_worker() {
+    if !on_host() {
+        return skip("the runner does not emulate exec of itself");
+    }
     let controller = controller();
     let port = free_port();
     let refused = call(&controller, &stranger(&controller), port, &["-y"]);

@@ -36,7 +36,7 @@ const LOG_RETRY: Duration = Duration::from_secs(1);
 pub enum Ended {
     /// The tunnel has ended for good.
     Tunnel(ExitReason),
-    /// The process is to go on, for this reason ([`ask`]).
+    /// The process is to go on, for this reason ([`ask`](crate::instance::supervisor::ask)).
     Again(u8),
     /// Nobody watches over this process any more; the tunnel may still be up.
     Orphaned,

@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// As [`line`], cut between words, with three dots where it is: half a fingerprint or address would
+/// As [`line()`], cut between words, with three dots where it is: half a fingerprint or address would
 /// be taken for a whole one.
 pub fn words<const N: usize>(text: impl fmt::Display) -> String<N> {
     struct Count(usize);

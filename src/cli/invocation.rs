@@ -49,7 +49,7 @@ impl Invocation {
     /// background.
     ///
     /// # Errors
-    /// As [`parse`], about the configuration file and the forwards.
+    /// As [`parse`](super::parse), about the configuration file and the forwards.
     pub fn settings(self, destination: Destination) -> Result<Settings, Exit> {
         let mut options = self.options;
         options.background = true;
@@ -74,7 +74,7 @@ impl Invocation {
     /// The forwards that the script names, and the directory of the control sockets.
     ///
     /// # Errors
-    /// As [`parse`], about the configuration file.
+    /// As [`parse`](super::parse), about the configuration file.
     pub fn own_forwards(self) -> Result<(Named, PathBuf), Exit> {
         let options = self.options;
         let config = options.read_config("")?;

@@ -1,7 +1,7 @@
 //! A client at whose login somebody can be asked: for a password (RFC 4252 section 8), or for what
 //! the server prompts (RFC 4256).
 //!
-//! It is a type of its own, without forwards: a tunnel is made of a [`Client`](crate::Client), which
+//! It is a type of its own, without forwards: a tunnel is made of a [`Client`], which
 //! has no password to give and asks nobody. Nothing makes the one of the other.
 
 use alloc::boxed::Box;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use support::client::{Call, Reachback};
@@ -293,7 +294,7 @@ fn when_the_name_servers_are_silent_the_last_address_is_used_even_after_a_restar
     let controller = &world.net.controller;
     controller.etc("resolv.conf", "nameserver 127.0.0.1\n");
     controller.etc("hosts", "127.0.0.1 localhost\n");
-    let names = controller.inside(|| NameServer::start(SERVER));
+    let names = controller.inside(|| NameServer::start(&[SERVER]));
     let state = world.scene.path("state");
     let option = format!("StateFile={}", state.display());
     let told = "name resolution failed (*); using the last address that worked";
@@ -319,6 +320,41 @@ fn when_the_name_servers_are_silent_the_last_address_is_used_even_after_a_restar
     client.log().wait_for(told, patience());
     client.wait_up(PORT);
     world.assert_usable();
+}
+
+/// The kernel accepts for it, and it says nothing.
+#[test]
+fn the_next_attempt_begins_with_another_address_when_the_first_says_nothing() {
+    const MUTE: &str = "10.78.0.2";
+    let Some(world) = World::new() else {
+        return;
+    };
+    world.net.internet.ip("address add 10.78.0.2/32 dev lo");
+    let listen = || TcpListener::bind((MUTE, SSH)).unwrap();
+    let _mute = world.net.internet.inside(listen);
+    let controller = &world.net.controller;
+    controller.etc("resolv.conf", "nameserver 127.0.0.1\n");
+    controller.etc("hosts", "127.0.0.1 localhost\n");
+    controller.inside(|| NameServer::start(&[MUTE, SERVER]));
+    let call = world.call().option("ConnectTimeout=3");
+    let client = world.start(call, "hub.test");
+    client.wait_up(PORT);
+    world.assert_usable();
+    for _ in 0..2 {
+        let mark = client.log().mark();
+        world.sshd.kill_sessions();
+        client.wait_up_after(mark, PORT);
+    }
+    let log = client.log();
+    assert_eq!(
+        log.count(&format!("connected to hub.test port {SSH} ({MUTE})")),
+        1
+    );
+    assert_eq!(
+        log.count(&format!("connected to hub.test port {SSH} ({SERVER})")),
+        3
+    );
+    assert_eq!(client.stop(), 0);
 }
 
 #[test]

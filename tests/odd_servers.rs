@@ -44,6 +44,20 @@ fn a_second_factor_is_named_and_not_the_key_blamed() {
     assert!(line.contains("second factor besides: password"), "{line}");
 }
 
+/// A line in its log that fail2ban counts: it is not to be called again soon.
+#[test]
+fn a_server_that_disconnects_after_too_many_tries_has_refused_the_keys() {
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = sshd::builder(&scene).config("MaxAuthTries 1").start();
+    let line = call(&scene, &key, server.port).wait_for("no connection: *");
+    let said = "no connection: the server disconnected: Too many authentication failures";
+    assert!(line.contains(said), "{line}");
+    let wait = line.rsplit("next attempt in ").next().unwrap();
+    let wait_s: u32 = wait.trim_end_matches(" s").parse().unwrap();
+    assert!(wait_s >= 610, "{line}");
+}
+
 #[test]
 fn a_server_that_takes_rsa_with_sha_1_only_is_told_from_one_that_does_not_know_the_key() {
     let line = said(

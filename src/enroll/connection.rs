@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use mio::{Events, Poll};
-use reachback_core::dial::AddressFamily;
+use reachback_core::dial::{AddressFamily, Doubts};
 use reachback_core::time::Instant;
 use reachback_ssh::interactive::{InteractiveClient, Prompts, Step};
 use reachback_ssh::{ChannelId, Error, Event};
@@ -71,7 +71,10 @@ impl Connection {
                 lookup.handle_ready(Token(event.token().0), clock::now());
             }
         };
-        let (started, from) = (clock::now(), (route.family, route.source));
+        let (started, from) = (
+            clock::now(),
+            (route.family, route.source, &Doubts::default()),
+        );
         let end = started + route.timeout;
         let mut dial = Dial::start(&addresses, *port, from, DIAL, &mut net, started);
         let dialled = loop {

@@ -138,7 +138,7 @@ impl World {
         let resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
         controller.etc("resolv.conf", resolver);
         controller.etc("hosts", "127.0.0.1 localhost\n");
-        self.names = Some(controller.inside(|| NameServer::start(SERVER)));
+        self.names = Some(controller.inside(|| NameServer::start(&[SERVER])));
     }
 
     /// Runs an nft(8) command in the server's namespace, where table `inet fault` has the

@@ -11,9 +11,9 @@ pub struct NameServer {
 
 impl NameServer {
     /// Listens on 127.0.0.1:53 of the namespace that this is called in, and answers every
-    /// question for an A record with `address`.
-    pub fn start(address: &str) -> Self {
-        let address: Ipv4Addr = address.parse().unwrap();
+    /// question for an A record with these addresses.
+    pub fn start(addresses: &[&str]) -> Self {
+        let addresses: Vec<Ipv4Addr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
         let answers = Arc::new(AtomicBool::new(true));
         let answering = answers.clone();
@@ -21,7 +21,7 @@ impl NameServer {
             let mut buffer = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 if answering.load(Ordering::Relaxed) {
-                    let _ = socket.send_to(&answer(&buffer[..length], address), from);
+                    let _ = socket.send_to(&answer(&buffer[..length], &addresses), from);
                 }
             }
         });
@@ -34,17 +34,18 @@ impl NameServer {
     }
 }
 
-/// The header and the question again, and for type A one record (RFC 1035, 4.1). What follows
+/// The header and the question again, and for type A a record for each address (RFC 1035, 4.1). What follows
 /// the question, such as an OPT record, is left out.
-fn answer(query: &[u8], address: Ipv4Addr) -> Vec<u8> {
+fn answer(query: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     const HEADER: usize = 12;
     let name = query[HEADER..].iter().position(|byte| *byte == 0).unwrap();
     let question = &query[..HEADER + name + 5];
     let is_a = question.ends_with(&[0, 1, 0, 1]);
+    let addresses = if is_a { addresses } else { &[] };
     let mut answer = question.to_vec();
     answer[2..4].copy_from_slice(&[0x81, 0x80]);
-    answer[6..12].copy_from_slice(&[0, u8::from(is_a), 0, 0, 0, 0]);
-    if is_a {
+    answer[6..12].copy_from_slice(&[0, addresses.len() as u8, 0, 0, 0, 0]);
+    for address in addresses {
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         answer.extend(address.octets());
     }

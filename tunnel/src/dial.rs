@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use reachback_core::dial::{AddressFamily, Dialler, MAX_ADDRESSES};
+use reachback_core::dial::{AddressFamily, Dialler, Doubts, MAX_ADDRESSES};
 use reachback_core::time::Instant;
 
 use crate::ended::reason;
@@ -38,12 +38,12 @@ pub struct Dial<O: Outside> {
 
 impl<O: Outside> Dial<O> {
     /// Begins with the first address. Addresses of another family than asked for, or than the
-    /// source's address, are left out.
+    /// source's address, are left out; those in doubt go last.
     /// Uses the tokens `first_token..first_token + TOKENS`. A failure shows in the result.
     pub fn start(
         addresses: &[IpAddr],
         port: u16,
-        (family, source): (AddressFamily, &Source),
+        (family, source, doubts): (AddressFamily, &Source, &Doubts),
         first_token: usize,
         outside: &mut O,
         now: Instant,
@@ -53,7 +53,7 @@ impl<O: Outside> Dial<O> {
             addresses.retain(|address| address.is_ipv4() == own.is_ipv4());
         }
         let mut dial = Dial {
-            dialler: Dialler::with_family(&addresses, family),
+            dialler: Dialler::new(&addresses, family, doubts),
             port,
             source: source.clone(),
             first_token,

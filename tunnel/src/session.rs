@@ -24,6 +24,7 @@ use crate::stats::Stats;
 
 mod check;
 mod events;
+mod farewell;
 mod printed;
 mod strays;
 
@@ -73,7 +74,8 @@ pub struct Session<O: Outside> {
     came_small: bool,
     /// Bytes written to the socket.
     written: u64,
-    /// Logged in: the client forgets its phase when it ends.
+    /// Keys are exchanged, and then logged in: the client forgets its phase when it ends.
+    authenticating: bool,
     connected: bool,
     /// The server does not stop listening when it is asked to, or is known for that.
     keeps_listeners: bool,
@@ -100,6 +102,7 @@ impl<O: Outside> Session<O> {
             writable: true,
             came_small: true,
             written: 0,
+            authenticating: false,
             connected: false,
             keeps_listeners: false,
         }
@@ -354,8 +357,10 @@ impl<O: Outside> Session<O> {
             (Error::AuthRefused { .. }, _) => Failure::AuthRefused,
             (Error::NoCommon { .. }, _) => Failure::Incompatible,
             (Error::HostKeySwapped, _) => Failure::HostKeyChanged,
-            (Error::Disconnected { .. }, false) => Failure::GoneAway,
             (Error::Disconnected { .. }, true) => Failure::ServerClosed,
+            (Error::Disconnected { reason, text }, false) => {
+                farewell::before_login(*reason, text, self.authenticating)
+            }
             (Error::Crypto(_) | Error::Rng, _) => Failure::Local,
             _ => Failure::Protocol,
         };

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use log::debug;
 use reachback_core::ages::Ages;
+use reachback_core::dial::Doubts;
 use reachback_core::failure::Failure;
 use reachback_core::history::Kind;
 use reachback_core::lifetime::Lifetime;
@@ -61,6 +62,7 @@ pub struct Tunnel<O: Outside> {
     from_memory: bool,
     /// Where the connection leads, until it is known to work.
     unproven: Option<IpAddr>,
+    doubts: Doubts,
     first_token: usize,
     /// In words, why the last attempt or connection ended.
     reason: String,
@@ -96,6 +98,7 @@ impl<O: Outside> Tunnel<O> {
             answered: None,
             from_memory: false,
             unproven: None,
+            doubts: Doubts::default(),
             first_token,
             reason: String::new(),
             had_connection: false,

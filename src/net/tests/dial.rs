@@ -2,7 +2,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use reachback_core::dial::AddressFamily;
+use reachback_core::dial::{AddressFamily, Doubts};
 use reachback_tunnel::{Dial, Dialled, Outside, Source, Token};
 
 use super::outside;
@@ -26,7 +26,8 @@ fn run_from(
     let mut poll = mio::Poll::new().unwrap();
     let start = clock::now();
     let mut outside = outside(&poll);
-    let from = (family, &source);
+    let doubts = Doubts::default();
+    let from = (family, &source, &doubts);
     let mut dial = Dial::start(addresses, port, from, FIRST, &mut outside, start);
     let mut events = mio::Events::with_capacity(16);
     loop {

@@ -46,7 +46,7 @@ pub enum Fault {
     Restart(usize),
     PowerCut(usize),
     PowerBack(usize),
-    EndAll(usize),
+    EndAll(usize, u32),
     Hang {
         host: usize,
         hung: bool,
@@ -120,7 +120,7 @@ impl Fault {
             9 => Fault::Restart(host),
             10 => Fault::PowerCut(host),
             11 => Fault::PowerBack(host),
-            12 => Fault::EndAll(host),
+            12 => Fault::EndAll(host, dice.between(1, 16) as u32),
             13 => Fault::Stall {
                 host,
                 stall: flip.then(|| STALLS[dice.between(0, 5) as usize]),
@@ -186,7 +186,7 @@ impl Fault {
             Fault::Restart(host) => world.net().hosts[host].listening = true,
             Fault::PowerCut(host) => world.net().cut_power(host),
             Fault::PowerBack(host) => world.net().hosts[host].powered = true,
-            Fault::EndAll(host) => world.net().end_all(host, 11),
+            Fault::EndAll(host, reason) => world.net().end_all(host, reason, "maintenance"),
             Fault::Hang { host, hung } => world.net().hosts[host].hung = hung,
             Fault::Stall { host, stall } => world.net().hosts[host].knobs.stall = stall,
             Fault::Authentication { host, answer } => world.net().hosts[host].knobs.auth = answer,

@@ -243,12 +243,12 @@ impl Net {
     }
 
     /// A server ends every connection in an orderly way.
-    pub fn end_all(&mut self, host: usize, reason: u32) {
+    pub fn end_all(&mut self, host: usize, reason: u32, text: &str) {
         for connection in self.connections.iter_mut().flatten() {
             if let Some(server) = &mut connection.server
                 && connection.host == Some(host)
             {
-                server.disconnect(reason, "maintenance");
+                server.disconnect(reason, text);
             }
         }
     }

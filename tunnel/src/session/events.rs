@@ -53,6 +53,7 @@ impl<O: Outside> Session<O> {
                     negotiated.host_key.name()
                 );
                 if first {
+                    self.authenticating = true;
                     watchdog.handle(now, Input::KeysExchanged);
                 }
             }

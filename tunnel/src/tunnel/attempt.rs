@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use log::{debug, info, warn};
-use reachback_core::failure::{Class, Failure};
+use reachback_core::failure::{Class, Failure, Stage};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
 use reachback_core::watchdog::Input;
@@ -73,7 +73,19 @@ impl<O: Outside> Tunnel<O> {
     /// Logged in: this is the server, and its address is worth remembering.
     pub(super) fn remember(&mut self, outside: &mut O) {
         if let Some(address) = self.unproven.take() {
+            self.doubts.trust(address);
             outside.remember(&self.server.host, self.server.port, address);
+        }
+    }
+
+    /// An attempt is over. Its address goes last in the next ones, unless the fault is here.
+    pub(super) fn doubt(&mut self, why: Failure) {
+        use Failure::{Asked, Failback, Local, NetworkChanged, Timeout, Unreachable};
+        match (self.unproven.take(), why) {
+            (_, Asked | Failback | Local | NetworkChanged) => {}
+            (Some(address), _) => self.doubts.doubt(address),
+            (None, Unreachable | Timeout(Stage::Tcp)) => self.doubts.forget(),
+            (None, _) => {}
         }
     }
 
@@ -97,7 +109,7 @@ impl<O: Outside> Tunnel<O> {
             self.say_connecting(*address);
         }
         let first = self.first_token + DIAL;
-        let from = (self.plan.family, &self.plan.source);
+        let from = (self.plan.family, &self.plan.source, &self.doubts);
         let dial = Dial::start(addresses, self.server.port, from, first, outside, now);
         self.connection = Connection::Dialling(Box::new(dial));
     }

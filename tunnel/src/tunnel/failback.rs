@@ -80,6 +80,9 @@ impl<O: Outside> Tunnel<O> {
             return;
         };
         if deadline <= now {
+            if let Look::Greeting(dialled) = look {
+                self.doubts.doubt(dialled.address);
+            }
             debug!("the first destination does not answer in time");
             return;
         }
@@ -96,7 +99,7 @@ impl<O: Outside> Tunnel<O> {
                 None => Look::Resolving(lookup),
                 Some(found) => {
                     let port = self.plan.servers.first().map_or(0, |first| first.port);
-                    let from = (self.plan.family, &self.plan.source);
+                    let from = (self.plan.family, &self.plan.source, &self.doubts);
                     let token = self.first_token + FAILBACK_DIAL;
                     let dial = Dial::start(&found?.addresses, port, from, token, outside, now);
                     Look::Dialling(Box::new(dial))
@@ -106,12 +109,17 @@ impl<O: Outside> Tunnel<O> {
                 dial.handle_timeout(outside, now);
                 match dial.result() {
                     None => Look::Dialling(dial),
-                    Some(result) => greeting(result?)?,
+                    Some(result) => self.greeting(result?)?,
                 }
             }
-            Look::Greeting(dialled) => greeting(dialled)?,
+            Look::Greeting(dialled) => self.greeting(dialled)?,
             Look::Greeted(dialled) => Look::Greeted(dialled),
         })
+    }
+
+    fn greeting(&mut self, dialled: Dialled<O::Server>) -> Result<Look<O>, String> {
+        let address = dialled.address;
+        greeting(dialled).inspect_err(|_| self.doubts.doubt(address))
     }
 
     fn fail_back(&mut self, dialled: Dialled<O::Server>, now: Instant) {

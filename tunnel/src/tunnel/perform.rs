@@ -104,6 +104,7 @@ impl<O: Outside> Tunnel<O> {
 
     /// An attempt or a connection is over; `lost` if nobody wanted that.
     fn over(&mut self, why: Failure, lost: bool, outside: &O, now: Instant) {
+        self.doubt(why);
         let wall_s = outside.wall_s();
         let age = self.stats.ended(&self.reason, lost, now, wall_s);
         self.had_connection = age.is_some();

@@ -99,6 +99,51 @@ fn an_address_where_nobody_answers_costs_a_quarter_of_a_second() {
     }
 }
 
+/// The name server has an address of the spare machine as well, in front of the server's own.
+fn with_another_in_front() -> World {
+    let world = world_with(Policy::default(), DEFAULT_REKEY);
+    let other = [192, 0, 2, 99].into();
+    {
+        let mut net = world.net();
+        net.hosts[1].knobs.host_key = 1;
+        net.addresses.insert((other, HUB.1).into(), 1);
+        net.names.get_mut(HUB.0).unwrap().insert(0, other);
+    }
+    world
+}
+
+#[test]
+fn an_address_that_failed_after_tcp_goes_last_in_the_next_attempt() {
+    for stall in [Stall::Ident, Stall::KexInit, Stall::Authentication] {
+        let mut world = with_another_in_front();
+        world.net().hosts[1].knobs.stall = Some(stall);
+        // The deadlines of its stages are 30 and 60 s.
+        whole_within(&mut world, 65 * S);
+        assert_eq!(world.net().host_in_use(), Some(0), "{stall:?}");
+        assert_eq!(world.invariants.attempts.len(), 2);
+        assert_eq!(world.net().hosts[1].accepted, 1);
+        // It stays so when the good one is lost.
+        world.net().reset_all(0);
+        world.run_for(100);
+        whole_within(&mut world, 10 * S);
+        assert_eq!(world.net().hosts[1].accepted, 1);
+        clean(&world);
+    }
+}
+
+#[test]
+fn an_address_in_doubt_is_used_when_the_others_are_away() {
+    let mut world = with_another_in_front();
+    world.net().hosts[1].knobs.stall = Some(Stall::Ident);
+    whole_within(&mut world, 35 * S);
+    world.net().hosts[1].knobs.stall = None;
+    world.net().cut_power(0);
+    world.run_for(80 * S);
+    whole_within(&mut world, 10 * S);
+    assert_eq!(world.net().host_in_use(), Some(1));
+    clean(&world);
+}
+
 #[test]
 fn an_unknown_host_key_is_refused_or_pinned() {
     let mut world = world_with(Policy::default(), DEFAULT_REKEY);

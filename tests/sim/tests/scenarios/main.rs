@@ -18,6 +18,7 @@ use reachback_core::failure::{Class, Failure, Stage};
 use reachback_core::forwards::ForwardState;
 use reachback_core::history::Kind;
 use reachback_core::watchdog::{Policy, State};
+use reachback_sim::net::HUB;
 use reachback_sim::network::{Dns, Path};
 use reachback_sim::server::{Answer, Stall};
 use reachback_sim::setup::Setup;

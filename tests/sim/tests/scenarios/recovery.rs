@@ -228,14 +228,45 @@ fn a_suspended_controller_goes_on_with_its_connection_when_the_server_kept_it() 
 }
 
 #[test]
-fn a_server_that_says_goodbye_before_login_is_respected() {
-    let mut world = world_with(Policy::default(), DEFAULT_REKEY);
-    world.net().hub().knobs.stall = Some(Stall::Authentication);
-    world.run_for(5 * S);
-    world.net().end_all(0, 12);
-    let (at, why) = next_end(&mut world, S);
-    assert_eq!(why, Failure::GoneAway);
-    let until = world.invariants.waits[0].2;
-    assert!((30 * S..=60 * S).contains(&(until - at)));
-    clean(&world);
+fn a_server_that_says_goodbye_before_login_is_respected_as_its_reason_asks() {
+    const TRIES: &str = "Too many authentication failures";
+    let auth = Stall::Authentication;
+    for (stall, reason, text, class) in [
+        (Stall::KexReply, 12, "too many connections", Class::Unserved),
+        (Stall::KexReply, 11, "maintenance", Class::Unserved),
+        (Stall::KexReply, 2, "bad packet length", Class::Normal),
+        (auth, 12, "too many connections", Class::Unserved),
+        (auth, 11, "maintenance", Class::Throttled),
+        (auth, 2, TRIES, Class::Slow),
+    ] {
+        let mut world = world_with(Policy::default(), DEFAULT_REKEY);
+        world.net().hub().knobs.stall = Some(stall);
+        world.run_for(5 * S);
+        world.net().end_all(0, reason, text);
+        let (at, why) = next_end(&mut world, S);
+        assert_eq!(why.class(), class, "{text}");
+        let waits = world.invariants.waits[0].2 - at;
+        let range = backoff::range(class);
+        let longest = range.cap.as_millis() as u64;
+        assert!((range.floor.as_millis() as u64..=longest).contains(&waits));
+        clean(&world);
+    }
+}
+
+#[test]
+fn a_server_that_turns_everybody_away_is_used_within_60_s_of_its_return() {
+    for reason in [1, 7, 12] {
+        let mut world = world_with(Policy::default(), DEFAULT_REKEY);
+        world.net().hub().knobs.stall = Some(Stall::KexInit);
+        let back_ms = 2 * HOUR;
+        while world.now_ms() < back_ms {
+            world.run_for(S);
+            world.net().end_all(0, reason, "too many connections");
+        }
+        world.net().hub().knobs.stall = None;
+        let attempts = world.invariants.attempts.len() as u64;
+        assert!(attempts <= 2 * 60 * 6, "{attempts} in 2 hours");
+        whole_within(&mut world, MIN);
+        clean(&world);
+    }
 }

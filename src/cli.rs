@@ -193,6 +193,12 @@ fn settings(
                     .to_owned(),
         });
     }
+    if config.allows(&destination.user, &destination.host, &called) == Some(false) {
+        return Err(invocation::not_allowed(
+            &destination,
+            "AllowDestinations does not name it",
+        ));
+    }
     let configured = match supervisor::is_of_service() {
         true => config.forwards().to_vec(),
         false => local::expand_forwards(&forwards, &config, Some((&destination, called.as_str())))?,
@@ -224,8 +230,15 @@ fn settings(
 
 /// What the command line itself sets, as it holds; destination and forwards apart.
 fn asked(given: &Config, config: &Config) -> Vec<String> {
-    use Setting::{Hostname, Port, RemoteForward, RuntimeDirectory, User};
-    let place = [Hostname, Port, RemoteForward, RuntimeDirectory, User];
+    use Setting::{AllowDestinations, Hostname, Port, RemoteForward, RuntimeDirectory, User};
+    let place = [
+        AllowDestinations,
+        Hostname,
+        Port,
+        RemoteForward,
+        RuntimeDirectory,
+        User,
+    ];
     let asked = KEYWORDS
         .iter()
         .filter(|keyword| given.is_set(keyword) && !place.contains(&keyword.setting));

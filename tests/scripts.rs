@@ -322,3 +322,68 @@ fn a_program_that_is_not_installed_is_an_error_exit() {
     );
     assert!(client::program().exists());
 }
+
+/// What the script runs, with a configuration file and nothing that allows what it leaves open.
+fn invoke(controller: &Controller, file: &str, argument: &str) -> i32 {
+    let file = controller.scene.file("config", file);
+    let mut command = client::command(&controller.scene);
+    command
+        .args(["invoke", "-R", &format!("{}:localhost:22", free_port())])
+        .args(["-y", "-N", "-f", "-i", &controller.key.file()])
+        .args(["-F", support::text(&file).as_str(), "--", argument]);
+    controller.run(&mut command).code
+}
+
+#[test]
+fn the_argument_leads_to_no_loopback_or_link_unless_the_file_allows_it() {
+    let controller = controller();
+    let server = controller.server();
+    for host in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "169.254.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "x.localhost",
+    ] {
+        let mark = controller.syslog.lines.mark();
+        assert_eq!(invoke(&controller, "", &format!("u@{host}")), 77, "{host}");
+        let said = format!("not started: not allowed: u@{host}: a loopback, *AllowDestinations*");
+        controller.syslog.lines.wait_after(mark, &said, patience());
+    }
+    let argument = format!("{}@127.0.0.1:{}", user(), server.port);
+    for denied in ["hub.example", "other@127.0.0.1", "*,!127.*"] {
+        let file = format!("AllowDestinations {denied}\n");
+        let mark = controller.syslog.lines.mark();
+        assert_eq!(invoke(&controller, &file, &argument), 77, "{denied}");
+        let said = "not started: not allowed: *: AllowDestinations does not name it";
+        controller.syslog.lines.wait_after(mark, said, patience());
+    }
+    assert_eq!(controller.scene.program_processes(), [0; 0]);
+    let file = format!("AllowDestinations {}@127.0.0.*\n", user());
+    assert_eq!(invoke(&controller, &file, &argument), 0);
+    controller.syslog.lines.wait_for("tunnel up: ", patience());
+}
+
+#[test]
+fn strict_checking_and_pinned_hosts_in_the_file_win_over_the_scripts_y() {
+    let controller = controller();
+    let server = controller.server();
+    let argument = format!("{}@127.0.0.1:{}", user(), server.port);
+    let pinned = controller.scene.file("pinned", "");
+    let file = format!(
+        "AllowDestinations *\nStrictHostKeyChecking yes\nUserKnownHostsFile {}\n",
+        pinned.display()
+    );
+    assert_eq!(invoke(&controller, &file, &argument), 0);
+    let wait = |text: &str| controller.syslog.lines.wait_for(text, patience());
+    wait("-y: not done: the configuration file says StrictHostKeyChecking yes");
+    wait("*host key for 127.0.0.1 port * is unknown*");
+    assert_eq!(
+        std::fs::read_to_string(&pinned).unwrap(),
+        "",
+        "nothing was pinned"
+    );
+    assert!(!controller.syslog.lines.contains("tunnel up: "));
+}

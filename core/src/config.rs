@@ -27,12 +27,14 @@ mod notice;
 mod parse;
 mod show;
 mod slot;
+mod trust;
 mod value;
 mod words;
 pub use error::{ConfigError, ConfigErrorKind, Excerpt, Position};
 pub use file::{FileParser, Found, MAX_INCLUDE_DEPTH, Scope};
 pub use notice::Notice;
 use slot::Slot;
+pub use trust::{Files, StrictHostKeyChecking, Trusted};
 pub use words::Text;
 use words::Words;
 
@@ -48,10 +50,6 @@ pub type Path = String<255>;
 /// A list of algorithms as it was written.
 pub type Algorithms = String<512>;
 
-/// One or two file names.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Files(pub Vec<Path, 2>);
-
 /// Name of a network interface (netdevice(7), `IFNAMSIZ`).
 pub type InterfaceName = String<15>;
 
@@ -65,16 +63,6 @@ pub enum Sandbox {
     Try,
     /// Not at all.
     No,
-}
-
-/// What to do about an unknown host key. A changed one is always refused.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub enum StrictHostKeyChecking {
-    /// Refuse it.
-    #[default]
-    Yes,
-    /// Accept and pin it.
-    AcceptNew,
 }
 
 /// What to open beside the forwards, for servers that want it.
@@ -291,15 +279,6 @@ impl Config {
     pub fn add_identity_file(&mut self, path: &str) -> Result<(), ConfigErrorKind> {
         let keyword = Setting::IdentityFile.keyword();
         self.identity_files.obtain(keyword, &[path], true)
-    }
-
-    /// The files with the pinned host keys; new ones go into the first. None for keys that are
-    /// kept in memory only.
-    pub fn known_hosts_files(&self) -> Files {
-        let keyword = Setting::UserKnownHostsFile.keyword();
-        let mut files = value::held(&self.known_hosts_files, keyword).unwrap_or_default();
-        files.0.retain(|name| !notice::is_no_file(name));
-        files
     }
 
     /// The real name or address of a server that was given as `given`: `Hostname` with its

@@ -1,6 +1,7 @@
 //! Destinations: `user@host[:port]`, from a command line or from a script's one argument.
 
 use core::fmt;
+use core::net::Ipv4Addr;
 
 use heapless::String;
 
@@ -154,6 +155,13 @@ impl Destination {
         text.rsplit_once('@').map(|(user, _)| user)
     }
 
+    /// Whether it leads to this machine, to its own link, or to many: a loopback, unspecified,
+    /// link-local, multicast or broadcast address, or a name of loopback (RFC 6761, 6.3). What other
+    /// names resolve to is not known here.
+    pub fn is_near(&self) -> bool {
+        host::is_near(&self.host)
+    }
+
     /// Reads the one argument of a script entry point: `user@host[:port]` with user
     /// `[A-Za-z0-9_-]+` and host an IPv4 address or a name with at least one dot inside.
     ///
@@ -169,7 +177,7 @@ impl Destination {
     /// - labels over 63 bytes and arguments over 255 bytes.
     ///
     /// Octets may have leading zeros, as before; they are decimal (`010.0.0.1` is `10.0.0.1`).
-    /// New are `:port` and labels that start with a digit.
+    /// New are `:port` and labels that start with a digit, unless all are numbers (`0x7f.1`).
     ///
     /// # Errors
     /// Anything else, each with the rule that it breaks.
@@ -203,6 +211,16 @@ impl Destination {
         let dotted = host.contains('.') && !host.ends_with('.');
         if !dotted || host.contains([':', '_']) {
             return Err(DestinationError::ScriptHost);
+        }
+        // As inet_aton(3) reads it, `0x7f.1` is an address; a name of numbers alone there is none.
+        let number = |label: &str| {
+            let hex = label.strip_prefix("0x").or(label.strip_prefix("0X"));
+            hex.map_or(digits(label), |hex| {
+                hex.bytes().all(|b| b.is_ascii_hexdigit())
+            })
+        };
+        if host.parse::<Ipv4Addr>().is_err() && host.split('.').all(number) {
+            return Err(DestinationError::Address);
         }
         Ok(destination)
     }

@@ -83,6 +83,32 @@ pub(crate) fn parse<const N: usize>(text: &str) -> Result<String<N>, HostError> 
     Ok(out)
 }
 
+/// [`crate::destination::Destination::is_near`], for a host in canonical form; an IPv4 address within an
+/// IPv6 one counts as itself.
+pub(crate) fn is_near(host: &str) -> bool {
+    let v4 = |a: Ipv4Addr| {
+        a.is_loopback()
+            || a.is_link_local()
+            || a.is_multicast()
+            || a.is_broadcast()
+            // "This network", of which 0.0.0.0 is this host (RFC 6890).
+            || a.octets()[0] == 0
+    };
+    if let Ok(address) = host.parse() {
+        return v4(address);
+    }
+    let address = host.split_once('%').map_or(host, |(address, _)| address);
+    if let Ok(address) = address.parse::<Ipv6Addr>() {
+        return address.is_unicast_link_local()
+            || address.is_multicast()
+            // ::1 and :: among them.
+            || address.to_ipv4().is_some_and(v4);
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let top = name.rsplit('.').next().unwrap_or_default();
+    top.eq_ignore_ascii_case("localhost") || name.eq_ignore_ascii_case("localhost.localdomain")
+}
+
 fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
 }

@@ -42,6 +42,8 @@ pub enum Kind {
     Path,
     /// Patterns, at most 255 bytes.
     Patterns,
+    /// Patterns of `host` or `user@host`, at most 512 bytes.
+    Destinations,
     /// Names and patterns of algorithms, at most 512 bytes.
     Algorithms,
     /// A file name of at most 255 bytes, with tokens.
@@ -88,6 +90,7 @@ impl fmt::Display for Kind {
             Self::User => f.write_str("a user name of 1 to 64 letters, digits and signs, without blanks and quotes"),
             Self::Path => f.write_str("a file name of 1 to 255 bytes"),
             Self::Patterns => f.write_str("patterns with commas between"),
+            Self::Destinations => f.write_str("patterns of host or user@host with commas between"),
             Self::Algorithms => f.write_str(
                 "names or patterns with commas between; + before them adds to the default, - takes away, ^ puts first",
             ),

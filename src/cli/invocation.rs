@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reachback_core::config::Config;
+use reachback_core::config::{Config, StrictHostKeyChecking};
 use reachback_core::destination::{Destination, DestinationError};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::LogLevel;
@@ -54,10 +54,25 @@ impl Invocation {
         let mut options = self.options;
         options.background = true;
         let given = destination.host.to_string();
+        let trusted = options.config.take_trust();
         let mut read = options.read_all(&given, Some(&destination.user))?;
+        let is_open = read.config.give_trust(&mut options.config, trusted);
+        let checking = read.config.strict_host_key_checking();
+        if options.accept_new > 0 && !is_open && checking == StrictHostKeyChecking::Yes {
+            options.note(
+                true,
+                "-y: not done: the configuration file says StrictHostKeyChecking yes",
+            );
+        }
         let mut destination = really(destination, &given, &read.config)?;
         if let Some(user) = local::script_user(&read.config, &destination, &given)? {
             destination.user = user;
+        }
+        let Destination { user, host, .. } = &destination;
+        if read.config.allows(user, host, &given).is_none() && destination.is_near() {
+            let why = "a loopback, link-local, multicast or broadcast address, and no \
+                       AllowDestinations names it";
+            return Err(not_allowed(&destination, why));
         }
         let own = options.config.forwards().len();
         read.config.lead_script_forwards(own);
@@ -111,4 +126,11 @@ impl Invocation {
             _ => LogLevel::Debug1,
         }
     }
+}
+
+pub(super) fn not_allowed(destination: &Destination, why: &str) -> Exit {
+    Exit::new(
+        crate::exit::NO_PERMISSION,
+        format!("not allowed: {destination}: {why}"),
+    )
 }

@@ -78,7 +78,8 @@ pub struct Options {
     /// What is to be said about the flags.
     pub notes: Vec<Note>,
     gateway: Option<Action>,
-    accept_new: u8,
+    /// How many `-y`.
+    pub accept_new: u8,
 }
 
 impl Options {

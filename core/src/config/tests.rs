@@ -10,6 +10,7 @@ use std::{format, vec::Vec as StdVec};
 mod files;
 mod foreign;
 mod show;
+mod trust;
 
 fn parsed(text: &str) -> Config {
     let mut config = Config::new();

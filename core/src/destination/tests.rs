@@ -7,6 +7,8 @@ use std::string::{String as StdString, ToString};
 use std::sync::LazyLock;
 use std::{format, vec};
 
+mod near;
+
 fn parts(text: &str) -> Result<(StdString, StdString, Option<u16>), DestinationError> {
     let d = Destination::parse(text)?;
     Ok((d.user.as_str().into(), d.host.as_str().into(), d.port))

@@ -10,6 +10,9 @@ macro_rules! keyword_table {
             AddressFamily, address_family: value[AddressFamily],
                 Kind::Choice(&["any", "inet", "inet6"]), "any", "", Renews,
                 "Which addresses of the server to use";
+            AllowDestinations, allow_destinations: text[Algorithms],
+                Kind::Destinations, "", "", Applies,
+                "Servers that may be called, host or user@host; custom scripts reach no loopback or link-local address without it";
             BindAddress, bind_address: maybe[IpAddr],
                 Kind::Address, "", "", Renews,
                 "Address of this machine to connect from";

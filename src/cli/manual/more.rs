@@ -141,6 +141,16 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
 /// More about a keyword, in mdoc.
 pub fn keyword(setting: Setting) -> Option<&'static str> {
     Some(match setting {
+        Setting::AllowDestinations => {
+            "A list as in\n.Xr ssh_config 5 ,\nPATTERNS: * and ?, ! for those that are not.\n\
+             A pattern is for the host, as it was given or as\n.Cm Hostname\nhas it, or for user and \
+             host with the last @ between them; in a user's name case counts, ports do not.\n\
+             A server that it does not name is not called (exit 77), whoever asks.\nWithout it all may be, but \
+             a custom script's argument may be no loopback, unspecified, link-local, multicast \
+             or broadcast address, nor a name that ends in localhost.\n\
+             What this file says of it, of\n.Cm StrictHostKeyChecking\nand of\n\
+             .Cm UserKnownHostsFile\nholds against a custom script's options.\n"
+        }
         Setting::Hostname => "It decides nothing about which blocks hold.\n",
         Setting::HostKeyAlias => "It is for the server itself, not for a\n.Cm Fallback .\n",
         Setting::IdentityFile => {

@@ -28,7 +28,7 @@ use reachback_ssh::algorithms::Offer;
 
 use file::Read;
 pub use flags::{help, version};
-pub use invocation::Invocation;
+pub use invocation::{Invocation, Word};
 pub use options::{Note, Options};
 pub use program::Program;
 pub use tools::{Checked, Local};

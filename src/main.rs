@@ -12,6 +12,7 @@ mod errands;
 mod exit;
 mod hostkey;
 mod instance;
+mod invoke;
 mod keys;
 mod logging;
 mod net;
@@ -72,7 +73,7 @@ fn perform() -> Result<u8, Exit> {
         Command::Status(view) => return status::run(&view),
         Command::Enroll(enrollment) => return enroll::run(&enrollment),
         Command::Run(settings) => return run::run(*settings),
-        Command::Invoke(invocation) => return run::invoke(*invocation),
+        Command::Invoke(invocation) => return invoke::invoke(*invocation),
         Command::Order(order) => orders::order(&order),
         Command::Pubkey {
             identity_files,

@@ -9,7 +9,7 @@ use reachback_core::watchdog::ExitReason;
 use reachback_tunnel::Tunnel;
 
 use crate::app::{self, App, Ended};
-use crate::cli::{self, Invocation, Settings};
+use crate::cli::{self, Settings};
 use crate::exit::{self, Exit};
 use crate::hostkey::RunPins;
 use crate::instance::kept::Kept;
@@ -17,9 +17,8 @@ use crate::instance::lock::{Inherited, Ownership};
 use crate::instance::orders::{self, HandedOver, Outcome, Place};
 use crate::instance::served::{self, Served};
 use crate::instance::supervisor::{self, Before, Held, Supervisor};
-use crate::instance::withdraw;
 use crate::keys;
-use crate::logging::{self, Target, escaped};
+use crate::logging::{self, Target};
 use crate::net::outside::Net;
 use crate::net::remember::Remembered;
 use crate::plan::plan;
@@ -40,7 +39,10 @@ pub fn run(settings: Settings) -> Result<u8, Exit> {
 }
 
 /// The process that holds the tunnel takes the forwards; where there is none, this one becomes it.
-fn begin(settings: Settings) -> Result<Ran, Exit> {
+///
+/// # Errors
+/// Those of [`run`].
+pub fn begin(settings: Settings) -> Result<Ran, Exit> {
     say_to_caller(&settings);
     // First: the keys, which are expensive to read, are of no use for that.
     let forwards = settings.config.forwards();
@@ -53,14 +55,13 @@ fn begin(settings: Settings) -> Result<Ran, Exit> {
 }
 
 fn handed_over(handed: HandedOver, settings: &Settings) -> Result<Ran, Exit> {
-    let HandedOver { owner, refused } = handed;
     if !logging::is_open() {
         logging::init(Target::choose(false), logging::filter(settings.log_level()));
     }
-    logging::say(&refused);
+    logging::say(&handed.refused);
     match settings.wait {
-        Some(limit) => orders::await_forwards(owner, limit).map(|()| Ran::Caller),
-        None => Ok(Ran::Caller),
+        Some(limit) => orders::await_forwards(handed.owner, limit).map(|()| Ran::Caller),
+        None => Ok(Ran::HandedOver(handed)),
     }
 }
 
@@ -133,58 +134,21 @@ pub fn look() -> Result<(), Exit> {
     Local::check(settings_again(&[])?, &RunPins::default()).map(drop)
 }
 
-/// What a custom script asks for: its three lines of the log, and [`run`] in the background.
-///
-/// # Errors
-/// [`exit::USAGE`] for an argument that is not one destination, and those of [`run`].
-pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
-    logging::init(Target::syslog(), logging::filter(invocation.log_level()));
-    let parameter = invocation.parameter();
-    info!(
-        "Ebee custom script invoked with parameter {}",
-        escaped(&parameter)
-    );
-    if invocation.is_off() {
-        let (forwards, directory) = invocation.own_forwards()?;
-        withdraw::withdraw(&directory, &forwards)?;
-        info!("Ebee custom script invocation completed");
-        return Ok(0);
-    }
-    let destination = match invocation.destination() {
-        Ok(destination) => destination,
-        Err(why) => {
-            info!("Ebee custom script not invoked: Argument does not match user@domain");
-            return Err(Exit::usage(format!(
-                "argument does not match user@domain: '{}': {why}",
-                escaped(&parameter)
-            )));
-        }
-    };
-    match invocation.settings(destination).and_then(begin) {
-        Ok(Ran::Caller) => {
-            info!("Ebee custom script invocation completed");
-            Ok(0)
-        }
-        Ok(ran) => Ok(ran.status()),
-        Err(exit) => {
-            error!("not started: {}", exit.line());
-            Err(exit.said())
-        }
-    }
-}
-
 /// Which process came back.
-enum Ran {
+pub enum Ran {
     /// The caller of a tunnel that runs in the background.
     Caller,
+    /// The caller of one that ran already.
+    HandedOver(HandedOver),
     /// One of the two that held the tunnel; it has ended, with this status.
     ToTheEnd(u8),
 }
 
 impl Ran {
-    fn status(self) -> u8 {
+    /// The exit status.
+    pub fn status(self) -> u8 {
         match self {
-            Ran::Caller => 0,
+            Ran::Caller | Ran::HandedOver(_) => 0,
             Ran::ToTheEnd(status) => status,
         }
     }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -75,7 +75,8 @@ pub fn run(view: &View) -> Result<u8, Exit> {
     lock::check_for_look(&view.directory)?;
     let terminal = std::io::stdout().is_terminal();
     loop {
-        let found = look(view);
+        let name = view.destination.as_ref().map(|(name, _)| name.as_str());
+        let found = look(&view.directory, name);
         let text = match (view.json, &view.destination) {
             (true, _) => json::document(&found),
             (false, destination) => match (found.pages(), destination) {
@@ -103,12 +104,26 @@ pub fn run(view: &View) -> Result<u8, Exit> {
     }
 }
 
+/// One line for each tunnel.
+///
+/// # Errors
+/// Those of [`lock::check_for_look`].
+pub fn lines(directory: &Path) -> Result<Vec<String>, Exit> {
+    lock::check_for_look(directory)?;
+    let found = look(directory, None);
+    let lines = found.short();
+    Ok(match lines.is_empty() {
+        true => vec!["no tunnel is running".to_owned()],
+        false => lines,
+    })
+}
+
 /// Asks every owner at once, so that one which does not answer costs no other its place, and
 /// waits [`PATIENCE`] in all.
-fn look(view: &View) -> Found {
-    let sockets = match &view.destination {
-        Some((name, _)) => vec![lock::socket(&view.directory, name)],
-        None => lock::sockets(&view.directory),
+fn look(directory: &Path, name: Option<&str>) -> Found {
+    let sockets = match name {
+        Some(name) => vec![lock::socket(directory, name)],
+        None => lock::sockets(directory),
     };
     let mut asked: Vec<Asked> = sockets.into_iter().map(Asked::new).collect();
     let start = Instant::now();
@@ -193,6 +208,16 @@ impl Found {
     fn pages(&self) -> Vec<String> {
         let tunnels = self.tunnels.iter().map(page::page);
         let unanswered = self.unanswered.iter().map(page::unanswered);
+        tunnels.chain(unanswered).collect()
+    }
+
+    /// A line for each tunnel.
+    fn short(&self) -> Vec<String> {
+        let tunnels = self.tunnels.iter().map(page::short);
+        let unanswered = self.unanswered.iter().map(|one| {
+            let page = page::unanswered(one);
+            page.lines().next().unwrap_or_default().to_owned()
+        });
         tunnels.chain(unanswered).collect()
     }
 

@@ -11,6 +11,24 @@ use super::{Options, Settings, local, orders, really, settings};
 use crate::exit::Exit;
 use crate::instance::withdraw::Named;
 
+/// What stands in the place of a script's destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Take the script's forwards away.
+    Off,
+    /// A line of the log for each tunnel.
+    Status,
+    /// Connect those tunnels anew that have the script's forwards.
+    Reconnect,
+}
+
+const WORDS: [(&str, Word); 4] = [
+    ("off", Word::Off),
+    ("stop", Word::Off),
+    ("status", Word::Status),
+    ("reconnect", Word::Reconnect),
+];
+
 /// What a custom script passed on. Its argument comes from OCPP, and so from anywhere.
 #[derive(Debug)]
 pub struct Invocation {
@@ -80,10 +98,13 @@ impl Invocation {
         settings(options, destination, given, read)
     }
 
-    /// Whether the argument asks for the forwards to be taken away: `off` or `stop`, in any case.
-    pub fn is_off(&self) -> bool {
-        let off = |word: &str| ["off", "stop"].iter().any(|w| word.eq_ignore_ascii_case(w));
-        self.word().is_some_and(off)
+    /// What the argument asks for if it is no destination, in any case of its letters.
+    pub fn order(&self) -> Option<Word> {
+        let word = self.word()?;
+        let known = WORDS
+            .iter()
+            .find(|(name, _)| word.eq_ignore_ascii_case(name));
+        known.map(|(_, order)| *order)
     }
 
     /// The forwards that the script names, and the directory of the control sockets.

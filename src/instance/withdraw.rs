@@ -1,4 +1,4 @@
-//! What the value `off` or `stop` of a custom script does.
+//! What the values `off`, `stop` and `reconnect` of a custom script do.
 
 use std::path::Path;
 use std::time::Duration;
@@ -31,6 +31,30 @@ type ByServer = dyn Fn(&Destination) -> Result<Vec<ForwardSpec>, Exit>;
 /// [`crate::exit::UNAVAILABLE`] when an owner does not do it, and those of [`Named::ByServer`] and
 /// [`lock::check_for_look`].
 pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
+    let found = each(directory, forwards, &withdraw_from)?;
+    if !found {
+        info!("nothing to take away: no tunnel has this forward");
+    }
+    Ok(())
+}
+
+/// What the value `reconnect` asks for: each tunnel that has one of the forwards connects anew.
+///
+/// # Errors
+/// As [`withdraw`].
+pub fn reconnect(directory: &Path, forwards: &Named) -> Result<(), Exit> {
+    let found = each(directory, forwards, &reconnect_one)?;
+    if !found {
+        info!("nothing to connect anew: no tunnel has this forward");
+    }
+    Ok(())
+}
+
+/// What is done at one tunnel; true if it has one of the forwards.
+type Act = dyn Fn(&Place, &[ForwardSpec]) -> Result<bool, Exit>;
+
+/// True if one of the tunnels had one of the forwards.
+fn each(directory: &Path, forwards: &Named, act: &Act) -> Result<bool, Exit> {
     lock::check_for_look(directory)?;
     let mut found = false;
     let mut failed = None;
@@ -41,9 +65,9 @@ pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
             called: String::new(),
         };
         let told = match forwards {
-            Named::Alike(specs) => withdraw_from(&place, specs),
+            Named::Alike(specs) => act(&place, specs),
             Named::ByServer(specs) => match server(&place) {
-                Ok(server) => specs(&server).and_then(|specs| withdraw_from(&place, &specs)),
+                Ok(server) => specs(&server).and_then(|specs| act(&place, &specs)),
                 Err(CallError::Nobody) => Ok(false),
                 Err(error) => Err(unavailable(&place, &error)),
             },
@@ -58,12 +82,25 @@ pub fn withdraw(directory: &Path, forwards: &Named) -> Result<(), Exit> {
     }
     match failed {
         Some(exit) => Err(exit),
-        None => {
-            if !found {
-                info!("nothing to take away: no tunnel has this forward");
-            }
-            Ok(())
+        None => Ok(found),
+    }
+}
+
+fn reconnect_one(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
+    let told = snapshot(place).and_then(|found| {
+        let has = found
+            .forwards
+            .iter()
+            .any(|own| forwards.contains(&own.spec));
+        if has {
+            let done = Owner::connect(&place.socket())?.order(&Request::Reconnect)?;
+            info!("{}: {done}", place.name);
         }
+        Ok(has)
+    });
+    match told {
+        Err(CallError::Nobody) => Ok(false),
+        told => told.map_err(|error| unavailable(place, &error)),
     }
 }
 
@@ -86,8 +123,7 @@ fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> 
     Ok(found)
 }
 
-/// The server that a tunnel was called for.
-fn server(place: &Place) -> Result<Destination, CallError> {
+fn snapshot(place: &Place) -> Result<Box<Snapshot>, CallError> {
     // Whatever the answer: one that waits after a fault goes on for the question.
     let there = || match Owner::connect(&place.socket())?.order(&Request::Wait(Duration::ZERO)) {
         Ok(_) | Err(CallError::Refused(..)) => Ok(()),
@@ -97,12 +133,17 @@ fn server(place: &Place) -> Result<Destination, CallError> {
     let mut owner = Owner::open(&place.socket())?;
     owner.ask_status()?;
     let said = patiently(|| owner.status().unwrap_or(Err(CallError::Busy)));
-    let Snapshot {
-        user, host, port, ..
-    } = *said.map_err(|error| match error {
+    said.map_err(|error| match error {
         CallError::Busy => CallError::Silent(owner.pid),
         error => error,
-    })?;
+    })
+}
+
+/// The server that a tunnel was called for.
+fn server(place: &Place) -> Result<Destination, CallError> {
+    let Snapshot {
+        user, host, port, ..
+    } = *snapshot(place)?;
     let text = match host.contains(':') {
         true => format!("{user}@[{host}]:{port}"),
         false => format!("{user}@{host}:{port}"),

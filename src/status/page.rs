@@ -29,6 +29,19 @@ pub fn page(tunnel: &Tunnel) -> String {
     text
 }
 
+/// One tunnel in one line.
+pub fn short(tunnel: &Tunnel) -> String {
+    let snapshot = &*tunnel.snapshot;
+    let mut text = String::new();
+    let _ = answer(&mut text, tunnel, snapshot);
+    let failure = snapshot.failure.as_str();
+    if !failure.is_empty() && !matches!(snapshot.link, Link::Up(_)) {
+        text.push_str(": ");
+        text.push_str(failure);
+    }
+    text
+}
+
 /// A tunnel whose process did not say how it is.
 pub fn unanswered(tunnel: &Unanswered) -> String {
     let Unanswered { name, waited, why } = tunnel;
@@ -40,35 +53,43 @@ pub fn unanswered(tunnel: &Unanswered) -> String {
     format!("{name}: {state}\n  {why}\n")
 }
 
-fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
+/// The first line: how it is.
+fn answer(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
     let Snapshot {
         user, host, port, ..
     } = snapshot;
     let ago = |at: Instant| span(snapshot.now.since(at));
-    let in_time = |at: Instant| span(at.since(snapshot.now));
     write!(out, "{user}@{host} port {port}: ")?;
     match &snapshot.link {
         Link::Up(address) => {
             let (confirmed, all) = (tunnel.confirmed(), snapshot.forwards.len());
-            match confirmed == all {
-                true => write!(out, "up")?,
-                false => write!(out, "partly up, {confirmed} of {all} forwards")?,
+            match confirmed {
+                0 if all > 0 => write!(out, "no forward is up, logged in")?,
+                _ if confirmed == all => write!(out, "up")?,
+                _ => write!(out, "partly up, {confirmed} of {all} forwards")?,
             }
-            writeln!(out, " for {} ({address})", ago(snapshot.since))?;
+            write!(out, " for {} ({address})", ago(snapshot.since))
         }
-        Link::Connecting(stage) => writeln!(
+        Link::Connecting(stage) => write!(
             out,
             "connecting for {}: waiting for {stage}",
             ago(snapshot.since)
-        )?,
-        Link::Waiting(until) => writeln!(
+        ),
+        Link::Waiting(until) => write!(
             out,
             "down for {}; next attempt in {}",
             ago(snapshot.since),
-            in_time(*until)
-        )?,
-        Link::Ending => writeln!(out, "ending")?,
+            span(until.since(snapshot.now))
+        ),
+        Link::Ending => write!(out, "ending"),
     }
+}
+
+fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
+    let ago = |at: Instant| span(snapshot.now.since(at));
+    let in_time = |at: Instant| span(at.since(snapshot.now));
+    answer(out, tunnel, snapshot)?;
+    out.push('\n');
     if !snapshot.fallback.is_empty() {
         writeln!(out, "  at the fallback {}", snapshot.fallback)?;
     }

@@ -20,6 +20,10 @@ impl<O: Outside> Tunnel<O> {
         match std::mem::take(&mut self.reason).as_str() {
             // The reason was told when the wait began.
             "" => info!("wait after '{why}' cut short; next attempt in {seconds} s"),
+            // That is no loss.
+            reason if matches!(why, Failure::Asked | Failure::Failback) => {
+                info!("connection ended: {reason}; next attempt in {seconds} s");
+            }
             reason => {
                 let what = match self.had_connection {
                     true => "connection lost",

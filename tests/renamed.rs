@@ -190,6 +190,7 @@ fn an_order_to_end_holds_while_the_tunnel_moves() {
     let mut hub = Hub::up();
     // A connection in use: the end takes as long as it may.
     let _user = targets::dial(hub.port);
+    wait_until("it is served", patience(), || hub.target.hits() == 1);
     hub.configure("localhost", hub.servers[1].port);
     let mark = hub.reload();
     hub.client

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use crate::Error;
 use crate::forward::ForwardId;
-use crate::limits::{CHANNEL_PACKET, CHANNEL_WINDOW};
+use crate::limits::{CHANNEL_PACKET, CHANNEL_WINDOW, WIDEST_WINDOW};
 
 /// Names a channel while it is open. The number is used again only after both sides closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) struct Channel {
     pub(crate) is_session: bool,
     /// Its program was asked for and not answered.
     pub(crate) asked: bool,
+    /// What the peer may send before the target has taken it.
+    pub(crate) window: u32,
     /// What the peer may still send.
     in_window: u32,
     /// Taken by the target and not yet granted anew.
@@ -76,6 +78,7 @@ impl Channel {
             originator_port: 0,
             is_session: false,
             asked: false,
+            window: CHANNEL_WINDOW,
             in_window: CHANNEL_WINDOW,
             credit: 0,
             out_window,
@@ -100,16 +103,32 @@ impl Channel {
         Ok(())
     }
 
-    /// The target took `n` bytes. Gives the adjustment to send once half a window has gathered,
-    /// or the whole of it has been used up.
+    /// The target took `n` bytes. Gives the adjustment to send once a packet, and an eighth of the
+    /// window, has gathered: later, the peer would stand still with room to go on.
     pub(crate) fn taken(&mut self, n: usize) -> Option<u32> {
-        let outstanding = CHANNEL_WINDOW - self.in_window - self.credit;
-        self.credit += u32::try_from(n).unwrap_or(u32::MAX).min(outstanding);
-        if self.eof_in || self.close_out || self.credit < CHANNEL_WINDOW / 2 {
+        let outstanding = self.window - self.in_window - self.credit;
+        let n = u32::try_from(n).unwrap_or(u32::MAX).min(outstanding);
+        self.credit += n;
+        if outstanding - n > self.window / 2 {
+            // The target falls behind: what a wide window has too much is not granted again.
+            let less = self.credit.min(self.window - CHANNEL_WINDOW);
+            self.window -= less;
+            self.credit -= less;
+        }
+        if self.eof_in || self.close_out || self.credit < CHANNEL_PACKET.max(self.window / 8) {
             return None;
         }
         self.in_window += self.credit;
         Some(core::mem::take(&mut self.credit))
+    }
+
+    /// Doubles the window, with at most `most` bytes more; they go out with the next adjustment.
+    pub(crate) fn widen(&mut self, most: u32) {
+        let more = self.window.min(WIDEST_WINDOW - self.window).min(most);
+        if more >= CHANNEL_PACKET {
+            self.window += more;
+            self.credit += more;
+        }
     }
 
     /// The peer grants `n` more bytes; past 2^32 - 1 breaks the protocol (RFC 4254 section 5.2).

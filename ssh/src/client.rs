@@ -229,6 +229,17 @@ impl Client {
         self.command(|connection, transport| connection.taken(id, n, transport))
     }
 
+    /// What the peer may send on the channel before the target has taken it; none of one that is closed.
+    pub fn channel_window(&self, id: ChannelId) -> usize {
+        self.connection.window(id)
+    }
+
+    /// Doubles the channel's window up to [`crate::limits::WIDEST_WINDOW`], with at most `most` bytes
+    /// more. A target that falls behind makes it narrow again.
+    pub fn channel_widen(&mut self, id: ChannelId, most: usize) {
+        self.connection.widen(id, most);
+    }
+
     /// Room for data of the target, in the packet it will travel in; `None` while the peer's
     /// window, an exchange of keys or unwritten output forbid it. To be followed by
     /// [`Client::channel_filled`].

@@ -55,4 +55,5 @@ pub use outside::{
     Unacknowledged,
 };
 pub use plan::{Plan, Server};
+pub use relays::WIDTH_BUDGET;
 pub use tunnel::{Program, Progress, Tunnel};

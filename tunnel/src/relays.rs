@@ -2,6 +2,7 @@
 
 mod refused;
 mod relay;
+mod width;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::checks::{Held, Judgement, Suspicion};
 use crate::outside::{Outside, Ready, Token};
 use refused::{Refused, Why};
 use relay::Relay;
+pub use width::WIDTH_BUDGET;
 
 /// Tokens of one relay: its socket and two for the resolver.
 pub const TOKENS_PER_RELAY: usize = 3;
@@ -241,8 +243,13 @@ impl<O: Outside> Relays<O> {
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
     /// Gives the bytes that the target took; none if no relay serves the channel.
-    pub fn data(&mut self, channel: ChannelId, data: &[u8]) -> Option<usize> {
-        self.of(channel).map(|relay| relay.data(data))
+    pub fn data(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Option<usize> {
+        self.of(channel).map(|relay| relay.data(data, now))
+    }
+
+    /// Widens the channel's window, if what came shows that the peer has to wait for it.
+    pub fn widen(&mut self, channel: ChannelId, client: &mut Client) {
+        width::widen(&mut self.table, channel, client);
     }
 
     /// The peer will send no more.

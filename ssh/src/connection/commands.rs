@@ -83,6 +83,18 @@ impl Connection {
         transport.send(&payload)
     }
 
+    /// What the peer may send before the target has taken it.
+    pub(crate) fn window(&self, id: ChannelId) -> usize {
+        let channel = self.channels.get(id.index()).and_then(Option::as_ref);
+        channel.map_or(0, |channel| channel.window as usize)
+    }
+
+    pub(crate) fn widen(&mut self, id: ChannelId, most: usize) {
+        if let Some(channel) = self.get(id) {
+            channel.widen(u32::try_from(most).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Where the next data packet of a channel is built; `None` while it may not be sent.
     pub(crate) fn data_space<'t>(
         &mut self,

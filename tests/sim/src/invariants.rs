@@ -40,6 +40,8 @@ pub struct Invariants {
     pub waits: Vec<(u64, Failure, u64)>,
     /// Times at which every forward came to be confirmed.
     pub ups: Vec<u64>,
+    /// The most that a user could send before the target had taken it, bytes.
+    pub widest_window: u64,
     whole: bool,
     /// The wait that was seen last.
     wait: Option<(Instant, Failure)>,
@@ -67,6 +69,7 @@ impl Invariants {
             attempts: Vec::new(),
             waits: Vec::new(),
             ups: Vec::new(),
+            widest_window: 0,
             whole: false,
             wait: None,
             lasting: (u8::MAX, 0),

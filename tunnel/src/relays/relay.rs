@@ -15,6 +15,7 @@ use crate::checks::{Held, Suspicion};
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
 use crate::relays::refused::{Refused, Why};
+use crate::relays::width::Pace;
 
 mod place;
 mod reach;
@@ -60,6 +61,8 @@ pub struct Relay<O: Outside> {
     writable: bool,
     /// What the target has not taken; never more than the channel's window.
     unsent: VecDeque<u8>,
+    /// How fast bytes of the peer come.
+    pub pace: Pace,
     peer_ended: bool,
     target_ended: bool,
     write_shut: bool,
@@ -85,6 +88,7 @@ impl<O: Outside> Relay<O> {
             readable: false,
             writable: false,
             unsent: VecDeque::new(),
+            pace: Pace::default(),
             peer_ended: false,
             target_ended: false,
             write_shut: false,
@@ -159,13 +163,14 @@ impl<O: Outside> Relay<O> {
 
     /// Data of the peer: written to the target at once, and what it does not take is kept.
     /// Gives the bytes that the target took.
-    pub fn data(&mut self, data: &[u8]) -> usize {
+    pub fn data(&mut self, data: &[u8], now: Instant) -> usize {
         let taken = if self.unsent.is_empty() {
             self.write(data)
         } else {
             0
         };
         self.unsent.extend(&data[taken..]);
+        self.pace.count(data.len(), taken < data.len(), now);
         self.moved = true;
         taken
     }

@@ -191,7 +191,7 @@ impl<O: Outside> Session<O> {
                 self.client.channel_taken(channel, taken)?;
             }
             Event::ChannelData { channel, data } => {
-                let taken = match self.relays.data(channel, data) {
+                let taken = match self.relays.data(channel, data, now) {
                     Some(taken) => {
                         stats.received(data.len());
                         taken
@@ -201,6 +201,7 @@ impl<O: Outside> Session<O> {
                         data.len()
                     }
                 };
+                self.relays.widen(channel, &mut self.client);
                 self.client.channel_taken(channel, taken)?;
             }
             Event::ChannelEof { channel } => self.relays.peer_eof(channel),

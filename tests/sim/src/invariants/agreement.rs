@@ -3,7 +3,8 @@
 use reachback_core::forward::{ForwardSpec, Listen};
 use reachback_core::forwards::ForwardState;
 use reachback_core::watchdog::State;
-use reachback_ssh::limits::CHANNEL_WINDOW;
+use reachback_ssh::limits::{CHANNEL_WINDOW, WIDEST_WINDOW};
+use reachback_tunnel::WIDTH_BUDGET;
 
 use super::{Invariants, View};
 
@@ -113,13 +114,20 @@ impl Invariants {
         }
     }
 
-    /// A channel's window grows by what the target took, and by no more.
+    /// What may come to wait for targets keeps to each window's bound, and to that of all of them.
     fn judge_memory(&mut self, view: &mut View<'_>) {
+        let mut beyond = 0;
         for (granted, written, id) in view.net.windows() {
-            if granted > written + u64::from(CHANNEL_WINDOW) {
+            if granted > written + u64::from(WIDEST_WINDOW) {
                 let text = format!("user {id} may send {granted}, the target took {written}");
                 self.broken(view.now_ms, text);
             }
+            self.widest_window = self.widest_window.max(granted.saturating_sub(written));
+            beyond += granted.saturating_sub(written + u64::from(CHANNEL_WINDOW));
+        }
+        if beyond > WIDTH_BUDGET as u64 {
+            let text = format!("windows have {beyond} bytes more than they opened with");
+            self.broken(view.now_ms, text);
         }
     }
 }

@@ -3,7 +3,7 @@
 use reachback_sim::duo::{Chunks, Duo, OnOpen, Seen};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Knobs, with_channel};
-use reachback_ssh::limits::{CHANNEL_PACKET, CHANNEL_WINDOW};
+use reachback_ssh::limits::{CHANNEL_PACKET, CHANNEL_WINDOW, WIDEST_WINDOW};
 use reachback_ssh::wire::Put;
 
 use crate::{alive, delivered, every_way, limited, log_in, malformed, open_one};
@@ -107,17 +107,55 @@ fn window_is_granted_for_exactly_what_the_target_took() {
         duo.run();
         let id = duo.opened[0];
         // More than was ever received is not believed.
-        for taken in [1_000, 70_000, 10_000_000] {
+        for taken in [1_000, 40_000, 10_000_000] {
             let result = duo.client.channel_taken(id, taken);
             duo.check(result);
             duo.run();
         }
         let channel = duo.server.channel(channel);
         assert_eq!(channel.sent_bytes, channel.granted);
-        assert_eq!(
-            channel.granted,
-            u64::from(2 * CHANNEL_WINDOW + 71_000 - 71_000 + 71_000)
-        );
+        assert_eq!(channel.granted, u64::from(2 * CHANNEL_WINDOW + 41_000));
+    });
+}
+
+#[test]
+fn a_window_is_widened_up_to_its_bound_and_narrow_again_when_the_target_falls_behind() {
+    every_way(&Knobs::default(), |duo| {
+        duo.targets_take = false;
+        let channel = open_one(duo);
+        let id = duo.opened[0];
+        duo.server.write(channel, &vec![b'z'; 20_000_000]);
+        duo.run();
+        let mut taken = 0;
+        let mut take = |duo: &mut Duo, n: usize| {
+            let result = duo.client.channel_taken(id, n);
+            duo.check(result);
+            duo.run();
+            taken += n as u64;
+            let channel = duo.server.channel(channel);
+            assert_eq!(channel.sent_bytes, channel.granted);
+            channel.sent_bytes - taken
+        };
+        let (least, most) = (u64::from(CHANNEL_WINDOW), u64::from(WIDEST_WINDOW));
+        for _ in 0..10 {
+            let window = duo.client.channel_window(id);
+            duo.client.channel_widen(id, usize::MAX);
+            take(duo, window);
+        }
+        assert_eq!(take(duo, most as usize), most);
+        // Nothing below a packet is worth a message; less than twice is, if there is no more.
+        duo.client.channel_widen(id, usize::MAX);
+        assert_eq!(take(duo, most as usize), most);
+        // It takes a little again and again, with more than half a window waiting.
+        while duo.client.channel_window(id) > CHANNEL_WINDOW as usize {
+            take(duo, CHANNEL_PACKET as usize);
+        }
+        assert_eq!(take(duo, CHANNEL_PACKET as usize), least);
+        duo.client.channel_widen(id, CHANNEL_PACKET as usize - 1);
+        assert_eq!(take(duo, CHANNEL_PACKET as usize), least);
+        duo.client.channel_widen(id, CHANNEL_PACKET as usize);
+        let wider = least + u64::from(CHANNEL_PACKET);
+        assert_eq!(take(duo, CHANNEL_PACKET as usize), wider);
     });
 }
 

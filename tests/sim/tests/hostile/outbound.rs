@@ -4,7 +4,7 @@ use reachback_sim::duo::{Duo, Seen};
 use reachback_sim::server::numbers::*;
 use reachback_sim::server::{Knobs, open_message, with_channel};
 use reachback_ssh::ChannelId;
-use reachback_ssh::limits::{CHANNEL_WINDOW, CHANNELS};
+use reachback_ssh::limits::{CHANNEL_PACKET, CHANNEL_WINDOW, CHANNELS};
 use reachback_ssh::wire::Put;
 
 use crate::{alive, delivered, every_way, limited, log_in, malformed, only_whole, unexpected};
@@ -215,8 +215,8 @@ fn data_beyond_the_window_and_grants_beyond_32_bits_end_the_connection() {
     let duo = every_way(&Knobs::default(), |duo| {
         duo.targets_take = false;
         opened(duo, 10);
-        for _ in 0..4 {
-            duo.server.send(&data(&[7; 32 * 1024]));
+        for _ in 0..CHANNEL_WINDOW / CHANNEL_PACKET {
+            duo.server.send(&data(&[7; CHANNEL_PACKET as usize]));
         }
         duo.run();
         alive(duo);

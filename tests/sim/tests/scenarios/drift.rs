@@ -54,7 +54,7 @@ fn one_turn_reads_four_times_at_most_and_once_if_that_takes_long() {
         let mut world = up();
         world.net().read_ms = read_ms;
         set_targets(&world, Manner::TakesNothing);
-        for _ in 0..8 {
+        for _ in 0..16 {
             connect(&mut world, 0, 120_000).unwrap();
         }
         world.most_reads = 0;

@@ -193,3 +193,37 @@ fn an_idle_tunnel_renews_no_keys_unless_it_is_told_to() {
         "{an_hour} bytes for a renewal"
     );
 }
+
+#[test]
+fn a_download_widens_its_window_unless_its_target_is_slow() {
+    let widest = |manner| {
+        let mut world = up();
+        world.net().path.delay_ms = 50;
+        set_targets(&world, manner);
+        connect(&mut world, 0, 3_000_000).unwrap();
+        world.run_for(MIN);
+        clean(&world);
+        world.invariants.widest_window
+    };
+    let fast = widest(Manner::Echoes);
+    assert!(fast > u64::from(WIDEST_WINDOW) / 2, "{fast}");
+    let slow = widest(Manner::Trickles(20_000));
+    // The target's kernel takes the first window at once.
+    assert!(slow <= 2 * u64::from(CHANNEL_WINDOW), "{slow}");
+}
+
+#[test]
+fn downloads_side_by_side_keep_to_one_budget_also_when_their_targets_stop() {
+    let mut world = up();
+    world.net().path.delay_ms = 150;
+    let downloads: Vec<u64> = (0..24)
+        .filter_map(|index| connect(&mut world, index % 2, 2_000_000))
+        .collect();
+    assert_eq!(downloads.len(), 24);
+    world.run_for(2 * S);
+    let widest = world.invariants.widest_window;
+    assert!(widest > u64::from(CHANNEL_WINDOW), "{widest}");
+    set_targets(&world, Manner::TakesNothing);
+    world.run_for(MIN);
+    clean(&world);
+}

@@ -49,6 +49,14 @@ impl<O: Outside> Relay<O> {
         }
     }
 
+    /// How many bytes of the peer may come to wait here.
+    pub fn allowance(&self, client: &Client) -> usize {
+        match self.channel {
+            Some(channel) if self.is_holder() => client.channel_window(channel),
+            _ => self.unsent.len(),
+        }
+    }
+
     /// A target whose bytes wait for a slow link is not idle; one whose user takes none is.
     pub(super) fn note_activity(&mut self, client: &Client, now: Instant) {
         let waits = self.readable && !self.target_ended;

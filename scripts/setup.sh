@@ -41,6 +41,9 @@ strace strace
 puttygen putty-tools
 - libfaketime
 - python3-venv
+nginx nginx-light
+socat socat
+openssl openssl
 pkg-config pkg-config
 - libsodium-dev
 '

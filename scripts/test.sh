@@ -87,6 +87,12 @@ integration_host() {
 		REACHBACK_BIN=$CARGO_TARGET_DIR/debug/reachback scripts/integration.py
 }
 
+server_kit() {
+	for test in tests/server/test_*.py; do
+		REACHBACK_BIN=$CARGO_TARGET_DIR/debug/reachback python3 "$test" || return
+	done
+}
+
 integration_arm() {
 	REACHBACK_BIN=$BUILD/arm/reachback REACHBACK_RUNNER=qemu-arm scripts/integration.py
 }
@@ -109,6 +115,7 @@ if step "thrussh server, a test peer" thrussh_peer; then
 fi
 step "unit and property tests" pure_crates
 step "integration tests, host binary" integration_host
+step "the server's kit, on a real sshd" twice server_kit
 step "Buildroot tree and installed files" twice scripts/buildroot-check.sh
 if [ "$what" = all ]; then
 	if step "ARM build" scripts/build-arm.sh; then

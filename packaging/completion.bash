@@ -12,6 +12,21 @@ _reachback_hosts() {
 		tr -s '[:blank:]"' '\n' | grep -v '[*?!]'
 }
 
+# Destinations of the tunnels that run, by the names of their sockets. compgen expands what it is given, and
+# others may fill such a directory: names of plain letters only.
+_reachback_running() {
+	local directory name
+	for directory in "${REACHBACK_RUNTIME_DIR:-/run/reachback}" \
+		"${XDG_RUNTIME_DIR:-/run/user/$UID}/reachback" "/tmp/reachback-$UID"; do
+		for name in "$directory"/*@*.sock; do
+			[[ -S $name ]] || continue
+			name=${name##*/}
+			name=${name%.sock}
+			[[ $name == *[!][A-Za-z0-9@._:-]* ]] || printf '%s\n' "${name%:22}"
+		done
+	done
+}
+
 _reachback() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	COMPREPLY=()
@@ -39,10 +54,16 @@ _reachback() {
 		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
-		local words
-		words=$(_reachback_hosts)
+		local words typed=$cur
+		words="$(_reachback_hosts) $(_reachback_running)"
 		((COMP_CWORD == 1)) && words+=' invoke enroll pubkey status stop reconnect reload renew config check known-hosts boot'
-		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+		if [[ -n ${COMP_LINE-} ]]; then
+			# The whole word: readline breaks it at @ and :.
+			typed=${COMP_LINE:0:COMP_POINT}
+			typed=${typed##*[[:blank:]]}
+		fi
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$typed")
+		COMPREPLY=("${COMPREPLY[@]#"${typed%"${typed##*["$COMP_WORDBREAKS"]}"}"}")
 		;;
 	esac
 }

@@ -19,6 +19,7 @@ use crate::instance::server::{Control, Tunnel as _};
 use crate::logging;
 use crate::net::link::{self, News, Watch};
 use crate::sys::clock;
+use crate::sys::file::reason;
 use crate::sys::signals::{Request, Signals};
 use crate::sys::worker::{self, Turns};
 use std::os::fd::AsRawFd;
@@ -177,7 +178,7 @@ impl App {
         let Served { tunnel, again, .. } = &self.served;
         let ending = tunnel.is_ending() && again.is_none();
         if let Err(error) = memory.keep(tunnel.since(), ending, orders) {
-            warn!("cannot keep what callers ordered: {error}");
+            warn!("cannot keep what callers ordered: {}", reason(&error));
         }
         more
     }

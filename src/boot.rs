@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::commands;
 use crate::exit::{self, Exit};
 use crate::logging::escaped;
+use crate::sys::file::reason;
 
 /// The tunnels to start.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub fn run(boot: &Boot) -> Result<(), Exit> {
                 continue;
             }
             Ok(status) => (status, format!("exit status {status}")),
-            Err(error) => (exit::OS, error.to_string()),
+            Err(error) => (exit::OS, reason(&error)),
         };
         code = if failed == 0 { status } else { code };
         failed += 1;

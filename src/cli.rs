@@ -5,10 +5,12 @@ mod algorithms;
 mod enroll;
 pub mod file;
 mod flags;
+mod help;
 mod invocation;
 mod local;
 #[cfg(test)]
 mod manual;
+mod meant;
 mod options;
 mod orders;
 mod program;
@@ -27,7 +29,8 @@ use reachback_core::keyword::{KEYWORDS, LogLevel, Setting};
 use reachback_ssh::algorithms::Offer;
 
 use file::Read;
-pub use flags::{help, version};
+pub use flags::version;
+pub use help::help;
 pub use invocation::{Invocation, Word};
 pub use options::{Note, Options};
 pub use program::Program;
@@ -72,7 +75,7 @@ pub enum Command {
     KnownHosts(hostkey::Order),
     /// Start what is to be up from boot on.
     Boot(Boot),
-    /// Print [`help`].
+    /// Print [`help()`].
     Help,
     /// Print [`version`].
     Version,
@@ -209,6 +212,7 @@ fn settings(
             "nothing to forward: {destination}: name a forward with -R [bind:]port:host:hostport"
         )));
     }
+    apart(config.forwards(), options.config.forwards())?;
     let accept_new = config.strict_host_key_checking() == StrictHostKeyChecking::AcceptNew;
     // A tunnel that takes them over runs elsewhere.
     config.rename_files(&|name| Path::try_from(keys::absolute(name).to_str()?).ok());
@@ -226,6 +230,29 @@ fn settings(
         offer,
         notes: [options.notes, notes].concat(),
     })
+}
+
+/// Whether each forward has a listener of its own; `given` are those of the command line.
+fn apart(forwards: &[ForwardSpec], given: &[ForwardSpec]) -> Result<(), Exit> {
+    let mut pairs = forwards.iter().enumerate().flat_map(|(index, one)| {
+        let others = forwards[index + 1..].iter();
+        others.map(move |other| (one, other))
+    });
+    let Some((one, other)) = pairs.find(|(one, other)| one.clashes(other)) else {
+        return Ok(());
+    };
+    let code = match given {
+        [] => crate::exit::CONFIG,
+        _ => crate::exit::USAGE,
+    };
+    let place = one.listen.on(one.listen.port());
+    Err(Exit::new(
+        code,
+        format!(
+            "two forwards for server {place}: {one} and {other}: give each one of its own, or \
+             leave one out"
+        ),
+    ))
 }
 
 /// What the command line itself sets, as it holds; destination and forwards apart.
@@ -276,20 +303,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let program = Program::this();
     let named = |word: &OsString| flags::SUBCOMMANDS.iter().find(|known| word == known.name);
-    let subcommand = arguments.first().and_then(named).map(|found| found.name);
-    let subcommand = subcommand.filter(|_| program == Program::Reachback);
+    let found = arguments.first().and_then(named);
+    let found = found.filter(|_| program == Program::Reachback);
+    let subcommand = found.map(|found| found.name);
     if subcommand.is_some() {
         arguments.remove(0);
     }
     let (options, words) = Options::parse(program, arguments.iter().cloned())?;
     if options.help {
-        return Ok(Command::Help);
+        return Ok(found.map_or(Command::Help, |found| Command::Print(help::of(found))));
     }
     if options.version {
         return Ok(Command::Version);
     }
     if let Some(what) = &options.query {
         return algorithms::list(what).map(Command::Print);
+    }
+    if subcommand.is_none()
+        && program == Program::Reachback
+        && let Some(command) = meant::command(&options, &words)?
+    {
+        return Ok(command);
     }
     orders::check(&options, subcommand)?;
     match subcommand {

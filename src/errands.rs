@@ -12,6 +12,7 @@ use crate::plan::{servers, trust};
 use crate::renew;
 use crate::reread::{at_start, settings_again};
 use crate::sys::errand;
+use crate::sys::file::reason;
 
 /// The errand to look.
 const LOOK: &str = "look";
@@ -26,7 +27,10 @@ pub fn look() -> Result<(), String> {
     match errand::ask(LOOK) {
         Some(Ok(answer)) if answer.is_empty() => Ok(()),
         Some(Ok(why)) => Err(why),
-        Some(Err(error)) => Err(format!("the supervisor does not answer: {error}")),
+        Some(Err(error)) => Err(format!(
+            "the supervisor does not answer: {}",
+            reason(&error)
+        )),
         None => Err("this process has no supervisor".to_owned()),
     }
 }

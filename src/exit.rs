@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sys::file::reason;
+
 /// Bad command line: arguments, destination, `-R`, `-o` (sysexits(3) `EX_USAGE`).
 pub const USAGE: u8 = 64;
 /// A file that was read but does not make sense (`EX_DATAERR`).
@@ -61,7 +63,7 @@ impl Exit {
 
     /// A system call that failed; `what` says what it was for.
     pub fn os(what: &str, error: impl fmt::Display) -> Self {
-        Exit::new(OS, format!("{what}: {error}"))
+        Exit::new(OS, format!("{what}: {}", reason(&error)))
     }
 }
 

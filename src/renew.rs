@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::logging::escaped;
+use crate::sys::file::reason;
 
 /// How long the look of the installed program may take. Nothing else is served meanwhile.
 const LOOK: Duration = Duration::from_secs(10);
@@ -41,14 +42,16 @@ pub fn check(program: &Path, directory: &Path) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn();
-    let mut look = look.map_err(|error| format!("{shown} does not run: {error}"))?;
+    let mut look = look.map_err(|error| format!("{shown} does not run: {}", reason(&error)))?;
     let said = listen(&mut look);
     // It has ended, or it is to.
     let late = said.is_none();
     if late {
         let _ = look.kill();
     }
-    let status = look.wait().map_err(|error| format!("{shown}: {error}"))?;
+    let status = look
+        .wait()
+        .map_err(|error| format!("{shown}: {}", reason(&error)))?;
     if late {
         return Err(format!("{shown} does not come to an end"));
     }

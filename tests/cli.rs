@@ -32,6 +32,40 @@ fn version_and_help_are_printed_on_stdout() {
     }
 }
 
+#[test]
+fn every_help_fits_80_columns_and_each_commands_has_two_examples() {
+    let scene = Scene::new();
+    let said = |words: &[&str]| {
+        let ended = Call::new(&scene).args(words).run();
+        assert_eq!((ended.code, ended.stderr.len()), (0, 0), "{ended:?}");
+        let wide = ended.stdout.iter().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None);
+        ended.stdout
+    };
+    let all = said(&["help"]);
+    assert_eq!(all, said(&["--help"]));
+    let at = all.iter().position(|line| line.starts_with("Commands"));
+    let commands = all[at.unwrap() + 1..].iter();
+    let commands = commands.take_while(|line| !line.is_empty());
+    let mut names: Vec<&str> = commands
+        .filter(|line| !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names.drain(..) {
+        let help = said(&["help", name]);
+        assert_eq!(help, said(&[name, "--help"]));
+        assert!(
+            help[0].starts_with(&format!("reachback {name}")),
+            "{help:?}"
+        );
+        let example = format!("  reachback {name}");
+        let examples = help.iter().filter(|line| line.starts_with(&example));
+        assert_eq!(examples.count(), 2, "{help:?}");
+    }
+    assert_eq!(said(&["version"]), said(&["--version"]));
+}
+
 /// Runs the words against a real server and expects a page through the tunnel. The ports that they
 /// are made of are those of the server, of the forward on it, and of the target.
 fn assert_works(words: impl Fn(&Scene, &Key, [u16; 3]) -> Vec<String>) {

@@ -85,6 +85,64 @@ fn an_unknown_flag_is_a_usage_error() {
 }
 
 #[test]
+fn a_word_that_is_no_command_leads_to_the_one_that_was_meant() {
+    let place = place();
+    for (words, meant) in [
+        (&["statsu"][..], "did you mean status?"),
+        (&["statsu", "--json"], "did you mean status?"),
+        (&["relaod", "--all"], "did you mean reload?"),
+        (&["enrol", "-i", "key", "u@h"], "did you mean enroll?"),
+        (&["-v", "status"], "it stands first: reachback status"),
+        (&["list"], "reachback status shows the tunnels"),
+        (&["start"], "begins a tunnel"),
+        (&["restart"], "reachback reconnect connects anew"),
+    ] {
+        let ended = Call::new(&place.scene).args(words).run();
+        place.assert_rejected(&ended, USAGE, meant);
+    }
+    // With a forward, it is a server's name; in the configuration, the name of one.
+    let forward = ["-F", "none", "statsu", "-R", "8022:localhost:22"];
+    let ended = Call::new(&place.scene).args(&forward).run();
+    place.assert_rejected(&ended, USAGE, "no identity");
+    let file = place.scene.file("config", "Host statsu\nUser op\n");
+    let named = Call::new(&place.scene).args(&["-F", &text(&file), "statsu"]);
+    place.assert_rejected(&named.run(), USAGE, "nothing to forward: op@statsu");
+}
+
+#[test]
+fn two_forwards_for_one_listener_of_the_server_are_refused_before_anything_starts() {
+    let place = place();
+    let call = || place.with_key().args(&["-R", "8022:localhost:22"]);
+    let both = "8022:localhost:22 and 8022:localhost:80";
+    let clash = call().args(&["-R", "8022:localhost:80"]).run();
+    place.assert_rejected(&clash, USAGE, both);
+    let clash = call().args(&["-R", "localhost:8022:localhost:80"]).run();
+    place.assert_rejected(&clash, USAGE, both);
+    let sockets = ["-R", "/run/a:localhost:22", "-R", "/run/a:localhost:80"];
+    let clash = place.with_key().args(&sockets).run();
+    place.assert_rejected(&clash, USAGE, "server socket /run/a");
+    let lines = "RemoteForward 8022 localhost:22\nRemoteForward 8022 localhost:80\n";
+    let file = text(&place.scene.file("config", lines));
+    let clash = place.with_key().args(&["-F", &file]).run();
+    place.assert_rejected(&clash, CONFIG, both);
+}
+
+#[test]
+fn an_error_of_the_system_is_in_words_alone() {
+    let scene = Scene::new();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = support::client::command(&scene);
+    let ended = command.arg("--version").stdout(full).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&ended.stderr),
+        "reachback: cannot print: No space left on device\n"
+    );
+}
+
+#[test]
 fn a_missing_or_second_destination_is_a_usage_error() {
     let place = place();
     let none = Call::new(&place.scene)

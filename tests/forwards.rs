@@ -126,3 +126,39 @@ fn echoed(stream: &mut TcpStream, data: &[u8]) -> Vec<u8> {
     stream.read_exact(&mut back).unwrap();
     back
 }
+
+#[test]
+fn a_call_for_a_port_that_leads_elsewhere_is_refused_and_its_other_forwards_are_taken() {
+    let Site { scene, key, server } = Site::up();
+    let (first, second) = (Target::http("first"), Target::http("second"));
+    let ports = [free_port(), free_port()];
+    let client = Call::trusting(&scene, &key)
+        .forward(ports[0], first.address)
+        .start(user(), server.port);
+    client.wait_up(ports[0]);
+    let destination = format!("{}@127.0.0.1:{}", user(), server.port);
+    let again = Call::trusting(&scene, &key)
+        .forward(ports[0], second.address)
+        .forward(ports[1], second.address)
+        .args(&["-f", &destination])
+        .run();
+    assert_eq!(again.code, 69, "{again:?}");
+    let line = again.stderr.last().unwrap();
+    let names = format!(
+        "server port {} cannot lead to {}: {}:{} has it",
+        ports[0], second.address, ports[0], first.address
+    );
+    assert!(line.contains(&names), "{line}");
+    client.wait_up(ports[1]);
+    assert_eq!(targets::fetch(ports[0]), "first");
+    assert_eq!(targets::fetch(ports[1]), "second");
+    // The same once more is one forward, and another address is another listener.
+    let other = format!("127.0.0.2:{}:{}", ports[0], second.address);
+    for call in [
+        Call::trusting(&scene, &key).forward(ports[0], first.address),
+        Call::trusting(&scene, &key).args(&["-R", &other]),
+    ] {
+        let taken = call.args(&["-f", &destination]).run();
+        assert_eq!(taken.code, 0, "{taken:?}");
+    }
+}

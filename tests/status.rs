@@ -242,10 +242,20 @@ fn losses_are_counted_with_their_reason() {
     let ended = status(&rig.scene, &[]);
     let page = ended.stdout.join("\n");
     assert!(
-        page.contains("logged in twice, lost once, last: "),
+        page.contains("logged in twice, lost once\n  lost in the last day: "),
         "{page}"
     );
     assert!(page.contains(" ago) connection lost: "), "{page}");
+    // What a person asked for is no loss, and no reason of one.
+    let mark = rig.client.log().mark();
+    let asked = Call::new(&rig.scene).args(&["reconnect"]).run();
+    assert_eq!(asked.code, 0, "{asked:?}");
+    rig.client.wait_up_after(mark, rig.port);
+    let page = status(&rig.scene, &[]).stdout.join("\n");
+    assert!(page.contains("logged in 3 times, lost once\n"), "{page}");
+    let losses = page.split("lost in the last day: ").nth(1).unwrap();
+    let losses = losses.split("  process ").next().unwrap();
+    assert!(!losses.contains("asked for"), "{page}");
 }
 
 #[test]

@@ -250,6 +250,13 @@ impl ForwardSpec {
         }
     }
 
+    /// Whether both ask for one listener, which can lead to one target only. Port 0 is another one
+    /// each time.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let chosen = matches!(self.listen, Listen::Tcp { port: 0, .. });
+        self.listen == other.listen && self.target != other.target && !chosen
+    }
+
     /// Whether a path has the token `%letter`.
     pub fn uses_token(&self, letter: char) -> bool {
         let listen = matches!(&self.listen, Listen::Unix(path) if tokens::uses(path, letter));

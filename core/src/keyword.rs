@@ -10,7 +10,7 @@ pub(crate) mod table;
 mod units;
 pub use foreign::{FOREIGN, Foreign, Treatment};
 pub(crate) use foreign::{find_foreign, todays_name};
-pub use nearest::nearest;
+pub use nearest::{nearest, nearest_of};
 pub use units::{parse_size, parse_time};
 
 /// What values a keyword takes. Its `Display` says so in words.

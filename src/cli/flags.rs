@@ -1,9 +1,5 @@
 //! One record per flag: it gives parsing and help.
 
-use std::fmt::Write;
-
-use reachback_core::keyword::KEYWORDS;
-
 use super::program::Program;
 
 mod foreign;
@@ -106,31 +102,51 @@ pub struct Subcommand {
     /// What comes after the name.
     pub arguments: &'static str,
     pub help: &'static str,
+    /// What comes after the program's name.
+    pub examples: [&'static str; 2],
 }
 
-const fn subcommand(name: &'static str, arguments: &'static str, help: &'static str) -> Subcommand {
+const fn subcommand(
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    examples: [&'static str; 2],
+) -> Subcommand {
     Subcommand {
         name,
         arguments,
         help,
+        examples,
     }
 }
 
 /// Every subcommand, in the order of the help.
 #[rustfmt::skip]
 pub static SUBCOMMANDS: [Subcommand; 12] = [
-    subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call"),
-    subcommand("enroll", "-i keyfile user@host[:port]", "make the server accept the key; asks for the password"),
-    subcommand("pubkey", "[-i keyfile] [destination]", "print the authorized_keys line, and the fingerprint"),
-    subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down"),
-    subcommand("stop", "[destination]", "end a tunnel"),
-    subcommand("reconnect", "[destination]", "connect anew now"),
-    subcommand("reload", "[destination]", "read the configuration again"),
-    subcommand("renew", "[destination]", "become the program that is installed now"),
-    subcommand("config", "[destination]", "print the values that hold for it"),
-    subcommand("check", "[destination]", "look at configuration, keys and known hosts"),
-    subcommand("known-hosts", "[forget destination]", "list the pinned host keys, or take one away"),
-    subcommand("boot", "", "start each Host block with StartAtBoot yes"),
+    subcommand("invoke", "[flags] -- user@host[:port]", "what the custom scripts call",
+        ["invoke -R 1111:localhost:22 -y -- op@server.example", "invoke -R 1111:localhost:22 -- off"]),
+    subcommand("enroll", "-i keyfile user@host[:port]", "make the server accept the key; asks for the password",
+        ["enroll -i /etc/key op@server.example", "enroll --restrict -R 1111:localhost:22 op@server.example"]),
+    subcommand("pubkey", "[-i keyfile] [destination]", "print the authorized_keys line, and the fingerprint",
+        ["pubkey -i /etc/key", "pubkey --restrict -R 1111:localhost:22"]),
+    subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down",
+        ["status", "status --watch op@server.example"]),
+    subcommand("stop", "[destination]", "end a tunnel",
+        ["stop op@server.example", "stop --all"]),
+    subcommand("reconnect", "[destination]", "connect anew now",
+        ["reconnect", "reconnect op@server.example"]),
+    subcommand("reload", "[destination]", "read the configuration again",
+        ["reload op@server.example", "reload --all"]),
+    subcommand("renew", "[destination]", "become the program that is installed now",
+        ["renew op@server.example", "renew --all"]),
+    subcommand("config", "[destination]", "print the values that hold for it",
+        ["config op@server.example", "config -F ./config hub"]),
+    subcommand("check", "[destination]", "look at configuration, keys and known hosts",
+        ["check", "check -F ./config hub"]),
+    subcommand("known-hosts", "[forget destination]", "list the pinned host keys, or take one away",
+        ["known-hosts", "known-hosts forget server.example:22"]),
+    subcommand("boot", "", "start each Host block with StartAtBoot yes",
+        ["boot", "boot --list"]),
 ];
 
 /// Every flag, in the order of the help.
@@ -190,51 +206,6 @@ pub fn find(program: Program, short: char) -> Option<&'static Flag> {
         .chain(all())
         .chain(&FOREIGN)
         .find(|flag| flag.short == short)
-}
-
-/// The text of `--help`.
-pub fn help() -> String {
-    let mut text = String::from(
-        "Keeps SSH reverse forwards to a server up.\n\
-         \n\
-         reachback [flags] user@host[:port]\n",
-    );
-    for command in &SUBCOMMANDS {
-        let left = format!("reachback {} {}", command.name, command.arguments);
-        let _ = writeln!(text, "{left:<46} {}", command.help);
-    }
-    text.push_str("\nFlags:\n");
-    for flag in all() {
-        let left = match (flag.short, flag.long) {
-            // An optional argument begins with its `=`.
-            (LONG_ONLY, Some(long)) => {
-                let space = flag.argument.starts_with(|c: char| c.is_ascii_alphabetic());
-                format!("--{long}{}{}", if space { " " } else { "" }, flag.argument)
-            }
-            (short, Some(long)) => format!("-{short}, --{long} {}", flag.argument),
-            (short, None) => format!("-{short} {}", flag.argument),
-        };
-        let _ = writeln!(text, "  {left:<29} {}", flag.help);
-    }
-    text.push_str(
-        "\nTaken from lines of ssh, dbclient and autossh, without effect; see the manual:\n  ",
-    );
-    for flag in &FOREIGN {
-        if flag.action != Action::Refused {
-            let _ = write!(text, "-{} ", flag.short);
-        }
-    }
-    text.push_str("-M port\n");
-    text.push_str("\nKeywords of -o and of the configuration file (default):\n");
-    for keyword in &KEYWORDS {
-        let _ = write!(text, "  {:<22} {}", keyword.name, keyword.help);
-        if !keyword.default.is_empty() {
-            let _ = write!(text, " ({})", keyword.default);
-        }
-        text.push('\n');
-    }
-    text.push_str("\nExit codes are those of sysexits(3). Network trouble never ends it.\n");
-    text
 }
 
 /// The version's number.

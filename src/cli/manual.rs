@@ -339,11 +339,21 @@ mod tests {
 
     #[test]
     fn bash_completes_subcommands_flags_keywords_and_orders() {
+        let run = tempfile::tempdir().unwrap();
+        let names = ["op@hub.example:22", "op@hub.example:2222", "op@a$(date):22"];
+        let _listeners = names.map(|name| {
+            let path = run.path().join(format!("{name}.sock"));
+            std::os::unix::net::UnixListener::bind(path).unwrap()
+        });
+        let directory = run.path().display();
         let complete = |words: &[&str]| {
             let count = words.len() - 1;
+            let line = words.join(" ");
             let words = words.join("' '");
             let script = format!(
-                "{}\nCOMP_WORDS=('{words}'); COMP_CWORD={count}; _reachback; echo \"${{COMPREPLY[*]}}\"",
+                "{}\nREACHBACK_RUNTIME_DIR={directory}\nXDG_RUNTIME_DIR=/nowhere\n\
+                 COMP_WORDBREAKS=' @:'\nCOMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}\n\
+                 COMP_WORDS=('{words}'); COMP_CWORD={count}; _reachback; echo \"${{COMPREPLY[*]}}\"",
                 completion::script()
             );
             let ran = Command::new("bash").args(["-c", &script]).output();
@@ -363,5 +373,9 @@ mod tests {
         );
         assert_eq!(complete(&["reachback", "-O", "c"]), "check cancel");
         assert_eq!(complete(&["reachback", "-R", "1"]), "");
+        let running = "op@hub.example op@hub.example:2222";
+        assert_eq!(complete(&["reachback", "stop", ""]), running);
+        let rest = "hub.example hub.example:2222";
+        assert_eq!(complete(&["reachback", "status", "op@hu"]), rest);
     }
 }

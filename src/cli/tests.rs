@@ -239,7 +239,7 @@ fn what_a_script_asks_for_is_led_to_a_place_and_a_login_of_this_controller() {
     std::fs::write(&serial, "SN-0042\n").unwrap();
     let text = format!(
         "SerialFile {}\nScriptUser c-%s\nHost hub.example\nScriptForward 1111 /run/%r-%s\n\
-         ScriptForward 1112 localhost:20042\nRemoteForward 1111 localhost:443\n",
+         ScriptForward 1112 localhost:20042\nRemoteForward 1114 localhost:443\n",
         serial.path().display()
     );
     with_file("script", text.as_bytes(), |path| {
@@ -266,7 +266,7 @@ fn what_a_script_asks_for_is_led_to_a_place_and_a_login_of_this_controller() {
                 forwards.map(ToString::to_string).collect::<Vec<_>>(),
             )
         };
-        let of_the_file = "1111:localhost:443".to_owned();
+        let of_the_file = "1114:localhost:443".to_owned();
         let led = "/run/c-SN-0042-SN-0042:localhost:22".to_owned();
         let (destination, got) = forwards(1111, "op@hub.example");
         assert_eq!(destination, "c-SN-0042@hub.example");

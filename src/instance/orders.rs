@@ -153,13 +153,23 @@ fn hand_over(
     {
         return Ok(HandedOver { owner, refused });
     }
+    let mut unfit = None;
     for spec in forwards {
-        let done = owner.order(&match supervisor::is_of_service() {
+        let told = owner.order(&match supervisor::is_of_service() {
             true => Request::ForwardService(spec.clone()),
             false => Request::Forward(spec.clone()),
-        })?;
+        });
+        // It keeps no other from being handed over.
+        let done = match told {
+            Err(refused @ CallError::Refused(Refusal::Unfit, _)) => {
+                unfit.get_or_insert(refused);
+                continue;
+            }
+            told => told?,
+        };
         info!("handed to process {pid}, which holds the tunnel: forward {spec}: {done}");
     }
+    unfit.map_or(Ok(()), Err)?;
     Ok(HandedOver { owner, refused })
 }
 

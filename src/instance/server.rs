@@ -19,6 +19,7 @@ use reachback_tunnel::Progress;
 
 use crate::exit::Exit;
 use crate::instance::lock::Ownership;
+use crate::sys::file::reason;
 use caller::{Client, Turn};
 
 /// Clients at once; one more is told so and sent away.
@@ -146,7 +147,7 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        warn!("cannot take a control client: {error}");
+                        warn!("cannot take a control client: {}", reason(&error));
                     }
                     self.acceptable = false;
                 }
@@ -174,7 +175,7 @@ impl Control {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match registry.register(&mut stream, token, interest) {
             Ok(()) => self.clients[place] = Some(Client::new(stream, now)),
-            Err(error) => warn!("cannot watch a control client: {error}"),
+            Err(error) => warn!("cannot watch a control client: {}", reason(&error)),
         }
     }
 

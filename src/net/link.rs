@@ -20,6 +20,7 @@ use nix::sys::socket::{
 };
 use reachback_core::time::Instant;
 
+use crate::sys::file::reason;
 use known::Known;
 use message::Change;
 
@@ -156,7 +157,7 @@ impl Watch {
             Ok(monitor)
         });
         if let Err(error) = &opened {
-            log::debug!("no link events, only timers: {error}");
+            log::debug!("no link events, only timers: {}", reason(error));
         }
         Watch {
             monitor: opened.ok(),

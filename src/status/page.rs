@@ -17,6 +17,8 @@ use crate::instance::client::CallError;
 
 /// Events shown; the JSON document has all.
 const EVENTS: usize = 8;
+/// For the losses.
+const DAY: Duration = Duration::from_secs(86_400);
 /// Columns of a small terminal.
 const WIDTH: usize = 80;
 
@@ -129,10 +131,8 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
         (_, 0) => write!(out, "  logged in {logins}, never lost")?,
         _ => write!(out, "  logged in {logins}, lost {lost}")?,
     }
-    if snapshot.lost > 0 && up {
-        add(out, ", ", &format!("last: {failure}"));
-    }
     writeln!(out)?;
+    losses(out, snapshot);
     if let Some(at) = snapshot.ends {
         writeln!(out, "  ends in {} (MaxLifetime)", in_time(at))?;
     }
@@ -156,6 +156,34 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
         event_lines(out, event, snapshot.now);
     }
     Ok(())
+}
+
+/// The losses of the last day with their reasons, the newest first; of a shorter time where the
+/// events do not reach so far back.
+fn losses(out: &mut String, snapshot: &Snapshot) {
+    let age = |event: &Event| snapshot.now.since(event.at);
+    let oldest = snapshot.events.first().map(age);
+    let reach = oldest.filter(|age| *age < DAY && snapshot.events.is_full());
+    let recent = snapshot.events.iter().rev();
+    let recent = recent.filter(|event| event.kind == Kind::Lost && age(event) < DAY);
+    let mut reasons: Vec<(&str, u32)> = Vec::new();
+    for event in recent {
+        let text = event.text.as_str();
+        match reasons.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, count)) => *count = count.saturating_add(event.times),
+            None => reasons.push((text, event.times)),
+        }
+    }
+    if reasons.is_empty() {
+        return;
+    }
+    let reach = reach.map_or("day".to_owned(), span);
+    let _ = write!(out, "  lost in the last {reach}");
+    for (index, (reason, count)) in reasons.iter().enumerate() {
+        let separator = if index == 0 { ": " } else { "; " };
+        add(out, separator, &format!("{reason}, {}", times(*count)));
+    }
+    out.push('\n');
 }
 
 /// What to do about a failure that waits for a person.

@@ -98,7 +98,7 @@ fn the_page_answers_the_questions_of_a_person() {
          \x20   the target answers\n",
         "last round trip: 42 ms\n",
         "connections: 1 now, 17 so far, 3 refused; 999 bytes in, 12.3 MB out\n",
-        "logged in 3 times, lost twice, last: the \"server\" stopped answering\n",
+        "logged in 3 times, lost twice\n  lost in the last day: gone, 3 times\n",
         "process 4711, running for 2 h 46 min, version 0.1.0\n",
         "02:13:10Z (10 s ago) connection lost, 3 times: gone\n",
     ] {
@@ -208,13 +208,17 @@ fn example() -> Tunnel {
     (snapshot.started, snapshot.bytes_in) = (Instant(12_800_000), 6789);
     snapshot.failure = history::line("the server stopped answering");
     snapshot.forwards[1].spec = ForwardSpec::parse("1112:localhost:80").unwrap();
-    snapshot.events[0] = Event {
+    let lost = &mut snapshot.events[0];
+    (lost.at, lost.wall_s, lost.times) = (Instant(192_420_000), 1_795_392_420, 2);
+    lost.text = history::line("the server stopped answering");
+    let up = Event {
         at: Instant(192_500_000),
         wall_s: 1_795_392_500,
         times: 1,
         kind: Kind::Up,
         text: history::line("operator@server.example port 22"),
     };
+    snapshot.events.push(up).unwrap();
     tunnel.targets[1] = target::Answer::Silent("Connection refused".to_owned());
     tunnel
 }
@@ -232,6 +236,7 @@ fn the_documents_show_what_is_printed() {
     assert!(readme.contains(short), "not in README.md:\n{short}");
     let mut one = example();
     one.snapshot.forwards.truncate(1);
+    one.snapshot.events.remove(0);
     let document = document(one);
     // There it is on several lines.
     let joined: String = readme.lines().map(str::trim_start).collect();

@@ -60,7 +60,7 @@ impl Signals {
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses.
     pub fn new() -> Result<Self, Exit> {
-        Self::open().map_err(|error| Exit::os("cannot wait for signals", error))
+        Self::open().map_err(|error| Exit::os("cannot wait for signals", error.desc()))
     }
 
     fn open() -> nix::Result<Self> {

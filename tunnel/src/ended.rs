@@ -1,6 +1,6 @@
 //! Why a connection is over.
 
-use std::io;
+use std::fmt::Display;
 
 use reachback_core::failure::Failure;
 
@@ -24,11 +24,9 @@ impl Ended {
 }
 
 /// An error of the system in words, without the number that the standard library adds.
-pub fn reason(error: &io::Error) -> String {
+pub fn reason(error: &dyn Display) -> String {
     let mut text = error.to_string();
-    if error.raw_os_error().is_some()
-        && let Some(at) = text.rfind(" (os error ")
-    {
+    if let Some(at) = text.rfind(" (os error ") {
         text.truncate(at);
     }
     text

@@ -86,9 +86,9 @@ impl Stats {
             self.lost = self.lost.saturating_add(u32::from(lost));
         }
         let kind = match (age, lost) {
-            (None, _) => Kind::Failed,
+            (None, true) => Kind::Failed,
             (Some(_), true) => Kind::Lost,
-            (Some(_), false) => Kind::Left,
+            (_, false) => Kind::Left,
         };
         self.note(kind, reason, now, wall_s);
         age

@@ -1,13 +1,17 @@
-//! The keyword that a misspelt one was meant to be.
+//! The word that a misspelt one was meant to be.
 
 use super::{KEYWORDS, STRUCTURE};
 
-/// Longest name that [`nearest`] looks at.
+/// Longest name that [`nearest_of`] looks at.
 const MAX_NAME: usize = 40;
 
-/// The keyword that was probably meant by `name`: at most a third of its letters differ.
+/// The keyword that was probably meant by `name`.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    let known = KEYWORDS.iter().map(|k| k.name).chain(STRUCTURE);
+    nearest_of(name, KEYWORDS.iter().map(|k| k.name).chain(STRUCTURE))
+}
+
+/// That of the `known` words that was probably meant by `name`: at most a third of its letters differ.
+pub fn nearest_of<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distances = known.filter_map(|known| Some((distance(name, known)?, known)));
     let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= known.len().div_ceil(3).min(4)).then_some(known)

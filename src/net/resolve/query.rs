@@ -105,7 +105,7 @@ impl Query {
             Ok(None) => {}
             Ok(Some(Answer::Truncated)) if matches!(self.transport, Transport::Udp(_)) => {
                 if let Err(error) = self.ask_over_tcp(conf, registry) {
-                    self.server_failed(&error.to_string(), conf, registry, now);
+                    self.server_failed(&crate::sys::file::reason(&error), conf, registry, now);
                 } else {
                     self.deadline = now + conf.timeout;
                 }

@@ -46,6 +46,9 @@ impl<O: Outside> Tunnel<O> {
         outside: &O,
         now: Instant,
     ) -> Reply {
+        if let Some(reply) = self.clash(spec) {
+            return reply;
+        }
         let reply = match self.want(spec, origin, outside, now) {
             None => {
                 let full = "the tunnel carries as many forwards as it can";
@@ -60,6 +63,19 @@ impl<O: Outside> Tunnel<O> {
         self.orders_changed = true;
         self.lifetime.handle_call(now);
         reply
+    }
+
+    /// The refusal of a forward whose listener has another target already.
+    fn clash(&self, spec: &ForwardSpec) -> Option<Reply> {
+        let mut wanted = self.watchdog.forwards().wanted();
+        let (_, other) = wanted.find(|(_, forward)| forward.spec.clashes(spec))?;
+        let place = spec.listen.on(spec.listen.port());
+        let (to, other) = (&spec.target, &other.spec);
+        let text = format!(
+            "server {place} cannot lead to {to}: {other} has it; take that away first \
+             (reachback -O cancel -R {other} ...), or use another"
+        );
+        Some(Reply::refused(Refusal::Unfit, text))
     }
 
     /// Takes a forward away for a caller or a script.

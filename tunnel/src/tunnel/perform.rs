@@ -47,7 +47,7 @@ impl<O: Outside> Tunnel<O> {
             }
             Action::Abandon(failure) => {
                 self.reason = failure.to_string();
-                let lost = failure != Failure::Asked;
+                let lost = !matches!(failure, Failure::Asked | Failure::Failback);
                 self.over(failure, lost, outside, now);
                 if let (Connection::Up(session), true) = (&self.connection, failure.is_silence()) {
                     session.stream().discard_on_close();

@@ -6,12 +6,15 @@ only network; its sshd listens on port 22 there, as a stock one does.
 """
 
 import contextlib
+import http.server
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,7 +25,7 @@ INSIDE = "REACHBACK_TEST_PLACE"
 COVERED = ["/etc", "/var/lib", "/usr/local/bin", "/root"]
 EMPTY = ["/run", "/home", "/var/log"]
 PATIENCE_S = 30
-HOSTS = """127.0.0.1 localhost hub.example hub1.example hub2.example fleet.example
+HOSTS = """127.0.0.1 localhost hub.example hub2.example fleet.example sn-0042.fleet.example
 """
 
 
@@ -105,6 +108,38 @@ def person(name):
     return home / ".ssh" / "id_ed25519"
 
 
+def dashboard(text):
+    """A web page on a port of its own; returns localhost:port."""
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"localhost:{server.server_port}"
+
+
+def page(path):
+    """What the socket answers to a GET, or None where nobody listens."""
+    with socket.socket(socket.AF_UNIX) as there:
+        there.settimeout(PATIENCE_S)
+        try:
+            there.connect(str(path))
+        except OSError:
+            return None
+        there.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            answer = b"".join(iter(lambda: there.recv(4096), b""))
+        except ConnectionResetError:
+            return ""
+    return answer.partition(b"\r\n\r\n")[2].decode()
+
+
 class Sshd:
     """The stock server, started as its package would."""
 
@@ -118,7 +153,6 @@ class Sshd:
 
     @staticmethod
     def banner():
-        import socket
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 22), 5) as there:
             return there.recv(100).decode()
         return ""

@@ -4,53 +4,18 @@
     python3 tests/server/test_server.py     as root, with REACHBACK_BIN or a debug build
 """
 
-import http.server
 import re
 import shutil
-import socket
 import subprocess
-import threading
 import time
 import unittest
 from pathlib import Path
 
 import place
-from place import BASE, KIT, TOP, Controller, Sshd, person, sh, wait_for
+from place import BASE, KIT, TOP, Controller, Sshd, dashboard, page, person, sh, wait_for
 
 KEYS = Path("/etc/ssh/reachback-controllers")
 SNIPPET = Path("/etc/ssh/sshd_config.d/90-reachback-controllers.conf")
-
-
-def dashboard(text):
-    """A web page on a port of its own; returns localhost:port."""
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"localhost:{server.server_port}"
-
-
-def page(path):
-    """What the socket answers to a GET, or None where nobody listens."""
-    with socket.socket(socket.AF_UNIX) as there:
-        there.settimeout(place.PATIENCE_S)
-        try:
-            there.connect(str(path))
-        except OSError:
-            return None
-        there.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        try:
-            answer = b"".join(iter(lambda: there.recv(4096), b""))
-        except ConnectionResetError:
-            return ""
-    return answer.partition(b"\r\n\r\n")[2].decode()
 
 
 def listed(name):
@@ -374,15 +339,26 @@ class ListTest(unittest.TestCase):
         self.assertEqual(listed("TWICE")[3], old[3])
         controller.stop()
 
-    def test_names_of_sockets_are_never_printed_raw(self):
-        controller = enrolled("ODD")
-        spoof = "<script>"
-        controller.start(f"/run/{spoof}:localhost:22", f"/run/web:{controller.web}").up()
-        www = WHERE / "www"
-        sh(f"reachback-controllers list --html {www}")
-        self.assertEqual(listed("ODD")[4], "web")
-        self.assertNotIn("<script>", (www / "index.html").read_text())
-        controller.stop()
+    def test_names_of_sockets_are_never_printed_raw_and_forge_no_line(self):
+        odd, other = enrolled("ODD"), enrolled("OTHER").start().up()
+        before = listed("OTHER")
+        process = sh("pgrep -u c-OTHER").strip()
+        forged = f'/run/x\ntcp ESTAB 0 0 <script> 6.6.6.6 users\\:((\\"sshd\\",pid={process},fd=3))\n'
+        client = subprocess.Popen(["ssh", "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i",
+                                   str(odd.key), "-N", "-R", f"{forged}:localhost:22", "-R", "/run/web:localhost:22", "c-ODD@hub.example"])
+        try:
+            wait_for("both are there", lambda: len(list((BASE / "c-ODD/run").iterdir())) == 2)
+            www = WHERE / "www"
+            said = sh(f"reachback-controllers list --html {www}")
+            self.assertIn("ODD asked for a socket with an odd name", said)
+            self.assertNotIn("script>", said + (www / "index.html").read_text())
+            self.assertEqual(listed("ODD")[4], "web")
+            self.assertEqual(listed("OTHER")[:5], before[:5])
+        finally:
+            client.kill()
+            client.wait()
+            other.stop()
+            sh("reachback-controllers revoke ODD")
 
     def test_pages_and_figures(self):
         up, down = enrolled("UP").start().up(), enrolled("DOWN")

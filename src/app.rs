@@ -13,7 +13,7 @@ use reachback_tunnel::{Ready, Token as TunnelToken};
 
 use crate::exit::Exit;
 use crate::instance::kept::Memory;
-use crate::instance::lock::Ownership;
+use crate::instance::lock::{Lookout, Ownership};
 use crate::instance::served::Served;
 use crate::instance::server::{Control, Tunnel as _};
 use crate::logging;
@@ -50,6 +50,8 @@ pub struct App {
     turns: Turns,
     link: Watch,
     control: Control,
+    /// None when its files could not be looked at, or cannot be made anew.
+    lookout: Option<Lookout>,
     served: Served,
     orphaned: bool,
 }
@@ -81,6 +83,7 @@ impl App {
             turns,
             link,
             control,
+            lookout: Lookout::new(ownership, clock::now()).ok(),
             served,
             orphaned: false,
         })
@@ -119,6 +122,7 @@ impl App {
             more |= self.serve_callers(memory, now);
             more |= self.drive_tunnel(now);
             more |= self.serve_callers(memory, now);
+            self.look_after_files(now);
             if logging::flush_wanted() {
                 logging::flush_due(now);
             }
@@ -139,6 +143,24 @@ impl App {
         });
         info!("ended");
         Ok(Ended::Tunnel(reason))
+    }
+
+    /// Lock and socket that somebody took away are made anew as the tunnel begins anew. Who is using
+    /// it is not cut off for that.
+    fn look_after_files(&mut self, now: Instant) {
+        let Some(lookout) = &mut self.lookout else {
+            return;
+        };
+        let Some(gone) = lookout.gone(now) else {
+            return;
+        };
+        let shown = gone.display().to_string();
+        if !lookout.may_make_anew() {
+            warn!("gone, and cannot be made anew here: {shown}: callers do not find this tunnel");
+            self.lookout = None;
+        } else if !self.served.tunnel.is_in_use() && !self.served.tunnel.is_ending() {
+            self.served.begin_anew(&format!("gone: {shown}"), now);
+        }
     }
 
     fn handle_ready(&mut self, event: &Event, now: Instant) {

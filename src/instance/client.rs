@@ -34,6 +34,8 @@ pub enum CallError {
     Nobody,
     /// It serves as many clients as it can, starts or ends.
     Busy,
+    /// A process, with this number, holds the tunnel, and its socket is not there.
+    Hidden(u32),
     /// It went away before it answered.
     Gone,
     /// It waits before it goes on after a fault; its process number.
@@ -51,6 +53,11 @@ impl fmt::Display for CallError {
         match self {
             Self::Nobody => f.write_str("no tunnel is running"),
             Self::Busy => f.write_str("a process holds the tunnel and takes no callers for now"),
+            Self::Hidden(pid) => write!(
+                f,
+                "process {pid} holds the tunnel, and its control socket was removed: it makes it anew \
+                 when no connection is in use; kill {pid} ends it"
+            ),
             Self::Gone => f.write_str("the tunnel ended"),
             Self::Restarting(pid) => write!(
                 f,
@@ -334,7 +341,10 @@ pub fn await_any<'a>(owners: impl Iterator<Item = &'a Owner>) {
 /// Nobody listens: what that means.
 fn absent(socket: &Path, error: CallError) -> CallError {
     match error {
-        CallError::Nobody if lock::is_held(socket) => CallError::Busy,
+        CallError::Nobody if lock::is_held(socket) => match lock::holder(socket) {
+            Some(pid) if std::fs::symlink_metadata(socket).is_err() => CallError::Hidden(pid),
+            _ => CallError::Busy,
+        },
         error => error,
     }
 }
@@ -354,9 +364,9 @@ pub fn patiently<T>(mut attempt: impl FnMut() -> Result<T, CallError>) -> Result
     let end = Instant::now() + PATIENCE;
     loop {
         match attempt() {
-            Err(CallError::Busy | CallError::Gone | CallError::Restarting(_))
-                if Instant::now() < end =>
-            {
+            Err(
+                CallError::Busy | CallError::Hidden(_) | CallError::Gone | CallError::Restarting(_),
+            ) if Instant::now() < end => {
                 std::thread::sleep(PAUSE);
             }
             other => return other,

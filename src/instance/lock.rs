@@ -22,6 +22,9 @@ use crate::sys::file;
 
 #[cfg(test)]
 mod tests;
+mod vanished;
+
+pub use vanished::Lookout;
 
 /// Where root's tunnels are, and those of a user to whom an administrator gave the directory.
 const SYSTEM: &str = "/run/reachback";
@@ -163,7 +166,8 @@ pub fn socket(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.{SOCKET}"))
 }
 
-/// The sockets in the directory, whoever listens there or not, in the order of their names.
+/// The sockets in the directory, whoever listens there or not, and those whose lock alone is there, in
+/// the order of their names.
 /// None when there is no directory. What this program does not call a file is left out: names are
 /// shown, and root looks into directories that others fill.
 pub fn sockets(directory: &Path) -> Vec<PathBuf> {
@@ -173,10 +177,15 @@ pub fn sockets(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == SOCKET))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == SOCKET || ending == LOCK)
+        })
         .filter(|path| path.file_stem().is_some_and(is_name))
+        .map(|path| path.with_extension(SOCKET))
         .collect();
     paths.sort();
+    paths.dedup();
     paths
 }
 
@@ -196,8 +205,18 @@ pub fn find(directory: &Path, name: String, called: &str) -> String {
 
 /// Whether the tunnel of a socket was called for by this word.
 pub fn is_called(socket: &Path, called: &str) -> bool {
-    let bytes = file::read_bounded(&socket.with_extension(LOCK), MAX_CALLED);
-    bytes.is_ok_and(|bytes| bytes.as_slice() == called.as_bytes())
+    written(socket).is_some_and(|text| text.lines().next().unwrap_or_default() == called)
+}
+
+/// The process that its owner said to be, if it said so.
+pub fn holder(socket: &Path) -> Option<u32> {
+    written(socket)?.lines().nth(1)?.parse().ok()
+}
+
+/// What the owner wrote into the lock: the word that it was called for by, and its process.
+fn written(socket: &Path) -> Option<String> {
+    let bytes = file::read_bounded(&socket.with_extension(LOCK), MAX_CALLED + 12).ok()?;
+    String::from_utf8(bytes.to_vec()).ok()
 }
 
 /// Whether [`name`] can have made this.
@@ -300,6 +319,11 @@ pub fn claim(
         Ok(None) => return Ok(Claim::Taken),
         Err(error) => return Err(failed("cannot lock", &lock_path, error)),
     };
+    if listener.is_none() && somebody_listens(&socket_path) {
+        // The owner is there, and its lock was taken away: it will make it anew.
+        let _ = fs::remove_file(&lock_path);
+        return Ok(Claim::Taken);
+    }
     // Whoever asks for the tunnel by this word finds it, whatever the configuration makes of it by then.
     let _ = lock.set_len(0);
     let _ = lock.write_all_at(called.as_bytes(), 0);
@@ -317,6 +341,14 @@ pub fn claim(
         socket_path,
         listener,
     }))
+}
+
+fn somebody_listens(path: &Path) -> bool {
+    match mio::net::UnixStream::connect(path) {
+        Ok(_) => true,
+        // A full queue.
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -383,11 +415,15 @@ impl Ownership {
     }
 
     /// Callers learn from the kernel that this process is the one to signal, even if nobody answers
-    /// them (unix(7), `SO_PEERCRED`).
+    /// them (unix(7), `SO_PEERCRED`), and from the lock, even if there is no socket.
     ///
     /// # Errors
     /// listen(2)'s.
     pub fn listen(&self) -> nix::Result<()> {
+        if let Ok(found) = self.lock.metadata() {
+            let line = format!("\n{}\n", std::process::id());
+            let _ = self.lock.write_all_at(line.as_bytes(), found.len());
+        }
         listen_again(&self.listener, Backlog::MAXALLOWABLE)
     }
 

@@ -108,6 +108,7 @@ pub fn hand_over_early(
         Err(
             CallError::Nobody
             | CallError::Busy
+            | CallError::Hidden(_)
             | CallError::Gone
             | CallError::Restarting(_)
             | CallError::Refused(Refusal::Ended, _),

@@ -74,11 +74,18 @@ impl Served {
                 self.tunnel.reload(*plan, &self.net, now);
             }
             Reread::Moved(name) => {
-                let why = format!("the configuration moves the tunnel to {name}");
-                server::Tunnel::stop(self, &why, now);
-                self.again = Some(ask::MOVE);
+                self.begin_anew(
+                    &format!("the configuration moves the tunnel to {name}"),
+                    now,
+                );
             }
         }
+    }
+
+    /// Ends, for the process to begin anew with a lock and a socket of their own.
+    pub fn begin_anew(&mut self, why: &str, now: Instant) {
+        server::Tunnel::stop(self, why, now);
+        self.again = Some(ask::MOVE);
     }
 
     /// What callers ordered, as lines, when it has changed since this was last asked.

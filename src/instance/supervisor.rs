@@ -176,7 +176,12 @@ impl Supervisor {
             Fate::Failed(reason) => return Err(self.restart(&reason, Some(ownership.files()))),
             Fate::Exited(ask::MOVE) if !ending => {
                 ownership.release();
-                return Err(self.become_program(ITSELF, 0, "its name has changed", None));
+                return Err(self.become_program(
+                    ITSELF,
+                    0,
+                    "its name or its files have changed",
+                    None,
+                ));
             }
             Fate::Exited(ask::RENEW) if !ending => {
                 let installed = &self.program;

@@ -122,6 +122,11 @@ impl<O: Outside> Tunnel<O> {
         matches!(self.watchdog.state(), State::Stopping | State::Stopped)
     }
 
+    /// Whether a connection is being served.
+    pub fn is_in_use(&self) -> bool {
+        matches!(&self.connection, Connection::Up(session) if !session.is_idle())
+    }
+
     /// Why the tunnel ended.
     pub fn exit_reason(&self) -> ExitReason {
         self.watchdog.exit_reason()

@@ -1,6 +1,7 @@
 //! Whether the server is who it was: the judgement of a host key that was proven.
 
 use log::{info, warn};
+use reachback_core::cause::Cause;
 use reachback_core::failure::Failure;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_tunnel::Ended;
@@ -31,7 +32,7 @@ impl Trust {
     /// Accepts a key that is pinned, pins one that may be, and says loudly why not otherwise.
     pub fn judge(&self, host: &str, port: u16, key_type: &str, blob: &[u8]) -> Result<(), Ended> {
         let base64 = blob_to_base64(blob);
-        let refused = |failure, reason| Err(Ended { failure, reason });
+        let refused = |failure, reason: String| Err(Ended::new(failure, reason));
         let shown = fingerprint(blob);
         let files = self.known.shown();
         let name = self.name(host, port);
@@ -53,12 +54,13 @@ impl Trust {
                     self.forget(name.0, name.1)
                 ),
             ),
-            Ok(Known::Revoked) => refused(
-                Failure::HostKeyChanged,
-                format!(
+            Ok(Known::Revoked) => {
+                let reason = format!(
                     "host key for {host} is revoked in {files}: {key_type} {shown}: not connecting"
-                ),
-            ),
+                );
+                let ended = Ended::new(Failure::HostKeyChanged, reason);
+                Err(ended.because(Some(Cause::HostKeyRevoked)))
+            }
             Err(unusable) => refused(Failure::Local, unusable.to_string()),
         }
     }

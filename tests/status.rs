@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use reachback_core::cause::Cause;
 
 use support::client::{Call, Ended};
 use support::keys::{self, Kind};
@@ -215,12 +216,12 @@ fn what_waits_for_a_person_says_what_to_do() {
     says(
         Call::new(&scene).args(&["-N"]).identity(&key),
         "host key for 127.0.0.1 port ",
-        "compare it with the server's own, then call once with -y",
+        Cause::HostKeyUnknown.advice(),
     );
     says(
         Call::trusting(&scene, &key),
         "the server accepts none of the keys",
-        "see `reachback pubkey`: its line belongs into authorized_keys",
+        Cause::LoginRefused.advice(),
     );
     let pinned = scene.path("home").join(".ssh/known_hosts");
     let line = std::fs::read_to_string(&pinned).unwrap();
@@ -229,7 +230,7 @@ fn what_waits_for_a_person_says_what_to_do() {
     says(
         Call::trusting(&scene, &key),
         "host key for 127.0.0.1 has changed",
-        "find out why; if it is right, run that command, then call again",
+        Cause::HostKeyChanged.advice(),
     );
 }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::cause::Cause;
+
 /// A part of an attempt that has a deadline of its own.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stage {
@@ -97,6 +99,31 @@ impl Failure {
     /// still be on its way.
     pub fn is_silence(self) -> bool {
         matches!(self, Self::Silent | Self::Timeout(_) | Self::NetworkChanged)
+    }
+
+    /// What it comes from, where nothing finer is known; none for what needs nobody.
+    pub fn cause(self) -> Option<Cause> {
+        Some(match self {
+            Self::Resolve | Self::Timeout(Stage::Resolve) => Cause::Name,
+            Self::Timeout(Stage::Tcp) => Cause::TimedOut,
+            Self::Timeout(Stage::Ident) => Cause::Mute,
+            Self::Timeout(_) => Cause::Stalled,
+            Self::Protocol => Cause::Garbled,
+            Self::Incompatible => Cause::NothingInCommon,
+            Self::AuthRefused => Cause::LoginRefused,
+            Self::HostKeyChanged => Cause::HostKeyChanged,
+            Self::HostKeyUnknown => Cause::HostKeyUnknown,
+            Self::GoneAway => Cause::TurnedAway,
+            Self::NotServed => Cause::Closed,
+            Self::Unreachable
+            | Self::Lost
+            | Self::Silent
+            | Self::ServerClosed
+            | Self::Local
+            | Self::Asked
+            | Self::Failback
+            | Self::NetworkChanged => return None,
+        })
     }
 
     /// The kind of waiting that this failure calls for.

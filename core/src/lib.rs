@@ -46,6 +46,7 @@ extern crate std;
 pub mod ages;
 pub mod backoff;
 pub mod calendar;
+pub mod cause;
 pub mod config;
 pub mod control;
 pub mod destination;

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use reachback_core::cause::CAUSES;
 use reachback_core::keyword::{FOREIGN, KEYWORDS, Keyword, OnReload, STRUCTURE, Treatment};
 use reachback_core::tokens::TOKENS;
 
@@ -217,6 +218,15 @@ fn reloads() -> String {
     with_table("docs/configuration.md", &table)
 }
 
+/// docs/operating.md, with what to do about each cause.
+fn causes() -> String {
+    let mut table = String::from("| cause | what to do |\n|---|---|\n");
+    for record in &CAUSES {
+        let _ = writeln!(table, "| {} | {} |", record.name, record.advice);
+    }
+    with_table("docs/operating.md", &table)
+}
+
 /// docs/migration.md, with the outcome of each line of the tests.
 fn migration() -> String {
     let lines = std::fs::read_to_string(top("tests/cases/lines.txt")).unwrap_or_default();
@@ -260,12 +270,13 @@ mod tests {
 
     type Make = fn() -> String;
 
-    const PAGES: [(&str, Make); 5] = [
+    const PAGES: [(&str, Make); 6] = [
         ("docs/man/reachback.1", program),
         ("docs/man/reachback_config.5", configuration),
         ("packaging/completion.bash", completion::script),
         ("docs/configuration.md", reloads),
         ("docs/migration.md", migration),
+        ("docs/operating.md", causes),
     ];
 
     /// `make man` sets REACHBACK_WRITE_PAGES.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use reachback_core::calendar::Utc;
+use reachback_core::cause::Cause;
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
 use reachback_core::forward::{Listen, Target};
 use reachback_core::forwards::ForwardState;
@@ -68,6 +69,7 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.optional_text("stage", stage);
     object.optional_number("next_attempt_in_ms", next);
     object.optional_text("last_failure", failure);
+    object.optional_text("last_failure_cause", snapshot.cause.map(Cause::name));
     object.optional_number("round_trip_ms", snapshot.round_trip_ms.map(u64::from));
     object.number("connections_now", u64::from(snapshot.serving));
     object.number("connections_total", snapshot.served);

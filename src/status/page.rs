@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use reachback_core::calendar::Utc;
+use reachback_core::cause::Cause;
 use reachback_core::control::{ForwardStatus, Link, Snapshot};
 use reachback_core::forward::{Bind, Listen};
 use reachback_core::forwards::ForwardState;
@@ -99,12 +100,18 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     let failure = snapshot.failure.as_str();
     if !failure.is_empty() && !up {
         writeln!(out, "  because: {failure}")?;
-        if let Some(advice) = advice(failure) {
-            writeln!(out, "  what to do: {advice}")?;
+        if let Some(cause) = snapshot.cause {
+            writeln!(out, "  what to do: {}", cause.advice())?;
         }
     }
+    let mut told = None;
     for (forward, answer) in snapshot.forwards.iter().zip(&tunnel.targets) {
         forward_lines(out, forward, answer, snapshot.now);
+        let cause = cause(forward, answer);
+        if let Some(cause) = cause.filter(|_| cause != told) {
+            writeln!(out, "    what to do: {}", cause.advice())?;
+        }
+        told = cause.or(told);
     }
     if let Some(ms) = snapshot.round_trip_ms {
         writeln!(out, "  last round trip: {ms} ms")?;
@@ -133,6 +140,12 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     }
     writeln!(out)?;
     losses(out, snapshot);
+    if let Some(cause) = snapshot
+        .cause
+        .filter(|cause| up && *cause == Cause::TimeLimit)
+    {
+        writeln!(out, "  what to do: {}", cause.advice())?;
+    }
     if let Some(at) = snapshot.ends {
         writeln!(out, "  ends in {} (MaxLifetime)", in_time(at))?;
     }
@@ -186,16 +199,18 @@ fn losses(out: &mut String, snapshot: &Snapshot) {
     out.push('\n');
 }
 
-/// What to do about a failure that waits for a person.
-fn advice(failure: &str) -> Option<&'static str> {
-    if failure.starts_with("host key for ") && failure.contains(" is unknown ") {
-        Some("compare it with the server's own, then call once with -y")
-    } else if failure.starts_with("host key for ") {
-        Some("find out why; if it is right, run that command, then call again")
-    } else if failure.contains("accepts none of the keys") {
-        Some("see `reachback pubkey`: its line belongs into authorized_keys")
-    } else {
-        None
+/// Why a forward does not serve, if it does not.
+fn cause(forward: &ForwardStatus, answer: &Answer) -> Option<Cause> {
+    match (forward.state, forward.proof, answer) {
+        (
+            ForwardState::Refused { .. } | ForwardState::Confirmed { .. },
+            Proof::Elsewhere { .. },
+            _,
+        ) => Some(Cause::Elsewhere),
+        (ForwardState::Refused { .. }, ..) => Some(Cause::of_refusal(&forward.spec.listen)),
+        (ForwardState::Confirmed { .. }, Proof::Loopback { .. }, _) => Some(Cause::LoopbackOnly),
+        (_, _, Answer::Silent(_)) => Some(Cause::TargetDown),
+        _ => None,
     }
 }
 

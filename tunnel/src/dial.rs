@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use reachback_core::cause::Cause;
 use reachback_core::dial::{AddressFamily, Dialler, Doubts, MAX_ADDRESSES};
 use reachback_core::time::Instant;
 
@@ -32,6 +33,8 @@ pub struct Dial<O: Outside> {
     first_token: usize,
     attempts: [Option<(O::Server, SocketAddr)>; TOKENS],
     failures: String,
+    /// Of several addresses, the most telling.
+    cause: Option<Cause>,
     ended: bool,
     result: Option<Result<Dialled<O::Server>, String>>,
 }
@@ -59,6 +62,7 @@ impl<O: Outside> Dial<O> {
             first_token,
             attempts: [const { None }; TOKENS],
             failures: String::new(),
+            cause: None,
             ended: false,
             result: None,
         };
@@ -106,6 +110,11 @@ impl<O: Outside> Dial<O> {
         self.result.take()
     }
 
+    /// What an unhappy result comes from, if that is known.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     fn proceed(&mut self, outside: &mut O, now: Instant) {
         while !self.ended {
             let Some(next) = self.dialler.poll(now) else {
@@ -132,6 +141,15 @@ impl<O: Outside> Dial<O> {
     }
 
     fn failed(&mut self, index: usize, address: SocketAddr, error: &io::Error) {
+        let cause = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Some(Cause::Refused),
+            io::ErrorKind::TimedOut => Some(Cause::TimedOut),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Some(Cause::NoRoute)
+            }
+            _ => None,
+        };
+        self.cause = self.cause.into_iter().chain(cause).min();
         let reason = reason(error);
         log::debug!("{address}: {reason}");
         if !self.failures.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use reachback_core::cause::Cause;
 use reachback_core::failure::Failure;
 
 /// Why a connection is over: the class for the watchdog, the words for the log.
@@ -11,6 +12,8 @@ pub struct Ended {
     pub failure: Failure,
     /// For the technician.
     pub reason: String,
+    /// For what to do about it.
+    pub cause: Option<Cause>,
 }
 
 impl Ended {
@@ -19,6 +22,15 @@ impl Ended {
         Ended {
             failure,
             reason: reason.into(),
+            cause: failure.cause(),
+        }
+    }
+
+    /// The same, where more is known about the cause than its class says.
+    pub fn because(self, cause: Option<Cause>) -> Ended {
+        Ended {
+            cause: cause.or(self.cause),
+            ..self
         }
     }
 }

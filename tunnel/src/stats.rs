@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use reachback_core::cause::Cause;
 use reachback_core::history::{History, Kind};
 use reachback_core::time::Instant;
 
@@ -26,6 +27,8 @@ pub struct Stats {
     pub(crate) logins: u32,
     pub(crate) lost: u32,
     pub(crate) failure: String,
+    /// What that comes from.
+    pub(crate) cause: Option<Cause>,
 }
 
 impl Stats {
@@ -48,6 +51,7 @@ impl Stats {
             logins: 0,
             lost: 0,
             failure: String::new(),
+            cause: None,
         };
         stats.note(Kind::Started, "", now, wall_s);
         stats
@@ -73,12 +77,12 @@ impl Stats {
     /// logged in, if it was.
     pub fn ended(
         &mut self,
-        reason: &str,
+        (reason, cause): (&str, Option<Cause>),
         lost: bool,
         now: Instant,
         wall_s: u64,
     ) -> Option<Duration> {
-        self.failure = reason.to_owned();
+        (self.failure, self.cause) = (reason.to_owned(), cause);
         (self.asked, self.serving) = (None, 0);
         let age = self.logged_in.take().map(|since| now.since(since));
         if age.is_some() {

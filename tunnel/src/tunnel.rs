@@ -236,7 +236,9 @@ impl<O: Outside> Tunnel<O> {
                 match dial.result() {
                     None => Ok(false),
                     Some(Ok(dialled)) => self.connected(dialled, outside, now).map(|()| true),
-                    Some(Err(why)) => Err(Ended::new(Failure::Unreachable, why)),
+                    Some(Err(why)) => {
+                        Err(Ended::new(Failure::Unreachable, why).because(dial.cause()))
+                    }
                 }
             }
             Connection::Up(session) => {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
+use crate::cause::Cause;
 use crate::destination::UserName;
 use crate::forward::{ForwardSpec, MAX_FORWARDS};
 use crate::forwards::ForwardState;
@@ -86,6 +87,8 @@ pub struct Snapshot {
     pub lost: u32,
     /// In words, why the last attempt or connection ended.
     pub failure: String<FAILURE>,
+    /// What that comes from, where a person can do something about it.
+    pub cause: Option<Cause>,
     /// When `MaxLifetime` ends it.
     pub ends: Option<Instant>,
     /// When `IdleTimeout` ends it, if nothing happens.
@@ -120,6 +123,7 @@ impl Default for Snapshot {
             logins: 0,
             lost: 0,
             failure: String::new(),
+            cause: None,
             ends: None,
             idle_ends: None,
             forwards: Vec::new(),
@@ -167,6 +171,9 @@ impl fmt::Display for Snapshot {
         writeln!(f, "logins {} {}", self.logins, self.lost)?;
         if !self.failure.is_empty() {
             writeln!(f, "failure {}", self.failure)?;
+        }
+        if let Some(cause) = self.cause {
+            writeln!(f, "cause {}", cause.name())?;
         }
         if let Some(at) = self.ends {
             writeln!(f, "ends {}", at.0)?;
@@ -253,6 +260,8 @@ impl Snapshot {
                 self.lost = words.number()?;
             }
             "failure" => self.failure = history::line(rest),
+            // One of a later version has no advice here.
+            "cause" => self.cause = Cause::parse(rest),
             "ends" => self.ends = Some(words.instant()?),
             "idle-ends" => self.idle_ends = Some(words.instant()?),
             "forward" => self.forwards.push(forward(words)?).ok()?,

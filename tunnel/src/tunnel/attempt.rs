@@ -94,7 +94,7 @@ impl<O: Outside> Tunnel<O> {
     pub(super) fn distrust_memory(&mut self, ended: &mut Ended, outside: &mut O) {
         if self.from_memory && ended.failure.class() == Class::HostKey {
             outside.forget(&self.server.host, self.server.port);
-            ended.failure = Failure::Unreachable;
+            (ended.failure, ended.cause) = (Failure::Unreachable, None);
             ended.reason = format!(
                 "the last address that worked belongs to another server now: {}",
                 ended.reason

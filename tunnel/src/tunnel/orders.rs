@@ -51,7 +51,8 @@ impl<O: Outside> Tunnel<O> {
         }
         let reply = match self.want(spec, origin, outside, now) {
             None => {
-                let full = "the tunnel carries as many forwards as it can";
+                let full = "the tunnel carries as many forwards as it can; take one away first: \
+                            reachback -O cancel -R ...";
                 return Reply::refused(Refusal::Full, full);
             }
             Some(false) => Reply::done("already there"),

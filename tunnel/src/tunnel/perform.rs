@@ -1,6 +1,7 @@
 //! What the watchdog wants, done with look-up, dialler and session.
 
 use log::{debug, error, info};
+use reachback_core::cause::Cause;
 use reachback_core::failure::{Class, Failure};
 use reachback_core::history::Kind;
 use reachback_core::time::Instant;
@@ -48,7 +49,7 @@ impl<O: Outside> Tunnel<O> {
             Action::Abandon(failure) => {
                 self.reason = failure.to_string();
                 let lost = !matches!(failure, Failure::Asked | Failure::Failback);
-                self.over(failure, lost, outside, now);
+                self.over((failure, failure.cause()), lost, outside, now);
                 if let (Connection::Up(session), true) = (&self.connection, failure.is_silence()) {
                     session.stream().discard_on_close();
                 }
@@ -89,29 +90,34 @@ impl<O: Outside> Tunnel<O> {
         }
         if ended.failure == Failure::AuthRefused {
             let (user, host) = (&self.server.user, &self.server.host);
-            error!(
-                "authentication refused for {user}@{host}: {}: add the line that `reachback pubkey` prints \
-                 to the authorized_keys of {user} on the server",
-                ended.reason
-            );
+            let advice = ended.cause.map_or("", Cause::advice);
+            let why = &ended.reason;
+            error!("authentication refused for {user}@{host}: {why}: {advice}");
         }
         self.reason = ended.reason;
         if !self.ending {
-            self.over(ended.failure, true, outside, now);
+            self.over((ended.failure, ended.cause), true, outside, now);
         }
         self.watchdog.handle(now, Input::Failed(ended.failure));
     }
 
     /// An attempt or a connection is over; `lost` if nobody wanted that.
-    fn over(&mut self, why: Failure, lost: bool, outside: &O, now: Instant) {
+    fn over(
+        &mut self,
+        (why, cause): (Failure, Option<Cause>),
+        lost: bool,
+        outside: &O,
+        now: Instant,
+    ) {
         self.doubt(why);
         let wall_s = outside.wall_s();
-        let age = self.stats.ended(&self.reason, lost, now, wall_s);
+        let age = self.stats.ended((&self.reason, cause), lost, now, wall_s);
         self.had_connection = age.is_some();
         let from_outside = matches!(why, Failure::Lost | Failure::Silent | Failure::ServerClosed);
         if let Some(age) = age.filter(|_| from_outside)
             && let Some(age) = self.ages.handle_lost(age)
         {
+            self.stats.cause = Some(Cause::TimeLimit);
             self.say_limit(age);
         }
     }

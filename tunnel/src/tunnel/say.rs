@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use reachback_core::ages::ALIKE;
+use reachback_core::cause::Cause;
 use reachback_core::failure::Failure;
 use reachback_core::forward::Listen;
 use reachback_core::forwards::Forward;
@@ -37,12 +38,8 @@ impl<O: Outside> Tunnel<O> {
     /// Connections are lost at one age again and again.
     pub(super) fn say_limit(&self, age: Duration) {
         let (count, seconds) = (ALIKE, age.as_secs());
-        warn!(
-            "the last {count} connections were each lost {seconds} s after login: something ends \
-             connections at that age. On the server, look at UnusedConnectionTimeout, \
-             ClientAliveInterval and ClientAliveCountMax in sshd_config. If a NAT or a firewall \
-             does, set ServerAliveInterval below {seconds}"
-        );
+        let advice = Cause::TimeLimit.advice();
+        warn!("the last {count} connections were each lost {seconds} s after login: {advice}");
     }
 
     /// What keeps a forward from the server, and, the first time, what can be done there.
@@ -73,18 +70,7 @@ impl<O: Outside> Tunnel<O> {
             "forward refused: server {at}{server} is taken or not permitted; waiting for {kind}, next try in {seconds} s"
         );
         if first {
-            match spec.listen {
-                Listen::Tcp { .. } => warn!(
-                    "an old session may still hold server {at}: \
-                     `ClientAliveInterval 30` in the server's sshd_config ends such sessions, and \
-                     AllowTcpForwarding and PermitListen must allow the port"
-                ),
-                Listen::Unix(_) => warn!(
-                    "an old session leaves server {at} behind: \
-                     `StreamLocalBindUnlink yes` in the server's sshd_config replaces it, and \
-                     AllowStreamLocalForwarding and the directory's mode must allow it"
-                ),
-            }
+            warn!("server {at}: {}", Cause::of_refusal(&spec.listen).advice());
         }
     }
 }

@@ -73,6 +73,7 @@ impl<O: Outside> Tunnel<O> {
             logins: stats.logins,
             lost: stats.lost,
             failure: words(&stats.failure),
+            cause: stats.cause,
             ends: lifetime.ends(),
             idle_ends: lifetime.idle_ends(),
             ..Snapshot::default()

@@ -143,8 +143,8 @@ def page(path):
 class Sshd:
     """The stock server, started as its package would."""
 
-    def __init__(self):
-        self.log = Path("/var/log/sshd.log")
+    def __init__(self, log=Path("/var/log/sshd.log")):
+        self.log = log
         self.start()
 
     def start(self):

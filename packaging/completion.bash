@@ -51,7 +51,7 @@ _reachback() {
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --short --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words typed=$cur

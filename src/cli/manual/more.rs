@@ -114,6 +114,11 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
              .Fl -password-fd\nreads the answers from a descriptor, a line for each.\nNo tunnel ever \
              uses a password.\nThe exit status is 0 once the key is accepted.\n"
         }
+        "status" => {
+            ".Fl -short\nprints a line for each tunnel,\n.Fl -watch\nagain every second, as much as \
+             the terminal has room for.\nRoot sees the tunnels of all users; a user is told of those \
+             that he may not ask.\n"
+        }
         "stop" => ".Fl -all\nends every tunnel,\n.Fl -service\nthose that the service began.\n",
         "renew" => {
             "After an upgrade: the tunnel's process has the installed program check its arguments, and \

@@ -2,6 +2,7 @@
 //! file that goes with them.
 
 mod algorithms;
+mod doctor;
 mod enroll;
 pub mod file;
 mod flags;
@@ -37,6 +38,7 @@ pub use program::Program;
 pub use tools::{Checked, Local};
 
 use crate::boot::Boot;
+use crate::doctor::Visit;
 use crate::enroll::Enrollment;
 use crate::exit::Exit;
 use crate::hostkey;
@@ -61,6 +63,8 @@ pub enum Command {
         /// What stands in front of each line, with a space behind it; or nothing.
         options: String,
     },
+    /// Look at every step of a tunnel.
+    Doctor(Box<Visit>),
     /// Make a server accept the key.
     Enroll(Box<Enrollment>),
     /// Show what tunnels are doing.
@@ -180,6 +184,22 @@ fn settings(
     called: String,
     read: Read,
 ) -> Result<Settings, Exit> {
+    let settings = settings_without_forward(options, destination, called, read)?;
+    if settings.config.forwards().is_empty() {
+        return Err(Exit::usage(format!(
+            "nothing to forward: {}: name a forward with -R [bind:]port:host:hostport",
+            settings.destination
+        )));
+    }
+    Ok(settings)
+}
+
+fn settings_without_forward(
+    options: Options,
+    destination: Destination,
+    called: String,
+    read: Read,
+) -> Result<Settings, Exit> {
     let Read {
         mut config,
         forwards,
@@ -207,11 +227,6 @@ fn settings(
         false => local::expand_forwards(&forwards, &config, Some((&destination, called.as_str())))?,
     };
     let offer = algorithms::offer(&config, &mut notes)?;
-    if config.forwards().is_empty() {
-        return Err(Exit::usage(format!(
-            "nothing to forward: {destination}: name a forward with -R [bind:]port:host:hostport"
-        )));
-    }
     apart(config.forwards(), options.config.forwards())?;
     let accept_new = config.strict_host_key_checking() == StrictHostKeyChecking::AcceptNew;
     // A tunnel that takes them over runs elsewhere.
@@ -279,11 +294,7 @@ fn asked(given: &Config, config: &Config) -> Vec<String> {
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_after(
-    options: &[String],
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<Command, Exit> {
-    let mut arguments: Vec<OsString> = arguments.collect();
+pub fn parse_after(options: &[String], mut arguments: Vec<OsString>) -> Result<Command, Exit> {
     let is_subcommand = arguments.first().is_some_and(|first| first == "invoke");
     let at = usize::from(is_subcommand);
     let flags = options
@@ -299,8 +310,7 @@ pub fn parse_after(
 /// # Errors
 /// [`crate::exit::USAGE`] for the command line; [`crate::exit::NO_INPUT`],
 /// [`crate::exit::NO_PERMISSION`] and [`crate::exit::CONFIG`] for the configuration file.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Exit> {
-    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+pub fn parse(mut arguments: Vec<OsString>) -> Result<Command, Exit> {
     let program = Program::this();
     let named = |word: &OsString| flags::SUBCOMMANDS.iter().find(|known| word == known.name);
     let found = arguments.first().and_then(named);
@@ -333,6 +343,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
         Some("reload") => orders::order(&options, &words, What::Reload),
         Some("renew") => orders::order(&options, &words, What::Renew),
         Some("invoke") => Ok(Command::Invoke(Box::new(Invocation { words, options }))),
+        Some("doctor") => doctor::doctor(options, &words),
         Some("enroll") => enroll::enroll(&options, &words),
         Some("config") => tools::config(&options, &words),
         Some("check") => tools::check(options, &words),

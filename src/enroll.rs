@@ -2,9 +2,9 @@
 //!
 //! It is the one place where a password is ever used, and it ends before a tunnel begins.
 
-mod connection;
 mod line;
 mod person;
+mod talk;
 
 use std::fs::File;
 use std::io::Write;
@@ -14,21 +14,22 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use reachback_core::dial::AddressFamily;
+use reachback_ssh::Program;
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_ssh::interactive::InteractiveClient;
 use reachback_ssh::userkey::UserKey;
-use reachback_ssh::{Config, Program, Rekey};
 use reachback_tunnel::{Server, Source};
 
-use connection::{Connection, Heard, Route, Talk};
 use line::Outcome;
 use person::Person;
+use talk::Talk;
 
 use crate::commands::print;
 use crate::exit::{self, Exit};
 use crate::hostkey::{HostKeys, Known, Pinned, RunPins};
 use crate::logging::{self, Target, escaped};
+use crate::once::{self, Broken, Connection, Heard, Route};
 use crate::sys::random::{self, KernelRandom};
 use crate::sys::terminal::Terminal;
 use crate::sys::{clock, wipe};
@@ -160,14 +161,13 @@ impl Attempt<'_> {
     fn enroll(&self, person: &mut Person) -> Result<(), Failure> {
         let (mut connection, mut talk) = self.connect()?;
         tell("[✓] Server reachable...").map_err(Failure::Failed)?;
-        let mut asked = false;
+        let (mut asked, mut with_key) = (false, false);
         let logged_in = connection.converse(&mut talk, |talk, heard| {
             match heard {
                 Heard::Identified(software) => self.suits(&software)?,
                 Heard::HostKey(key_type, blob) => {
                     self.judge(key_type, &blob, person)?;
-                    let accepted = talk.client.accept_host_key();
-                    accepted.map_err(|error| error.to_string())?;
+                    talk.client.accept_host_key()?;
                 }
                 Heard::Banner(text) => tell(&format!("the server says: {text}"))?,
                 Heard::Ask(prompts) => {
@@ -175,23 +175,27 @@ impl Attempt<'_> {
                     let Server { user, host, .. } = &self.enrollment.server;
                     talk.answer(person.answer(&prompts, &format!("{user}@{host}"))?);
                 }
-                Heard::Authenticated { with_key } => return Ok(Some(with_key)),
+                Heard::Authenticated(key) => {
+                    with_key = key.is_some();
+                    return Ok(true);
+                }
                 _ => {}
             }
-            Ok(None)
+            Ok(false)
         });
-        if logged_in.map_err(Failure::Failed)? {
-            connection.end(talk);
+        logged_in.map_err(failed)?;
+        if with_key {
+            connection.end(&mut talk);
             return tell("the server accepts this key already; nothing was changed")
                 .map_err(Failure::Failed);
         }
         if !asked {
-            connection.end(talk);
+            connection.end(&mut talk);
             let why = "the server lets everybody in, without a key or a password";
             return Err(Failure::Failed(why.to_owned()));
         }
         let outcome = self.install(&mut connection, &mut talk)?;
-        connection.end(talk);
+        connection.end(&mut talk);
         match outcome {
             Outcome::Added(file) => tell(&format!("added to {} on the server", escaped(file))),
             Outcome::There(file) => tell(&format!(
@@ -230,17 +234,8 @@ impl Attempt<'_> {
         let pinned = trust.pinned_types(host, *port);
         let pinned = pinned.map_err(|ended| Failure::Failed(ended.reason))?;
         let connection = Connection::open(&route, trust).map_err(Failure::Unreachable)?;
-        let mut offer = enrollment.offer.clone();
-        offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());
-        let config = Config {
-            user: user.clone(),
-            keys: Rc::clone(&self.keys),
-            offer,
-            rekey: Rekey {
-                bytes: 1 << 30,
-                interval_ms: u64::MAX,
-            },
-        };
+        let keys = Rc::clone(&self.keys);
+        let config = once::config(user, keys, &enrollment.offer, &pinned);
         let rng = Box::new(KernelRandom::new());
         let client = InteractiveClient::new(config, rng, clock::now().0);
         let client = client.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -298,34 +293,31 @@ impl Attempt<'_> {
     fn install(&self, connection: &mut Connection, talk: &mut Talk) -> Result<Outcome, Failure> {
         let key = blob_to_base64(self.keys[0].public_blob());
         let command = line::command(self.line, &key);
-        let failed = |error: reachback_ssh::Error| error.to_string();
         talk.client
             .open_session_channel()
-            .map_err(|error| Failure::Failed(failed(error)))?;
+            .map_err(|error| failed(error.into()))?;
         let mut printed = Vec::new();
         let outcome = connection.converse(talk, |talk, heard| {
             match heard {
                 Heard::Opened(channel) => {
                     let program = Program::Exec(&command);
-                    let asked = talk.client.request_program(channel, program);
-                    asked
-                        .and_then(|()| talk.client.channel_eof(channel))
-                        .map_err(failed)?;
+                    talk.client.request_program(channel, program)?;
+                    talk.client.channel_eof(channel)?;
                 }
-                Heard::NotOpened(why) => return Err(why),
+                Heard::NotOpened(_, why) => return Err(why.into()),
                 Heard::Printed(channel, bytes) => {
                     let room = PRINTED_BYTES - printed.len();
                     printed.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                    talk.client
-                        .channel_taken(channel, bytes.len())
-                        .map_err(failed)?;
+                    talk.client.channel_taken(channel, bytes.len())?;
                 }
-                Heard::Closed => return Ok(Some(line::outcome(&printed))),
+                Heard::Closed => return Ok(true),
                 _ => {}
             }
-            Ok(None)
+            Ok(false)
         });
-        outcome.map_err(|why| Failure::NoShell(format!("the server runs no command: {why}")))
+        let failed = |why| Failure::NoShell(format!("the server runs no command: {why}"));
+        outcome.map_err(failed)?;
+        Ok(line::outcome(&printed))
     }
 
     /// Logs in with the key alone.
@@ -338,22 +330,26 @@ impl Attempt<'_> {
                 let Server { host, port, .. } = &self.enrollment.server;
                 let judged = trust.judge(host, *port, key_type, &blob);
                 judged.map_err(|ended| ended.reason)?;
-                let accepted = talk.client.accept_host_key();
-                accepted.map(|()| None).map_err(|error| error.to_string())
+                talk.client.accept_host_key()?;
+                Ok(false)
             }
-            Heard::Authenticated { with_key: true } => Ok(Some(())),
-            Heard::Authenticated { .. } | Heard::Ask(_) => Err(
+            Heard::Authenticated(Some(_)) => Ok(true),
+            Heard::Authenticated(None) | Heard::Ask(_) => Err(Broken::Enough(
                 "the line was added, but the server does not accept the key: look at the owner and \
                  mode of the home directory, and at AuthorizedKeysFile and the log of sshd"
                     .to_owned(),
-            ),
-            _ => Ok(None),
+            )),
+            _ => Ok(false),
         }
         });
-        proven.map_err(Failure::Failed)?;
-        connection.end(talk);
+        proven.map_err(failed)?;
+        connection.end(&mut talk);
         Ok(())
     }
+}
+
+fn failed(broken: Broken) -> Failure {
+    Failure::Failed(broken.to_string())
 }
 
 fn tell(line: &str) -> Result<(), String> {

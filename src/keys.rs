@@ -25,13 +25,22 @@ const DEFAULT_NAMES: [&str; 4] = ["id_dropbear", "id_rsa", "id_ecdsa", "id_ed255
 /// # Errors
 /// For a named file, those of [`load`]; one of several that is missing is warned about. Without any identity, [`exit::USAGE`].
 pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
+    let keys = load_with_files(paths)?;
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
+}
+
+/// The same, each with its file.
+///
+/// # Errors
+/// Those of [`load_all`].
+pub fn load_with_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, UserKey)>, Exit> {
     if !paths.is_empty() {
         return load_named(paths);
     }
     let (mut keys, mut first_failure) = (Vec::new(), None);
-    for (_, loaded) in defaults() {
+    for (path, loaded) in defaults() {
         match loaded {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push((path, key)),
             Err(failure) => {
                 log::warn!("{failure}");
                 first_failure.get_or_insert(failure);
@@ -52,11 +61,11 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
 
 /// The keys of named files. As with ssh, one that is not there is only warned about while another
 /// one is.
-fn load_named(paths: &[PathBuf]) -> Result<Vec<UserKey>, Exit> {
+fn load_named(paths: &[PathBuf]) -> Result<Vec<(PathBuf, UserKey)>, Exit> {
     let (mut keys, mut missing) = (Vec::new(), None);
     for path in paths {
         match load(path) {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push((path.clone(), key)),
             Err(failure) if failure.code == exit::NO_INPUT && paths.len() > 1 => {
                 log::warn!("{failure}");
                 missing.get_or_insert(failure);

@@ -7,6 +7,7 @@ mod boot;
 mod check;
 mod cli;
 mod commands;
+mod doctor;
 mod enroll;
 mod errands;
 mod exit;
@@ -16,6 +17,7 @@ mod invoke;
 mod keys;
 mod logging;
 mod net;
+mod once;
 mod plan;
 mod privilege;
 mod renew;
@@ -69,8 +71,9 @@ fn perform() -> Result<u8, Exit> {
     if renew::is_look() {
         return run::look().map(|()| 0);
     }
-    match cli::parse(std::env::args_os().skip(1))? {
+    match cli::parse(std::env::args_os().skip(1).collect())? {
         Command::Status(view) => return status::run(&view),
+        Command::Doctor(visit) => return doctor::run(&visit),
         Command::Enroll(enrollment) => return enroll::run(&enrollment),
         Command::Run(settings) => return run::run(*settings),
         Command::Invoke(invocation) => return invoke::invoke(*invocation),

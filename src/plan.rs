@@ -1,5 +1,6 @@
 //! From settings to what a tunnel is made from.
 
+use reachback_core::config::Config;
 use reachback_core::watchdog::Policy;
 use reachback_ssh::Rekey;
 use reachback_ssh::userkey::UserKey;
@@ -30,11 +31,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
             bytes: limit.bytes,
             interval_ms: limit.time.map_or(u64::MAX, |time| time.as_millis() as u64),
         },
-        source: Source {
-            address: config.bind_address(),
-            interface: config.bind_interface().map(str::to_owned),
-            qos: config.ip_qos(),
-        },
+        source: source(config),
         keep_alive: config.tcp_keep_alive(),
         verify_forward: config.verify_forward(),
         session_channel: config.session_channel(),
@@ -53,6 +50,15 @@ pub fn trust(settings: &cli::Settings, known: HostKeys) -> Trust {
         alias: alias.map(|alias| (settings.destination.host.as_str().to_owned(), alias)),
         known,
         accept_new: settings.accept_new,
+    }
+}
+
+/// How the connection leaves this machine.
+pub fn source(config: &Config) -> Source {
+    Source {
+        address: config.bind_address(),
+        interface: config.bind_interface().map(str::to_owned),
+        qos: config.ip_qos(),
     }
 }
 

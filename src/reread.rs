@@ -61,7 +61,16 @@ impl Local {
 /// # Errors
 /// Those of [`cli::parse`].
 pub fn settings_again(options: &[String]) -> Result<Settings, Exit> {
-    match cli::parse_after(options, std::env::args_os().skip(1))? {
+    let arguments = std::env::args_os().skip(1).collect();
+    settings_in(cli::parse_after(options, arguments)?)
+}
+
+/// The settings of the tunnel that a command line asks for.
+///
+/// # Errors
+/// [`crate::exit::USAGE`] where it asks for none, and those of [`cli::parse`].
+pub fn settings_in(command: Command) -> Result<Settings, Exit> {
+    match command {
         Command::Run(settings) => Ok(*settings),
         Command::Invoke(invocation) => match invocation.destination() {
             Ok(destination) => invocation.settings(destination),

@@ -1,12 +1,12 @@
 //! The command line of `enroll`.
 
 use reachback_core::config::StrictHostKeyChecking;
-use reachback_tunnel::{Server, Source};
+use reachback_tunnel::Server;
 
 use super::{Command, Options, algorithms, identity_files, prepared};
 use crate::enroll::Enrollment;
 use crate::exit::Exit;
-use crate::keys;
+use crate::{keys, plan};
 
 /// `reachback enroll user@host[:port]`.
 pub fn enroll(options: &Options, words: &[String]) -> Result<Command, Exit> {
@@ -31,11 +31,7 @@ pub fn enroll(options: &Options, words: &[String]) -> Result<Command, Exit> {
         options: restrictions,
         password_fd: options.password_fd,
         family: config.address_family(),
-        source: Source {
-            address: config.bind_address(),
-            interface: config.bind_interface().map(str::to_owned),
-            qos: config.ip_qos(),
-        },
+        source: plan::source(&config),
         timeout: config.connect_timeout(),
         offer,
         notes: [options.notes.clone(), notes].concat(),

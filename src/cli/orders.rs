@@ -22,9 +22,7 @@ pub fn directory(config: &Config) -> PathBuf {
 /// Whether each flag stands where it means something.
 pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
     let misplaced = [
-        (options.json, "--json", "status"),
         (options.watch, "--watch", "status"),
-        (options.short, "--short", "status"),
         (options.service, "--service", "stop"),
         (options.list, "--list", "boot"),
         (options.password_fd.is_some(), "--password-fd", "enroll"),
@@ -35,6 +33,9 @@ pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
                 "{flag}: only with reachback {command}"
             )));
         }
+    }
+    if options.json && !matches!(subcommand, Some("status" | "doctor")) {
+        return Err(Exit::usage("--json: only with reachback status or doctor"));
     }
     if options.all && !matches!(subcommand, Some("stop" | "reload" | "renew")) {
         return Err(Exit::usage(
@@ -62,7 +63,6 @@ pub fn status(options: &Options, words: &[String]) -> Result<Command, Exit> {
         destination: named.name(),
         json: options.json,
         watch: options.watch,
-        short: options.short,
     }))
 }
 

@@ -9,7 +9,7 @@ use reachback_core::forward::ForwardSpec;
 use std::path::Path;
 
 fn parsed(line: &str) -> Result<Command, Exit> {
-    parse(line.split(' ').map(OsString::from))
+    parse(line.split(' ').map(OsString::from).collect())
 }
 
 /// Without the machine's own configuration file.
@@ -56,7 +56,7 @@ fn an_invocation_takes_exactly_one_word_that_is_a_destination() {
     let destination = |words: &[&str]| {
         let line = ["invoke", "-R", "1:h:1", "-F", "none", "--"];
         let line = line.iter().chain(words).map(OsString::from);
-        match parse(line).unwrap() {
+        match parse(line.collect()).unwrap() {
             Command::Invoke(invocation) => invocation.destination(),
             other => panic!("{other:?}"),
         }

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use reachback_core::known_hosts::{self, Pin};
 use reachback_ssh::hostkey::{base64_to_blob, fingerprint};
 
-use super::{HmacSha1, Unusable, read};
+use super::{HmacSha1, HostKeys, Unusable, read};
 use crate::exit::{self, Exit};
 use crate::logging::escaped;
 use crate::sys::file;
@@ -62,6 +62,23 @@ pub fn known_hosts(order: &Order) -> Result<String, Exit> {
             );
             Err(Exit::new(exit::UNAVAILABLE, message))
         }
+    }
+}
+
+impl HostKeys {
+    /// Where a key is pinned for a server under its own name, `FILE line N`; else the files.
+    pub fn place(&self, host: &str, port: u16, key_base64: &str) -> String {
+        let line = |path: &PathBuf| {
+            let text = read(path).ok()?;
+            let mut pins = known_hosts::pins(&text);
+            let pin =
+                pins.find(|pin| pin.key_base64 == key_base64 && pin.is_for(host, port, &HmacSha1))?;
+            Some(format!("{} line {}", path.display(), pin.line))
+        };
+        self.files
+            .iter()
+            .find_map(line)
+            .unwrap_or_else(|| self.shown())
     }
 }
 

@@ -149,6 +149,13 @@ pub struct NameLookup {
     registry: Rc<Registry>,
 }
 
+impl NameLookup {
+    /// The name server that gave the addresses, if one did.
+    pub fn answered(&self) -> Option<SocketAddr> {
+        self.resolution.answered()
+    }
+}
+
 impl reachback_tunnel::Resolution for NameLookup {
     fn handle_ready(&mut self, token: Token, now: Instant) {
         self.resolution

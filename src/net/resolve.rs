@@ -12,7 +12,7 @@ pub mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mio::{Registry, Token};
@@ -50,6 +50,32 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
+/// What has to be reached for a name: its addresses where it is one or the hosts file knows it, and
+/// false; else the name servers that would be asked, in their order, and true.
+pub fn needed(name: &str) -> (Vec<IpAddr>, bool) {
+    let paths = Paths::default();
+    let known = known(&paths, name).0;
+    match known.is_empty() {
+        false => (known, false),
+        true => {
+            let servers = ResolvConf::load(&paths).servers;
+            (servers.iter().map(SocketAddr::ip).collect(), true)
+        }
+    }
+}
+
+/// The addresses of a name that nobody has to be asked for, and why.
+fn known(paths: &Paths, name: &str) -> (Vec<IpAddr>, &'static str) {
+    let literal = name.trim_start_matches('[').trim_end_matches(']');
+    match literal.parse::<IpAddr>() {
+        Ok(address) => (vec![address], "it is an address"),
+        Err(_) => (
+            system::hosts_addresses(paths, name),
+            "the hosts file knows it",
+        ),
+    }
+}
+
 /// One name on its way to its addresses. Dropping it closes its sockets.
 pub struct Resolution {
     name: String,
@@ -60,6 +86,7 @@ pub struct Resolution {
     queries: Vec<Query>,
     give_up_other_at: Option<Instant>,
     why: String,
+    answered: Option<SocketAddr>,
     result: Option<Result<Vec<IpAddr>, ResolveError>>,
 }
 
@@ -82,16 +109,10 @@ impl Resolution {
             queries: Vec::new(),
             give_up_other_at: None,
             why: String::new(),
+            answered: None,
             result: None,
         };
-        let literal = name.trim_start_matches('[').trim_end_matches(']');
-        let (known, source) = match literal.parse::<IpAddr>() {
-            Ok(address) => (vec![address], "it is an address"),
-            Err(_) => (
-                system::hosts_addresses(paths, name),
-                "the hosts file knows it",
-            ),
-        };
+        let (known, source) = known(paths, name);
         if known.is_empty() {
             resolution.candidates = resolution.conf.candidates(name).into();
             resolution.ask_next_candidate(registry, now);
@@ -144,6 +165,12 @@ impl Resolution {
         self.result.take()
     }
 
+    /// The name server that gave the addresses; none for an address and for a name of the hosts
+    /// file.
+    pub fn answered(&self) -> Option<SocketAddr> {
+        self.answered
+    }
+
     /// Asks for the next full name, and goes on while names end at once. The loop is bounded
     /// by the search list.
     fn ask_next_candidate(&mut self, registry: &Registry, now: Instant) {
@@ -180,6 +207,9 @@ impl Resolution {
             let give_up_at = *self.give_up_other_at.get_or_insert(now + OTHER_KIND);
             if all_ended || now >= give_up_at {
                 self.give_up_other_at = None;
+                let gave = |query: &&Query| matches!(query.outcome(), Some(Outcome::Addresses(list)) if !list.is_empty());
+                let answered = self.queries.iter().find(gave);
+                self.answered = answered.map(|query| query.server(&self.conf));
                 self.queries.clear();
                 self.result = Some(Ok(found));
             }

@@ -63,7 +63,6 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.number("port", u64::from(snapshot.port));
     let fallback = Some(snapshot.fallback.as_str()).filter(|fallback| !fallback.is_empty());
     object.optional_text("fallback", fallback);
-    object.optional_text("run_by", tunnel.of.as_deref());
     object.text("state", tunnel.state());
     object.number("state_for_ms", age_ms(snapshot.since, now));
     object.optional_text("address", address);
@@ -72,9 +71,6 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.optional_text("last_failure", failure);
     object.optional_text("last_failure_cause", snapshot.cause.map(Cause::name));
     object.optional_number("round_trip_ms", snapshot.round_trip_ms.map(u64::from));
-    let keepalive = snapshot.keepalive;
-    object.optional_number("keepalive_interval_ms", keepalive.map(|(ms, _)| ms));
-    object.optional_number("keepalive_probes", keepalive.map(|(_, count)| count.into()));
     object.number("connections_now", u64::from(snapshot.serving));
     object.number("connections_total", snapshot.served);
     object.number("connections_refused", snapshot.refused);
@@ -165,7 +161,7 @@ fn until_ms(at: Instant, now: Instant) -> u64 {
 
 /// A JSON object being written; every member is always there, `null` if it has no value.
 #[derive(Default)]
-struct Object(String);
+pub struct Object(String);
 
 impl Object {
     fn raw(&mut self, name: &str, value: &str) {
@@ -173,11 +169,13 @@ impl Object {
         let _ = write!(self.0, "\"{name}\":{value}");
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    /// A member that is a text.
+    pub fn text(&mut self, name: &str, value: &str) {
         self.raw(name, &quoted(value));
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    /// A member that is a number.
+    pub fn number(&mut self, name: &str, value: u64) {
         self.raw(name, &value.to_string());
     }
 
@@ -185,7 +183,8 @@ impl Object {
         self.raw(name, value.as_deref().unwrap_or("null"));
     }
 
-    fn optional_text(&mut self, name: &str, value: Option<&str>) {
+    /// A member that is a text, or `null`.
+    pub fn optional_text(&mut self, name: &str, value: Option<&str>) {
         self.optional(name, value.map(quoted));
     }
 
@@ -193,11 +192,13 @@ impl Object {
         self.optional(name, value.map(|value| value.to_string()));
     }
 
-    fn list(&mut self, name: &str, values: Vec<String>) {
+    /// A member that is a list of values that are written already.
+    pub fn list(&mut self, name: &str, values: Vec<String>) {
         self.raw(name, &format!("[{}]", values.join(",")));
     }
 
-    fn end(mut self) -> String {
+    /// The object whole.
+    pub fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use zeroize::Zeroizing;
 
-use crate::algorithms::Offer;
+use crate::algorithms::{Negotiated, Offer};
 use crate::auth::Auth;
 use crate::channel::{ChannelId, Program};
 use crate::connection::{Connection, Refusal};
@@ -164,6 +164,11 @@ impl Client {
     pub fn accept_host_key(&mut self) -> Result<(), Error> {
         let result = self.transport.accept_host_key();
         self.checked(result)
+    }
+
+    /// What was agreed on, from [`Event::HostKey`] to [`Client::accept_host_key`].
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.transport.negotiated()
     }
 
     /// Asks the server to listen on `port` of `bind` (RFC 4254 section 7.1: empty for all

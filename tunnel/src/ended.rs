@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use reachback_core::cause::Cause;
 use reachback_core::failure::Failure;
+use reachback_ssh::Error;
+use reachback_ssh::error::Denial;
 
 /// Why a connection is over: the class for the watchdog, the words for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,19 @@ impl Ended {
             cause: cause.or(self.cause),
             ..self
         }
+    }
+}
+
+/// Why a server lets nobody in, where that is what the error says.
+pub fn denial(error: &Error) -> Option<Cause> {
+    match error {
+        Error::AuthRefused { why, .. } => Some(match why {
+            Denial::NoPublicKey => Cause::NoPublicKeys,
+            Denial::SecondFactor => Cause::SecondFactor,
+            Denial::Sha1 => Cause::Sha1,
+            _ => Cause::LoginRefused,
+        }),
+        _ => None,
     }
 }
 

@@ -48,7 +48,7 @@ mod stats;
 mod tunnel;
 
 pub use dial::{Dial, Dialled};
-pub use ended::{Ended, reason};
+pub use ended::{Ended, denial, reason};
 pub use lookup::{Addresses, Lookup, PATIENCE};
 pub use outside::{
     Outside, Ready, Resolution, ServerStream, Source, Stream, StreamOptions, TargetAddress, Token,

@@ -4,7 +4,6 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
-use reachback_core::cause::Cause;
 use reachback_core::dial::AddressFamily;
 use reachback_core::escape::escaped;
 use reachback_core::failure::Failure;
@@ -14,11 +13,10 @@ use reachback_core::liveness::Progress;
 use reachback_core::time::Instant;
 use reachback_core::verify::Proof;
 use reachback_core::watchdog::{Input, Watchdog};
-use reachback_ssh::error::Denial;
 use reachback_ssh::{Client, Error, Phase};
 
 use crate::checks::Checks;
-use crate::ended::{Ended, reason};
+use crate::ended::{Ended, denial, reason};
 use crate::outside::{Outside, Ready, ServerStream, Stream, Token};
 use crate::plan::{Plan, Server};
 use crate::relays::Relays;
@@ -366,15 +364,7 @@ impl<O: Outside> Session<O> {
             (Error::Crypto(_) | Error::Rng, _) => Failure::Local,
             _ => Failure::Protocol,
         };
-        let cause = match &error {
-            Error::AuthRefused { why, .. } => match why {
-                Denial::NoPublicKey => Some(Cause::NoPublicKeys),
-                Denial::SecondFactor => Some(Cause::SecondFactor),
-                Denial::Sha1 => Some(Cause::Sha1),
-                _ => None,
-            },
-            _ => None,
-        };
+        let cause = denial(&error);
         Ended::new(failure, escaped(error).to_string()).because(cause)
     }
 }

@@ -31,6 +31,8 @@ everything is up.
 .It 1 , 2
 .Cm status :
 partly up; down, or no tunnel.
+.Cm doctor :
+1 where the tunnel would be up and something besides is not in order.
 .It 64
 Bad command line.
 .It 65
@@ -40,6 +42,8 @@ A file that is missing.
 .It 69
 .Cm enroll :
 the server cannot be reached, or runs no command.
+.Cm doctor :
+so is it, or it refuses a forward.
 For a tunnel: the server refused a forward and
 .Cm ExitOnForwardFailure
 is set, there is no such tunnel, or its process does not answer.
@@ -50,8 +54,10 @@ The kernel refused something.
 not confirmed in time; the tunnel goes on trying.
 .It 77
 A file that may not be read or written;
-.Cm enroll :
-the server lets nobody in.
+.Cm enroll
+and
+.Cm doctor :
+the server is not trusted, or lets nobody in.
 .It 78
 Bad configuration.
 .El
@@ -114,10 +120,14 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
              .Fl -password-fd\nreads the answers from a descriptor, a line for each.\nNo tunnel ever \
              uses a password.\nThe exit status is 0 once the key is accepted.\n"
         }
-        "status" => {
-            ".Fl -short\nprints a line for each tunnel,\n.Fl -watch\nagain every second, as much as \
-             the terminal has room for.\nRoot sees the tunnels of all users; a user is told of those \
-             that he may not ask.\n"
+        "doctor" => {
+            "In order: key, configuration, route, DNS, TCP, the server's version, algorithms, host key, \
+             login, each forward and each target, the clock, room for known_hosts, and other \
+             processes that hold the same tunnel.\nWithout a destination it is for the one tunnel that \
+             runs, with what that was called with, or for the one of the configuration.\nIt takes 30 \
+             seconds at most, writes nothing and pins nothing.\nForwards of a running tunnel \
+             are left alone; others are asked for and taken back.\nThe exit status is that of the first \
+             step that fails.\n"
         }
         "stop" => ".Fl -all\nends every tunnel,\n.Fl -service\nthose that the service began.\n",
         "renew" => {

@@ -125,7 +125,8 @@ impl Query {
         }
     }
 
-    fn server(&self, conf: &ResolvConf) -> SocketAddr {
+    /// The server that was asked last.
+    pub fn server(&self, conf: &ResolvConf) -> SocketAddr {
         conf.servers[self.tries.saturating_sub(1) % conf.servers.len()]
     }
 

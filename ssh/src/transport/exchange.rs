@@ -283,6 +283,14 @@ impl Transport {
         Ok(None)
     }
 
+    /// What was agreed on, while the caller judges the host key.
+    pub(crate) fn negotiated(&self) -> Option<&Negotiated> {
+        match &self.kex {
+            Kex::AwaitingCaller { negotiated, .. } => Some(negotiated),
+            _ => None,
+        }
+    }
+
     /// The caller knows the host key, so the keys may be used.
     pub(crate) fn accept_host_key(&mut self) -> Result<(), Error> {
         match core::mem::replace(&mut self.kex, Kex::Idle) {

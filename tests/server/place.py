@@ -2,7 +2,7 @@
 
 Whoever calls `enter()` first is run again as the only user of new mount, network and process
 namespaces. What it writes to /etc, /var, /run and the like is gone when it ends; loopback is its
-only network; its sshd listens on port 22 there, as a stock one does.
+only network; its sshd listens on port 22 there, as a stock one does. REACHBACK_TEST_SSHD names another sshd.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ BASE = Path("/var/lib/reachback")
 INSIDE = "REACHBACK_TEST_PLACE"
 COVERED = ["/etc", "/var/lib", "/usr/local/bin", "/root"]
 EMPTY = ["/run", "/home", "/var/log"]
-PATIENCE_S = 30
+PATIENCE_S = 60
 HOSTS = """127.0.0.1 localhost hub.example hub2.example fleet.example sn-0042.fleet.example
 """
 
@@ -75,6 +75,8 @@ def furnish():
     stock = Path("/usr/share/openssh/sshd_config")
     if stock.exists():
         shutil.copy(stock, "/etc/ssh/sshd_config")
+    if os.environ.get("REACHBACK_TEST_SSHD"):
+        sh("mount --bind $REACHBACK_TEST_SSHD /usr/sbin/sshd")
     (Path("/usr/local/bin") / "reachback").unlink(missing_ok=True)
     (Path("/usr/local/bin") / "reachback").symlink_to(os.environ["REACHBACK_BIN"])
     return place

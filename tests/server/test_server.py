@@ -43,7 +43,8 @@ def setUpModule():
 
 
 def in_force(user):
-    return set(sh(f"/usr/sbin/sshd -T -C user={user},host=localhost,addr=127.0.0.1").splitlines())
+    """What sshd -T says; OpenSSH 10 writes keywords in upper and lower case."""
+    return set(sh(f"/usr/sbin/sshd -T -C user={user},host=localhost,addr=127.0.0.1").lower().splitlines())
 
 
 class InstallTest(unittest.TestCase):
@@ -319,6 +320,7 @@ class ListTest(unittest.TestCase):
         controller.stop()
         wait_for("it is down", lambda: listed("STALE")[1] == "down")
         self.assertTrue(controller.socket().exists())
+        self.assertIn("STALE is not connected", sh("reachback-controllers connect STALE", status=69))
         self.assertGreaterEqual(listed("STALE")[5], seen)
         controller.start().up()
         self.assertEqual(listed("STALE")[1], "up")

@@ -189,6 +189,19 @@ class EnrolmentTest(unittest.TestCase):
         sh(f"reachback-controllers add --list {WHERE}/list", status=65)
         self.assertEqual(sh("reachback-controllers keys"), printed)
 
+    def test_an_account_outlives_the_days_of_passwords(self):
+        defaults = Path("/etc/login.defs")
+        kept = defaults.read_text()
+        defaults.write_text(re.sub(r"(?m)^PASS_MAX_DAYS.*", "PASS_MAX_DAYS 90", kept))
+        sh("useradd -D -f 30 -e 2027-01-01")
+        try:
+            self.add("LASTS", self.key())
+        finally:
+            defaults.write_text(kept)
+            sh("useradd -D -f -1 -e ''")
+        fields = sh("getent shadow c-LASTS").strip().split(":")
+        self.assertEqual((fields[1], *fields[4:8:1]), ("*", "", "7", "", ""))
+
     def test_without_its_block_sshd_gets_no_key(self):
         key, kept = self.key(), SNIPPET.read_text()
         SNIPPET.write_text(re.sub(r"\tChrootDirectory.*\n", "", kept))
@@ -200,6 +213,20 @@ class EnrolmentTest(unittest.TestCase):
 
     def test_others_than_root_enrol_nobody(self):
         self.assertIn("as root", sh("runuser -u tina -- reachback-controllers list", status=77))
+
+
+class RemoveTest(unittest.TestCase):
+    def test_it_goes_as_it_came(self):
+        pam, kept = Path("/etc/pam.d/sshd"), Path("/etc/pam.d/sshd").read_text()
+        controller = enrolled("LEFT")
+        for _ in range(2):
+            self.assertIn("their keys are in", sh(f"{KIT}/setup --remove"))
+        self.assertFalse(SNIPPET.exists() or Path("/etc/cron.d/reachback-controllers").exists())
+        self.assertEqual(pam.read_text(), kept.replace(next(line for line in kept.splitlines(True) if "reachback" in line), ""))
+        self.assertEqual(in_force("tina"), BEFORE["tina"])
+        sh(f"{KIT}/setup")
+        self.assertEqual(pam.read_text(), kept)
+        controller.start().up().stop()
 
 
 class StolenKeyTest(unittest.TestCase):

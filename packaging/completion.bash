@@ -33,7 +33,7 @@ _reachback() {
 	case $prev in
 	-o)
 		compopt -o nospace 2>/dev/null
-		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily AllowDestinations BindAddress BindInterface ChannelIdleTimeout Ciphers ConnectTimeout ExitOnForwardFailure Fallback HostKeyAlgorithms HostKeyAlias Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown KexAlgorithms LogFile LogLevel MACs MaxLifetime Port PubkeyAcceptedAlgorithms RekeyLimit RemoteForward RunAsUser RuntimeDirectory Sandbox ScriptForward ScriptUser SerialFile ServerAliveCountMax ServerAliveInterval SessionChannel StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily AllowDestinations BindAddress BindInterface ChannelIdleTimeout Ciphers ConnectTimeout ExitOnForwardFailure Fallback HostKeyAlgorithms HostKeyAlias Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown KexAlgorithms LogFile LogLevel MACs MaxLifetime MaxTunnels Port PubkeyAcceptedAlgorithms RekeyLimit RemoteForward RunAsUser RuntimeDirectory Sandbox ScriptForward ScriptUser SerialFile ServerAliveCountMax ServerAliveInterval SessionChannel StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
 		return
 		;;
 	-O)
@@ -51,7 +51,7 @@ _reachback() {
 	esac
 	case $cur in
 	-*)
-		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W '-R -i -y -p -4 -6 -b -B -f --wait -I -K -O -o -F -Q -v -q -N -n -T -g --json --watch --short --all --service --list --password-fd --restrict -V --version -h --help' -- "$cur")
 		;;
 	*)
 		local words typed=$cur

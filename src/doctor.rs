@@ -159,7 +159,11 @@ fn target(spec: &ForwardSpec, end: reachback_core::time::Instant, report: &mut R
 #[inline(never)]
 fn process(settings: &Settings, owner: &Result<Box<Snapshot>, CallError>, report: &mut Report) {
     let (own, pid, waits) = match owner {
-        Ok(snapshot) => (status::short(snapshot), snapshot.pid, !holds(snapshot)),
+        Ok(snapshot) => (
+            status::short(snapshot, None),
+            snapshot.pid,
+            !holds(snapshot),
+        ),
         Err(CallError::Nobody) => (CallError::Nobody.to_string(), 0, false),
         Err(error) => return report.exit(&Exit::new(exit::UNAVAILABLE, error.to_string())),
     };

@@ -5,6 +5,7 @@ pub mod client;
 pub mod kept;
 pub mod lock;
 pub mod orders;
+pub mod room;
 pub mod served;
 pub mod server;
 pub mod supervisor;

@@ -15,6 +15,7 @@ use crate::hostkey::RunPins;
 use crate::instance::kept::Kept;
 use crate::instance::lock::{Inherited, Ownership};
 use crate::instance::orders::{self, HandedOver, Outcome, Place};
+use crate::instance::room;
 use crate::instance::served::{self, Served};
 use crate::instance::supervisor::{self, Before, Held, Supervisor};
 use crate::keys;
@@ -168,10 +169,17 @@ fn start(
     let place = settings.place();
     let mut forwards = settings.config.forwards().to_vec();
     forwards.extend(supervisor.memory().written().handed());
+    let most = settings.config.max_tunnels() as usize;
+    let room = match resumed {
+        true => None,
+        false => room::find(&place, most)?,
+    };
     let ownership = match orders::claim(&place, &forwards, &settings.options, inherited)? {
         Outcome::Owner(ownership) => ownership,
         Outcome::HandedOver(handed) => return handed_over(handed, settings),
     };
+    // Before there are two processes that have it.
+    let gave_way = room.and_then(|room| room.gave_way);
     let announcement = match (background, resumed) {
         (true, false) => match daemon::detach()? {
             Detached::Caller => {
@@ -191,6 +199,9 @@ fn start(
     logging::init(target, level);
     if background {
         logging::say(&settings.notes);
+    }
+    if let Some(text) = gave_way {
+        info!("{text}");
     }
     let split = ownership
         .listen()

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use reachback_core::control::{Link, Snapshot};
+use reachback_core::forward::ForwardSpec;
 use reachback_core::forwards::ForwardState;
 
 pub use json::Object;
@@ -23,9 +24,13 @@ use crate::commands;
 use crate::exit::{self, Exit};
 use crate::instance::client::{self, CallError, Owner, PATIENCE};
 use crate::instance::lock;
+use crate::sys::{host, terminal};
 
 /// Pause between two looks of `--watch`.
 const REFRESH_MS: u16 = 1_000;
+
+/// Tunnels that are named of those that this user may not ask.
+const HIDDEN: usize = 4;
 
 /// Exit status: every tunnel that was asked about is up with all its forwards.
 pub const UP: u8 = 0;
@@ -45,18 +50,22 @@ pub struct View {
     pub json: bool,
     /// Again and again.
     pub watch: bool,
+    /// A line for each tunnel.
+    pub short: bool,
 }
 
 /// One tunnel as it was found, with what a look at its targets showed.
 struct Tunnel {
     snapshot: Box<Snapshot>,
+    /// The user whose it is, if not this one.
+    of: Option<String>,
     /// For each forward.
     targets: Vec<target::Answer>,
 }
 
 /// A tunnel whose process did not say how it is.
 struct Unanswered {
-    /// `user@host:port`, or the shortened name of its files.
+    /// `user@host:port`, or the shortened name of its files, and whose it is, if not this user's.
     name: String,
     /// For how long it was asked.
     waited: Duration,
@@ -77,28 +86,31 @@ struct Found {
 /// [`exit::OS`] when standard output takes nothing, and those of [`lock::check_for_look`].
 pub fn run(view: &View) -> Result<u8, Exit> {
     lock::check_for_look(&view.directory)?;
-    let terminal = std::io::stdout().is_terminal();
+    let screen = || terminal::size().filter(|_| std::io::stdout().is_terminal());
     loop {
         let name = view.destination.as_ref().map(|(name, _)| name.as_str());
         let found = look(&view.directory, name);
-        let text = match (view.json, &view.destination) {
-            (true, _) => json::document(&found),
-            (false, destination) => match (found.pages(), destination) {
-                (pages, _) if !pages.is_empty() => pages.join("\n"),
-                (_, Some((_, name))) => format!("{name}: no tunnel is running\n"),
-                (_, None) => "no tunnel is running\n".to_owned(),
-            },
-        };
-        if view.watch && terminal && !view.json {
-            // ECMA-48: cursor home, erase to the end of the display.
-            commands::print(&format!("\x1b[H\x1b[J{text}"))?;
-        } else {
-            commands::print(&text)?;
+        match (screen(), view.json) {
+            (_, true) => commands::print(&json::document(&found))?,
+            (None, _) => commands::print(&text(view, &found, page::WIDTH))?,
+            (Some((columns, _)), _) if !view.watch => {
+                commands::print(&text(view, &found, columns))?;
+            }
+            (Some((columns, rows)), _) => {
+                let mut text = text(view, &found, columns);
+                if found.count() > 1 && page::rows(&text, columns) >= rows {
+                    // Every answer before the details of the first.
+                    text = found.short().join("\n") + "\n\n" + &text;
+                }
+                let text = page::fit(&text, columns, rows);
+                // ECMA-48: cursor home, erase to the end of the display.
+                commands::print(&format!("\x1b[H\x1b[J{text}"))?;
+            }
         }
         if !view.watch {
             return Ok(found.code());
         }
-        if !terminal && !view.json {
+        if screen().is_none() && !view.json {
             commands::print("\n")?;
         }
         // Until then, or until nobody is there to look.
@@ -106,6 +118,38 @@ pub fn run(view: &View) -> Result<u8, Exit> {
         let mut gone = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         let _ = poll(&mut gone, REFRESH_MS);
     }
+}
+
+/// What there is to read, for lines of so many columns.
+fn text(view: &View, found: &Found, columns: usize) -> String {
+    let mut text = match view.short {
+        true => found.short().join("\n"),
+        false => found.pages(columns).join("\n"),
+    };
+    let hidden = lock::hidden().filter(|_| !lock::is_system(&view.directory) && !is_root());
+    let hidden = hidden.filter(|(_, names)| match &view.destination {
+        Some((name, _)) => names.contains(name),
+        None => true,
+    });
+    if text.is_empty() {
+        text = match (&view.destination, &hidden) {
+            (Some((_, name)), _) => format!("{name}: no tunnel is running"),
+            (None, None) => "no tunnel is running".to_owned(),
+            (None, Some(_)) => "no tunnel of this user is running".to_owned(),
+        };
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    if let Some((owner, names)) = hidden {
+        let (owner, count) = (host::name_of(owner), names.len());
+        let plural = if count == 1 { "" } else { "s" };
+        let shown = names[..count.min(HIDDEN)].join(", ");
+        text.push_str(&format!(
+            "not shown: {count} tunnel{plural} of {owner} ({shown}): ask as {owner}\n"
+        ));
+    }
+    text
 }
 
 /// One line for each tunnel.
@@ -122,14 +166,22 @@ pub fn lines(directory: &Path) -> Result<Vec<String>, Exit> {
     })
 }
 
+fn is_root() -> bool {
+    host::user_id() == 0
+}
+
 /// Asks every owner at once, so that one which does not answer costs no other its place, and
 /// waits [`PATIENCE`] in all.
 fn look(directory: &Path, name: Option<&str>) -> Found {
-    let sockets = match name {
-        Some(name) => vec![lock::socket(directory, name)],
-        None => lock::sockets(directory),
+    let own = |socket| Asked::new(socket, None);
+    let mut asked: Vec<Asked> = match name {
+        Some(name) => vec![own(lock::socket(directory, name))],
+        None => lock::sockets(directory).into_iter().map(own).collect(),
     };
-    let mut asked: Vec<Asked> = sockets.into_iter().map(Asked::new).collect();
+    if name.is_none() && lock::is_system(directory) && is_root() {
+        let others = lock::others().into_iter();
+        asked.extend(others.map(|(user, socket)| Asked::new(socket, Some(user))));
+    }
     let start = Instant::now();
     loop {
         let waited = start.elapsed();
@@ -142,11 +194,14 @@ fn look(directory: &Path, name: Option<&str>) -> Found {
     let mut found = Found::default();
     for one in asked {
         match one.outcome {
-            Some((Ok(snapshot), _)) => found.tunnels.push(Tunnel::new(snapshot)),
+            Some((Ok(snapshot), _)) => found.tunnels.push(Tunnel::new(snapshot, one.of)),
             Some((Err(CallError::Nobody), _)) | None => {}
             Some((Err(why), waited)) => {
                 let name = one.socket.file_stem().unwrap_or_default();
-                let name = name.to_string_lossy().into_owned();
+                let name = match one.of {
+                    Some(user) => format!("{} of {}", name.display(), host::name_of(user)),
+                    None => name.display().to_string(),
+                };
                 found.unanswered.push(Unanswered { name, waited, why });
             }
         }
@@ -157,6 +212,8 @@ fn look(directory: &Path, name: Option<&str>) -> Found {
 /// One owner that is being asked.
 struct Asked {
     socket: PathBuf,
+    /// The user whose it is, if not this one's.
+    of: Option<u32>,
     /// The connection while it is waited for.
     owner: Option<Owner>,
     /// With how long it took.
@@ -164,11 +221,19 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(socket: PathBuf) -> Asked {
+    fn new(socket: PathBuf, of: Option<u32>) -> Asked {
         Asked {
             socket,
+            of,
             owner: None,
             outcome: None,
+        }
+    }
+
+    fn open(&self) -> Result<Owner, CallError> {
+        match self.of {
+            Some(user) => Owner::open_of(&self.socket, user),
+            None => Owner::open(&self.socket),
         }
     }
 
@@ -179,7 +244,7 @@ impl Asked {
         }
         let left = PATIENCE.saturating_sub(waited);
         let outcome = match self.owner.take() {
-            None => match Owner::open(&self.socket) {
+            None => match self.open() {
                 Ok(mut owner) => {
                     let asked = owner.ask_status();
                     self.owner = Some(owner);
@@ -215,8 +280,12 @@ fn confirmed(snapshot: &Snapshot) -> usize {
 }
 
 impl Found {
-    fn pages(&self) -> Vec<String> {
-        let tunnels = self.tunnels.iter().map(page::page);
+    fn count(&self) -> usize {
+        self.tunnels.len() + self.unanswered.len()
+    }
+
+    fn pages(&self, columns: usize) -> Vec<String> {
+        let tunnels = self.tunnels.iter().map(|one| page::page(one, columns));
         let unanswered = self.unanswered.iter().map(page::unanswered);
         tunnels.chain(unanswered).collect()
     }
@@ -226,7 +295,7 @@ impl Found {
         let tunnels = self
             .tunnels
             .iter()
-            .map(|tunnel| page::short(&tunnel.snapshot));
+            .map(|tunnel| page::short(&tunnel.snapshot, tunnel.of.as_deref()));
         let unanswered = self.unanswered.iter().map(|one| {
             let page = page::unanswered(one);
             page.lines().next().unwrap_or_default().to_owned()
@@ -246,10 +315,19 @@ impl Found {
 }
 
 impl Tunnel {
-    fn new(snapshot: Box<Snapshot>) -> Tunnel {
-        let forwards = snapshot.forwards.iter();
-        let targets = forwards.map(|f| target::look(&f.spec)).collect();
-        Tunnel { snapshot, targets }
+    fn new(snapshot: Box<Snapshot>, of: Option<u32>) -> Tunnel {
+        let look = |spec: &ForwardSpec| match of {
+            None => target::look(spec),
+            // What another user names is not connected to with this one's powers.
+            Some(_) => target::Answer::NotAsked,
+        };
+        let targets = snapshot.forwards.iter().map(|f| look(&f.spec)).collect();
+        let of = of.map(host::name_of);
+        Tunnel {
+            snapshot,
+            of,
+            targets,
+        }
     }
 
     fn code(&self) -> u8 {

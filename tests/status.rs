@@ -16,7 +16,7 @@ use reachback_core::cause::Cause;
 use support::client::{Call, Ended};
 use support::keys::{self, Kind};
 use support::process::worker;
-use support::rig::Rig;
+use support::rig::{Rig, Site};
 use support::targets::{self, Target};
 use support::{Scene, bound, find_program, free_port, patience, skip, sshd, user, wait_until};
 
@@ -160,6 +160,37 @@ fn a_refused_forward_and_a_dead_target_are_said_and_the_exit_status_is_1() {
         page.contains("the target does not answer: Connection refused"),
         "{page}"
     );
+}
+
+#[test]
+fn short_is_a_line_for_each_tunnel_and_the_page_has_the_keepalive_in_force() {
+    let Site { scene, key, server } = Site::up();
+    let start = |port: u16, server: u16| {
+        Call::trusting(&scene, &key)
+            .option("ServerAliveInterval=17")
+            .option("ServerAliveCountMax=5")
+            .forward(port, ([127, 0, 0, 1], free_port()).into())
+            .start(user(), server)
+    };
+    let port = free_port();
+    let up = start(port, server.port);
+    up.wait_up(port);
+    let down = start(free_port(), free_port());
+    down.wait_for("next attempt in ");
+    let mut lines = Vec::new();
+    wait_until("it waits", patience(), || {
+        lines = status(&scene, &["--short"]).stdout;
+        lines.iter().any(|line| line.contains(": down for "))
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains(": up for ")));
+    let down = lines.iter().find(|line| line.contains(": down for "));
+    assert!(down.unwrap().contains(": Connection refused"), "{lines:?}");
+    let page = status(&scene, &[]).stdout.join("\n");
+    let keepalive = "keepalive: after 17 s of silence; lost after 5 without answer";
+    assert!(page.contains(keepalive), "{page}");
+    let misplaced = Call::new(&scene).args(&["stop", "--short"]).run();
+    assert_eq!(misplaced.code, 64, "{misplaced:?}");
 }
 
 #[test]

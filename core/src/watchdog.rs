@@ -41,6 +41,11 @@ pub const STALE_DIAL: Duration = Duration::from_secs(1);
 /// The same from the server's identification to authentication: long enough for a slow
 /// handshake to end by itself, so that no server counts abandoned logins.
 pub const STALE_HANDSHAKE: Duration = Duration::from_secs(5);
+/// A tunnel that has never once logged in for so long is tried as rarely as [`RARE`] from then on: a
+/// name with a typing error is not looked up for years at the pace of an outage.
+pub const HOPE: Duration = Duration::from_secs(86_400);
+/// The least wait then.
+pub const RARE: Duration = Duration::from_secs(600);
 /// How long a graceful end may take.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
@@ -49,6 +54,8 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 pub struct Watchdog {
     policy: Policy,
     phase: Phase,
+    /// When the first attempt began, until one succeeds.
+    never_up_since: Option<Instant>,
     /// When the attempt under way, or the last one, began.
     began: Instant,
     destinations: Destinations,
@@ -94,6 +101,7 @@ impl Watchdog {
         let mut watchdog = Self {
             policy,
             phase: Phase::Stopped,
+            never_up_since: Some(now),
             began: now,
             destinations: Destinations::new(1),
             failback_at: None,
@@ -279,6 +287,7 @@ impl Watchdog {
             return;
         }
         self.phase = Phase::Up { since: now };
+        self.never_up_since = None;
         self.liveness.start(now);
         self.failback_at = self
             .destinations

@@ -25,6 +25,7 @@ pub enum Action {
     Wait,
     Json,
     Watch,
+    Short,
     All,
     Service,
     List,
@@ -130,7 +131,7 @@ pub static SUBCOMMANDS: [Subcommand; 13] = [
     subcommand("pubkey", "[-i keyfile] [destination]", "print the authorized_keys line, and the fingerprint",
         ["pubkey -i /etc/key", "pubkey --restrict -R 1111:localhost:22"]),
     subcommand("status", "[destination]", "what is up; exit status 0 up, 1 partly, 2 down",
-        ["status", "status --watch op@server.example"]),
+        ["status --short", "status --watch op@server.example"]),
     subcommand("doctor", "[destination]", "every step from key to target, and what to do",
         ["doctor", "doctor -i /etc/key op@server.example"]),
     subcommand("stop", "[destination]", "end a tunnel",
@@ -153,7 +154,7 @@ pub static SUBCOMMANDS: [Subcommand; 13] = [
 
 /// Every flag, in the order of the help.
 #[rustfmt::skip]
-pub static FLAGS: [Flag; 30] = [
+pub static FLAGS: [Flag; 31] = [
     flag('R', "[bind:]port:host:hostport", Action::Forward, "listen on the server's port, lead to host:hostport from here; a Unix socket's path may stand for either (up to 16)"),
     flag('i', "keyfile", Action::Identity, "private key: Dropbear, OpenSSH or PEM (up to 4)"),
     flag('y', "", Action::AcceptNew, "accept an unknown host key once and pin it; never a changed one"),
@@ -179,6 +180,7 @@ pub static FLAGS: [Flag; 30] = [
     flag('g', "", Action::Gateway, "nothing, as in ssh; in dbclient it makes -R listen on all addresses, as *:port does"),
     long("json", "", Action::Json, "with status and doctor: for programs"),
     long("watch", "", Action::Watch, "with status: again every second"),
+    long("short", "", Action::Short, "with status: a line for each tunnel"),
     long("all", "", Action::All, "with stop, reload and renew: every tunnel"),
     long("service", "", Action::Service, "with stop: what the service began"),
     long("list", "", Action::List, "with boot: print the names, start nothing"),

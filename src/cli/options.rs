@@ -51,6 +51,8 @@ pub struct Options {
     pub json: bool,
     /// `--watch`.
     pub watch: bool,
+    /// `--short`.
+    pub short: bool,
     /// `--all`.
     pub all: bool,
     /// `--service`.
@@ -297,6 +299,7 @@ impl Options {
             }
             Action::Json => self.json = true,
             Action::Watch => self.watch = true,
+            Action::Short => self.short = true,
             Action::All => self.all = true,
             Action::Service => self.service = true,
             Action::List => self.list = true,

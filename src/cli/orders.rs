@@ -23,6 +23,7 @@ pub fn directory(config: &Config) -> PathBuf {
 pub fn check(options: &Options, subcommand: Option<&str>) -> Result<(), Exit> {
     let misplaced = [
         (options.watch, "--watch", "status"),
+        (options.short, "--short", "status"),
         (options.service, "--service", "stop"),
         (options.list, "--list", "boot"),
         (options.password_fd.is_some(), "--password-fd", "enroll"),
@@ -63,6 +64,7 @@ pub fn status(options: &Options, words: &[String]) -> Result<Command, Exit> {
         destination: named.name(),
         json: options.json,
         watch: options.watch,
+        short: options.short,
     }))
 }
 

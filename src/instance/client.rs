@@ -111,18 +111,26 @@ impl Owner {
     /// # Errors
     /// See [`CallError`].
     pub fn open(socket: &Path) -> Result<Owner, CallError> {
-        // Non-blocking: the full queue of a process that hangs would hold us up (unix(7)).
-        let stream = match mio::net::UnixStream::connect(socket) {
-            Ok(stream) => UnixStream::from(stream),
-            Err(error) => return Err(absent(socket, error.into())),
-        };
-        stream.set_nonblocking(false)?;
         let uid = geteuid();
+        // Root looks at everybody's tunnels.
+        let is_fit = |peer| peer == uid.as_raw() || peer == 0 || uid.is_root();
+        Owner::open_if(socket, is_fit).map_err(|error| absent(socket, error))
+    }
+
+    /// The same, to a process of this user only.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn open_of(socket: &Path, user: u32) -> Result<Owner, CallError> {
+        Owner::open_if(socket, |peer| peer == user)
+    }
+
+    fn open_if(socket: &Path, is_fit: impl Fn(u32) -> bool) -> Result<Owner, CallError> {
+        // Non-blocking: the full queue of a process that hangs would hold us up (unix(7)).
+        let stream = UnixStream::from(mio::net::UnixStream::connect(socket)?);
+        stream.set_nonblocking(false)?;
         let pid = match getsockopt(&stream, sockopt::PeerCredentials) {
-            // Root looks at everybody's tunnels.
-            Ok(peer) if peer.uid() == uid.as_raw() || peer.uid() == 0 || uid.is_root() => {
-                peer.pid() as u32
-            }
+            Ok(peer) if is_fit(peer.uid()) => peer.pid() as u32,
             _ => {
                 return Err(CallError::Failed(
                     "the control socket is another user's".into(),

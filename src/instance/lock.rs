@@ -20,10 +20,12 @@ use ring::digest::{SHA256, digest};
 use crate::exit::{self, Exit};
 use crate::sys::file;
 
+mod others;
 #[cfg(test)]
 mod tests;
 mod vanished;
 
+pub use others::{hidden, others};
 pub use vanished::Lookout;
 
 /// Where root's tunnels are, and those of a user to whom an administrator gave the directory.
@@ -113,6 +115,11 @@ pub fn check_for_look(directory: &Path) -> Result<(), Exit> {
         return Ok(());
     }
     check(directory)
+}
+
+/// Whether this is the directory of the system's tunnels.
+pub fn is_system(directory: &Path) -> bool {
+    directory == Path::new(SYSTEM)
 }
 
 fn check(directory: &Path) -> Result<(), Exit> {

@@ -105,7 +105,7 @@ fn reconnect_one(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> 
 }
 
 /// True if it had one of them.
-fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
+pub(super) fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> {
     let mut found = false;
     for spec in forwards {
         let ask = || Owner::connect(&place.socket())?.order(&Request::Withdraw(spec.clone()));
@@ -123,7 +123,11 @@ fn withdraw_from(place: &Place, forwards: &[ForwardSpec]) -> Result<bool, Exit> 
     Ok(found)
 }
 
-fn snapshot(place: &Place) -> Result<Box<Snapshot>, CallError> {
+/// How a tunnel is.
+///
+/// # Errors
+/// See [`CallError`].
+pub(super) fn snapshot(place: &Place) -> Result<Box<Snapshot>, CallError> {
     // Whatever the answer: one that waits after a fault goes on for the question.
     let there = || match Owner::connect(&place.socket())?.order(&Request::Wait(Duration::ZERO)) {
         Ok(_) | Err(CallError::Refused(..)) => Ok(()),

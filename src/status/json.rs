@@ -63,6 +63,7 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.number("port", u64::from(snapshot.port));
     let fallback = Some(snapshot.fallback.as_str()).filter(|fallback| !fallback.is_empty());
     object.optional_text("fallback", fallback);
+    object.optional_text("run_by", tunnel.of.as_deref());
     object.text("state", tunnel.state());
     object.number("state_for_ms", age_ms(snapshot.since, now));
     object.optional_text("address", address);
@@ -71,6 +72,9 @@ fn tunnel(tunnel: &Tunnel) -> String {
     object.optional_text("last_failure", failure);
     object.optional_text("last_failure_cause", snapshot.cause.map(Cause::name));
     object.optional_number("round_trip_ms", snapshot.round_trip_ms.map(u64::from));
+    let keepalive = snapshot.keepalive;
+    object.optional_number("keepalive_interval_ms", keepalive.map(|(ms, _)| ms));
+    object.optional_number("keepalive_probes", keepalive.map(|(_, count)| count.into()));
     object.number("connections_now", u64::from(snapshot.serving));
     object.number("connections_total", snapshot.served);
     object.number("connections_refused", snapshot.refused);

@@ -20,22 +20,78 @@ use crate::instance::client::CallError;
 const EVENTS: usize = 8;
 /// For the losses.
 const DAY: Duration = Duration::from_secs(86_400);
-/// Columns of a small terminal.
-const WIDTH: usize = 80;
+/// Columns where there is no terminal.
+pub const WIDTH: usize = 80;
 
-/// One tunnel.
-pub fn page(tunnel: &Tunnel) -> String {
-    let snapshot = &*tunnel.snapshot;
-    let mut text = String::new();
+/// A text, and how wide its lines may be.
+struct Page {
+    text: String,
+    columns: usize,
+}
+
+impl Page {
+    fn push(&mut self, letter: char) {
+        self.text.push(letter);
+    }
+
+    fn push_str(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+}
+
+impl Write for Page {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.text.write_str(text)
+    }
+}
+
+/// One tunnel, its lines broken where they would be longer than so many columns. What is to be copied
+/// is not broken.
+pub fn page(tunnel: &Tunnel, columns: usize) -> String {
+    let mut page = Page {
+        text: String::new(),
+        columns,
+    };
     // Writing to a string does not fail.
-    let _ = write(&mut text, tunnel, snapshot);
-    text
+    let _ = write(&mut page, tunnel, &tunnel.snapshot);
+    page.text
+}
+
+/// The rows that a text takes on a terminal of so many columns.
+pub fn rows(text: &str, columns: usize) -> usize {
+    text.lines().map(|line| rows_of(line, columns)).sum()
+}
+
+fn rows_of(line: &str, columns: usize) -> usize {
+    line.chars().count().div_ceil(columns).max(1)
+}
+
+/// As much of a text, from its beginning, as does not move the first line off a terminal of this size.
+pub fn fit(text: &str, columns: usize, rows: usize) -> String {
+    if self::rows(text, columns) < rows {
+        return text.to_owned();
+    }
+    let mut left = rows.saturating_sub(2);
+    let mut fitting = String::new();
+    for line in text.lines() {
+        let Some(rest) = left.checked_sub(rows_of(line, columns)) else {
+            break;
+        };
+        left = rest;
+        fitting.push_str(line);
+        fitting.push('\n');
+    }
+    fitting + "...\n"
 }
 
 /// One tunnel in one line.
-pub fn short(snapshot: &Snapshot) -> String {
-    let mut text = String::new();
-    let _ = answer(&mut text, snapshot);
+pub fn short(snapshot: &Snapshot, of: Option<&str>) -> String {
+    let mut page = Page {
+        text: String::new(),
+        columns: WIDTH,
+    };
+    let _ = answer(&mut page, snapshot, of);
+    let mut text = page.text;
     let failure = snapshot.failure.as_str();
     if !failure.is_empty() && !matches!(snapshot.link, Link::Up(_)) {
         text.push_str(": ");
@@ -56,12 +112,16 @@ pub fn unanswered(tunnel: &Unanswered) -> String {
 }
 
 /// The first line: how it is.
-fn answer(out: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+fn answer(out: &mut Page, snapshot: &Snapshot, of: Option<&str>) -> std::fmt::Result {
     let Snapshot {
         user, host, port, ..
     } = snapshot;
     let ago = |at: Instant| span(snapshot.now.since(at));
-    write!(out, "{user}@{host} port {port}: ")?;
+    write!(out, "{user}@{host} port {port}")?;
+    if let Some(of) = of {
+        write!(out, " of {of}")?;
+    }
+    out.push_str(": ");
     match &snapshot.link {
         Link::Up(address) => {
             let (confirmed, all) = (confirmed(snapshot), snapshot.forwards.len());
@@ -87,10 +147,10 @@ fn answer(out: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
     }
 }
 
-fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
+fn write(out: &mut Page, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Result {
     let ago = |at: Instant| span(snapshot.now.since(at));
     let in_time = |at: Instant| span(at.since(snapshot.now));
-    answer(out, snapshot)?;
+    answer(out, snapshot, tunnel.of.as_deref())?;
     out.push('\n');
     if !snapshot.fallback.is_empty() {
         writeln!(out, "  at the fallback {}", snapshot.fallback)?;
@@ -114,6 +174,15 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
     }
     if let Some(ms) = snapshot.round_trip_ms {
         writeln!(out, "  last round trip: {ms} ms")?;
+    }
+    match snapshot.keepalive {
+        Some((0, _)) => writeln!(out, "  keepalive: off (ServerAliveInterval 0)")?,
+        Some((ms, count)) => {
+            write!(out, "  keepalive: after {} s of silence", ms / 1000)?;
+            add(out, "; ", &format!("lost after {count} without answer"));
+            out.push('\n');
+        }
+        None => {}
     }
     let refused = match snapshot.refused {
         0 => String::new(),
@@ -172,7 +241,7 @@ fn write(out: &mut String, tunnel: &Tunnel, snapshot: &Snapshot) -> std::fmt::Re
 
 /// The losses of the last day with their reasons, the newest first; of a shorter time where the
 /// events do not reach so far back.
-fn losses(out: &mut String, snapshot: &Snapshot) {
+fn losses(out: &mut Page, snapshot: &Snapshot) {
     let age = |event: &Event| snapshot.now.since(event.at);
     let oldest = snapshot.events.first().map(age);
     let reach = oldest.filter(|age| *age < DAY && snapshot.events.is_full());
@@ -214,18 +283,18 @@ pub fn cause(forward: &ForwardStatus, answer: &Answer) -> Option<Cause> {
 }
 
 /// Adds words to the last line, or below it when there is no room for them.
-fn add(out: &mut String, separator: &str, words: &str) {
+fn add(out: &mut Page, separator: &str, words: &str) {
     add_or_below(out, separator, words, "\n    ");
 }
 
-fn add_or_below(out: &mut String, separator: &str, words: &str, below: &str) {
-    let line = out.len() - out.rfind('\n').map_or(0, |at| at + 1);
-    let fits = line + separator.len() + words.len() <= WIDTH;
+fn add_or_below(out: &mut Page, separator: &str, words: &str, below: &str) {
+    let line = out.text.len() - out.text.rfind('\n').map_or(0, |at| at + 1);
+    let fits = line + separator.len() + words.len() <= out.columns;
     out.push_str(if fits { separator } else { below });
     out.push_str(words);
 }
 
-fn forward_lines(out: &mut String, forward: &ForwardStatus, answer: &Answer, now: Instant) {
+fn forward_lines(out: &mut Page, forward: &ForwardStatus, answer: &Answer, now: Instant) {
     let spec = &forward.spec;
     let (kind, place) = match &spec.listen {
         Listen::Unix(path) => ("socket", format!("socket {path}")),
@@ -294,7 +363,7 @@ fn forward_lines(out: &mut String, forward: &ForwardStatus, answer: &Answer, now
     out.push('\n');
 }
 
-fn event_lines(out: &mut String, event: &Event, now: Instant) {
+fn event_lines(out: &mut Page, event: &Event, now: Instant) {
     let when = Utc::from_unix_s(event.wall_s).to_string();
     let ago = span(now.since(event.at));
     let name = match event.kind {

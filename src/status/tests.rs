@@ -21,6 +21,7 @@ fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
         link,
         since: Instant(2_500_000),
         round_trip_ms: Some(42),
+        keepalive: Some((60_000, 3)),
         serving: 1,
         served: 17,
         refused: 3,
@@ -51,6 +52,7 @@ fn tunnel(link: Link, states: &[ForwardState]) -> Tunnel {
     };
     snapshot.events.push(event).unwrap();
     Tunnel {
+        of: None,
         targets: vec![target::Answer::Answers; states.len()],
         snapshot,
     }
@@ -89,7 +91,7 @@ fn the_exit_status_says_up_partly_or_down() {
 
 #[test]
 fn the_page_answers_the_questions_of_a_person() {
-    let text = page::page(&tunnel(up(), &[CONFIRMED, REFUSED]));
+    let text = page::page(&tunnel(up(), &[CONFIRMED, REFUSED]), page::WIDTH);
     for part in [
         "op@hub.example port 22: partly up, 1 of 2 forwards for 2 h 5 min (192.0.2.7)\n",
         "server port 1111 to localhost:22: listening; the target answers\n",
@@ -97,6 +99,7 @@ fn the_page_answers_the_questions_of_a_person() {
          \x20   taken or not permitted; waiting for port, next try in 12 s\n\
          \x20   the target answers\n",
         "last round trip: 42 ms\n",
+        "keepalive: after 60 s of silence; lost after 3 without answer\n",
         "connections: 1 now, 17 so far, 3 refused; 999 bytes in, 12.3 MB out\n",
         "logged in 3 times, lost twice\n  lost in the last day: gone, 3 times\n",
         "process 4711, running for 2 h 46 min, version 0.1.0\n",
@@ -104,10 +107,8 @@ fn the_page_answers_the_questions_of_a_person() {
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
-    let down = page::page(&tunnel(
-        Link::Waiting(Instant(10_061_000)),
-        &[ForwardState::Idle],
-    ));
+    let waiting = Link::Waiting(Instant(10_061_000));
+    let down = page::page(&tunnel(waiting, &[ForwardState::Idle]), page::WIDTH);
     assert!(
         down.contains(": down for 2 h 5 min; next attempt in 1 min 1 s\n"),
         "{down}"
@@ -148,7 +149,7 @@ fn a_tunnel_whose_process_is_silent_is_on_the_page_and_in_the_document() {
     };
     assert_eq!(found.code(), exit::UNAVAILABLE);
     assert_eq!(
-        found.pages()[1],
+        found.pages(page::WIDTH)[1],
         "op@hub.example:22: no answer for 10 s\n\
          \x20 process 4711 holds the tunnel and does not answer\n\
          \x20 try kill -CONT 4711, else kill -9 4711\n"
@@ -164,7 +165,7 @@ fn a_tunnel_whose_process_is_silent_is_on_the_page_and_in_the_document() {
 fn unix_sockets_are_named_on_both_sides() {
     let mut tunnel = tunnel(up(), &[CONFIRMED]);
     tunnel.snapshot.forwards[0].spec = ForwardSpec::parse("/run/a:/run/b").unwrap();
-    let text = page::page(&tunnel);
+    let text = page::page(&tunnel, page::WIDTH);
     let line = "server socket /run/a to /run/b: listening; the target answers\n";
     assert!(text.contains(line), "{text}");
     let document = document(tunnel);
@@ -227,7 +228,7 @@ fn example() -> Tunnel {
 fn the_documents_show_what_is_printed() {
     let readme = include_str!("../../README.md");
     let operating = include_str!("../../docs/operating.md");
-    let page = page::page(&example());
+    let page = page::page(&example(), page::WIDTH);
     assert!(
         operating.contains(&page),
         "not in docs/operating.md:\n{page}"
@@ -244,4 +245,31 @@ fn the_documents_show_what_is_printed() {
         joined.contains(document.trim_end()),
         "not in README.md:\n{document}"
     );
+}
+
+#[test]
+fn a_page_keeps_to_the_terminal_and_its_first_line_stays() {
+    let tunnel = tunnel(up(), &[CONFIRMED, REFUSED]);
+    let page = page::page(&tunnel, 40);
+    assert!(
+        page.contains("  server port 1111 to localhost:22\n    listening; the target answers\n"),
+        "{page}"
+    );
+    assert!(page::rows(&page, 40) >= 20, "{page}");
+    let fitting = page::fit(&page, 40, 20);
+    assert!(page::rows(&fitting, 40) < 20, "{fitting}");
+    assert!(fitting.starts_with("op@hub.example port 22: partly up"));
+    assert!(fitting.ends_with("\n...\n"), "{fitting}");
+    assert_eq!(page::fit(&page, 80, 60), page);
+    // Not even one line has room: it is cut all the same.
+    assert_eq!(page::fit(&page, 40, 1), "...\n");
+}
+
+#[test]
+fn whose_a_tunnel_is_stands_on_its_first_line_and_in_the_document() {
+    let mut tunnel = tunnel(up(), &[CONFIRMED]);
+    tunnel.of = Some("charge".to_owned());
+    let first = "op@hub.example port 22 of charge: up for ";
+    assert!(page::short(&tunnel.snapshot, tunnel.of.as_deref()).starts_with(first));
+    assert!(document(tunnel).contains("\"run_by\":\"charge\","));
 }

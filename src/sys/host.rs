@@ -32,8 +32,13 @@ pub fn user_id() -> u32 {
 
 /// Name of the user of this process; the number of one without name.
 pub fn user_name() -> String {
-    let user = User::from_uid(Uid::effective()).ok().flatten();
-    user.map_or_else(|| Uid::effective().to_string(), |user| user.name)
+    name_of(user_id())
+}
+
+/// Name of a user; the number of one without name.
+pub fn name_of(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// `user@host` of this process, for comments.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 
+use nix::libc;
 use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
@@ -44,6 +45,20 @@ impl Terminal {
         }
         answer
     }
+}
+
+/// Columns and rows of the terminal that standard output is (ioctl_tty(2), `TIOCGWINSZ`).
+pub fn size() -> Option<(usize, usize)> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call writes a winsize, or fails.
+    let got = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (got == 0 && columns > 0 && rows > 0).then_some((columns, rows))
 }
 
 /// Ctrl-C as a byte.

@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub since: Instant,
     /// Last round trip of a request to the server, milliseconds.
     pub round_trip_ms: Option<u32>,
+    /// `ServerAliveInterval`, milliseconds, and `ServerAliveCountMax`, as they hold.
+    pub keepalive: Option<(u64, u32)>,
     /// Connections through the tunnel that are being served.
     pub serving: u32,
     /// Connections through the tunnel so far.
@@ -114,6 +116,7 @@ impl Default for Snapshot {
             link: Link::Ending,
             since: Instant(0),
             round_trip_ms: None,
+            keepalive: None,
             serving: 0,
             served: 0,
             refused: 0,
@@ -163,6 +166,9 @@ impl fmt::Display for Snapshot {
         }
         if let Some(ms) = self.round_trip_ms {
             writeln!(f, "round-trip {ms}")?;
+        }
+        if let Some((ms, count)) = self.keepalive {
+            writeln!(f, "keepalive {ms} {count}")?;
         }
         writeln!(f, "connections {} {}", self.serving, self.served)?;
         writeln!(f, "connections-refused {}", self.refused)?;
@@ -245,6 +251,7 @@ impl Snapshot {
                 };
             }
             "round-trip" => self.round_trip_ms = Some(words.number()?),
+            "keepalive" => self.keepalive = Some((words.number()?, words.number()?)),
             "connections" => {
                 self.serving = words.number()?;
                 self.served = words.number()?;

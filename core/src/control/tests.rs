@@ -125,6 +125,7 @@ fn full() -> Box<Snapshot> {
         link: Link::Up(history::line("2001:db8::1")),
         since: Instant(2000),
         round_trip_ms: Some(23),
+        keepalive: Some((60_000, 3)),
         serving: 2,
         served: 99,
         refused: 7,

@@ -72,6 +72,9 @@ macro_rules! keyword_table {
             MaxLifetime, max_lifetime: value[Duration],
                 Kind::Time { min_s: 0, max_s: 31_536_000 }, "0", "s", Applies,
                 "End so long after the last call that asked for the tunnel; 0 is never";
+            MaxTunnels, max_tunnels: value[u32],
+                Kind::Number { min: 1, max: 64 }, "8", "", Applies,
+                "Tunnels in one runtime directory; a call for one more is refused, or takes the place of one that never came up";
             Port, port: value[u16],
                 Kind::Port, "22", "", Renews,
                 "TCP port of the server";

@@ -1,6 +1,8 @@
 //! The time between attempts, and what ends it early.
 
-use super::{ATTEMPT_GAP, Phase, SETTLING, STALE_DIAL, STALE_HANDSHAKE, Watchdog};
+use core::time::Duration;
+
+use super::{ATTEMPT_GAP, HOPE, Phase, RARE, SETTLING, STALE_DIAL, STALE_HANDSHAKE, Watchdog};
 use crate::failure::{Failure, Stage};
 use crate::time::Instant;
 
@@ -19,7 +21,14 @@ impl Watchdog {
             .handle_failed(now, why.class(), settling, rng);
         self.forwards.reset();
         // Another destination may be ready long since.
-        let until = self.destinations.ready().max(now + ATTEMPT_GAP);
+        let mut until = self.destinations.ready().max(now + ATTEMPT_GAP);
+        if self
+            .never_up_since
+            .is_some_and(|since| now.since(since) >= HOPE)
+        {
+            let jitter = Duration::from_millis(u64::from(self.random()) % 60_000);
+            until = until.max(now + RARE + jitter);
+        }
         self.wait_until(now, until, why);
     }
 

@@ -120,6 +120,11 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
              .Fl -password-fd\nreads the answers from a descriptor, a line for each.\nNo tunnel ever \
              uses a password.\nThe exit status is 0 once the key is accepted.\n"
         }
+        "status" => {
+            ".Fl -short\nprints a line for each tunnel,\n.Fl -watch\nagain every second, as much as \
+             the terminal has room for.\nRoot sees the tunnels of all users; a user is told of those \
+             that he may not ask.\n"
+        }
         "doctor" => {
             "In order: key, configuration, route, DNS, TCP, the server's version, algorithms, host key, \
              login, each forward and each target, the clock, room for known_hosts, and other \

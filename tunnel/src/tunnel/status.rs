@@ -63,6 +63,10 @@ impl<O: Outside> Tunnel<O> {
             started: stats.started,
             link,
             since,
+            keepalive: Some((
+                self.plan.policy.alive_interval.as_millis() as u64,
+                self.plan.policy.alive_count_max,
+            )),
             round_trip_ms: stats.round_trip_ms,
             serving: stats.serving as u32,
             served: stats.served,

@@ -64,3 +64,33 @@ fn each_state_has_its_words() {
     bench.on(Input::ForwardConfirmed { id, port: 1112 });
     assert_eq!(words(&bench), "up");
 }
+
+#[test]
+fn what_has_never_worked_for_a_day_is_tried_every_ten_minutes() {
+    let mut bench = Bench::new();
+    let began = bench.now;
+    let wait = |bench: &mut Bench| {
+        bench.on(Input::Failed(Failure::Unreachable));
+        let before = bench.now;
+        bench.next_timer();
+        bench.now.since(before)
+    };
+    while bench.now.since(began) < HOPE {
+        assert!(wait(&mut bench) <= Duration::from_secs(60));
+    }
+    for _ in 0..20 {
+        let rare = wait(&mut bench);
+        assert!((600..=660).contains(&rare.as_secs()), "{rare:?}");
+    }
+    // A network that comes, and a call, do not wait for that.
+    bench.on(Input::Failed(Failure::Unreachable));
+    bench.pass(S);
+    assert!(bench.on(Input::LinkUp).contains(&Action::Resolve));
+    // Once it has worked, it is an outage.
+    bench.reach(Stage::Forward);
+    bench.on(Input::Failed(Failure::Lost));
+    bench.next_timer();
+    for _ in 0..2_000 {
+        assert!(wait(&mut bench) <= Duration::from_secs(60));
+    }
+}

@@ -75,8 +75,14 @@ fn perform() -> Result<u8, Exit> {
         Command::Status(view) => return status::run(&view),
         Command::Doctor(visit) => return doctor::run(&visit),
         Command::Enroll(enrollment) => return enroll::run(&enrollment),
-        Command::Run(settings) => return run::run(*settings),
-        Command::Invoke(invocation) => return invoke::invoke(*invocation),
+        Command::Run(settings) => {
+            sys::inherit::close_the_callers();
+            return run::run(*settings);
+        }
+        Command::Invoke(invocation) => {
+            sys::inherit::close_the_callers();
+            return invoke::invoke(*invocation);
+        }
         Command::Order(order) => orders::order(&order),
         Command::Pubkey {
             identity_files,

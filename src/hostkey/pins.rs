@@ -1,9 +1,9 @@
 //! `reachback known-hosts`: the pins that there are, and taking one away.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -126,28 +126,14 @@ fn forget(path: &Path, host: &str, port: u16) -> io::Result<String> {
     let kept = kept.filter(|(_, number)| !lines.contains(number));
     let kept: Vec<u8> = kept.flat_map(|(line, _)| line).copied().collect();
     let data = locked.metadata()?;
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let written = (|| {
-        let options = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .clone();
-        let mut file = options.open(&new)?;
+    file::replace(&path, &kept, |file| {
         // Root may tidy up another user's.
         if file.metadata()?.uid() != data.uid() {
-            fchown(&file, Some(data.uid()), Some(data.gid()))?;
+            fchown(file, Some(data.uid()), Some(data.gid()))?;
         }
         // Not at its making: the umask would cut it.
-        file.set_permissions(data.permissions())?;
-        file.write_all(&kept)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)
-    })();
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(&new);
-        return Err(error);
-    }
+        file.set_permissions(data.permissions())
+    })?;
     if let Some(directory) = path.parent() {
         File::open(directory)?.sync_all()?;
     }

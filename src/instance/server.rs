@@ -4,6 +4,7 @@
 mod caller;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use log::{debug, warn};
 use mio::event::Event;
@@ -28,6 +29,8 @@ pub const CLIENTS: usize = 8;
 const TOKENS: usize = 1 << 20;
 /// Clients that are taken or sent away in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
+/// Between two tries to take a client for whom there was no descriptor.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What the control socket can ask of a tunnel.
 pub trait Tunnel {
@@ -64,6 +67,8 @@ pub trait Tunnel {
 pub struct Control {
     listener: UnixListener,
     acceptable: bool,
+    /// When it is tried again to take a client for whom there was no descriptor or no memory.
+    again: Option<Instant>,
     clients: [Option<Client>; CLIENTS],
 }
 
@@ -82,6 +87,7 @@ impl Control {
         Ok(Control {
             listener,
             acceptable: true,
+            again: None,
             clients: Default::default(),
         })
     }
@@ -106,7 +112,8 @@ impl Control {
 
     /// When the next turn is due at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.clients.iter().flatten().map(|c| c.deadline).min()
+        let clients = self.clients.iter().flatten().map(|c| c.deadline);
+        clients.chain(self.again).min()
     }
 
     /// One turn; true when there is more to do at once.
@@ -138,18 +145,29 @@ impl Control {
 
     /// True when there may be more to take.
     fn accept(&mut self, registry: &Registry, now: Instant) -> bool {
+        if self.again.is_some_and(|at| at <= now) {
+            self.acceptable = true;
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             if !self.acceptable {
                 return false;
             }
             match self.listener.accept() {
-                Ok((stream, _)) => self.welcome(stream, registry, now),
+                Ok((stream, _)) => {
+                    self.again = None;
+                    self.welcome(stream, registry, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.acceptable = false;
+                    self.again = None;
+                }
                 Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
+                    self.acceptable = false;
+                    // The kernel does not say again that there is somebody.
+                    if self.again.replace(now + RETRY).is_none() {
                         warn!("cannot take a control client: {}", reason(&error));
                     }
-                    self.acceptable = false;
                 }
             }
         }

@@ -69,13 +69,15 @@ pub fn stderr_takes(patience: u16) -> bool {
     poll(&mut wanted, patience).is_ok_and(|ready| ready > 0)
 }
 
-/// Whether standard error is closed, or leads to /dev/null.
+/// Whether standard error is closed, or leads to /dev/null or what stands in for it.
 pub fn stderr_is_null() -> bool {
-    use nix::sys::stat::{fstat, stat};
-    match (fstat(std::io::stderr()), stat("/dev/null")) {
-        (Ok(stderr), Ok(null)) => stderr.st_rdev == null.st_rdev && stderr.st_rdev != 0,
-        (stderr, _) => stderr.is_err(),
-    }
+    use nix::sys::stat::{SFlag, fstat, stat};
+    let Ok(stderr) = fstat(std::io::stderr()) else {
+        return true;
+    };
+    let is_directory = SFlag::from_bits_truncate(stderr.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    let null = stat("/dev/null").is_ok_and(|null| stderr.st_rdev == null.st_rdev);
+    is_directory || null && stderr.st_rdev != 0
 }
 
 /// Which lines pass for ssh_config(5)'s `LogLevel`. Its QUIET and FATAL differ only in

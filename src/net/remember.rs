@@ -5,10 +5,8 @@
 //! Several processes may share it. It is written when an address is new, never otherwise:
 //! flash wears out.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::file;
@@ -111,24 +109,7 @@ impl Remembered {
         {
             text.push_str(&format!("{host} {port} {address}\n"));
         }
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let new = PathBuf::from(name);
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&new, path));
-        if written.is_err() {
-            // Left over from a crash, or half written.
-            let _ = std::fs::remove_file(&new);
-        }
-        written.map_err(reason)
+        file::replace(path, text.as_bytes(), |_| Ok(())).map_err(reason)
     }
 }
 

@@ -76,11 +76,11 @@ fn settle() -> Result<(), Exit> {
     let refused = |error: nix::Error| Exit::os("cannot go to the background", error.desc());
     setsid().map_err(refused)?;
     chdir("/").map_err(refused)?;
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(|error| Exit::os("cannot open: /dev/null", error))?;
+    // Where there is no /dev/null, a directory takes and gives as little.
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = null
+        .or_else(|_| File::open("/"))
+        .map_err(|error| Exit::os("cannot open: /", error))?;
     dup2_stdin(&null).map_err(refused)?;
     dup2_stdout(&null).map_err(refused)?;
     dup2_stderr(&null).map_err(refused)

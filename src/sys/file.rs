@@ -1,13 +1,15 @@
-//! Reading whole small files, bounded.
+//! Reading whole small files, bounded, and replacing them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 pub use reachback_tunnel::reason;
 use zeroize::Zeroizing;
+
+use super::clock;
 
 /// Opens a regular file for reading; never waits, not even on a FIFO.
 ///
@@ -60,6 +62,52 @@ pub fn read_open(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// A file that is being replaced is not worked on for so long.
+const LEFT_BEHIND_S: u32 = 60;
+
+/// Replaces a file by one with mode 0600 and these bytes: who reads it meanwhile sees the one or the
+/// other, whole. It is written as `PATH.new` first, and `prepare` may change it there; what a process that
+/// was killed left under that name is removed.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] while another process does the same; open(2)'s, write(2)'s, fsync(2)'s
+/// and rename(2)'s.
+pub fn replace(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let create = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(&new)
+    };
+    let mut file = create().or_else(|error| {
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        if !is_there || std::fs::symlink_metadata(&new).is_ok_and(|found| is_fresh(found.mtime())) {
+            return Err(error);
+        }
+        std::fs::remove_file(&new)?;
+        create()
+    })?;
+    let written = prepare(&file)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+/// However the clock was set in between. The kernel's structure has 32 bits here, so no more are compared.
+fn is_fresh(changed_s: i64) -> bool {
+    let age = (clock::wall_s() as i32).wrapping_sub(changed_s as i32);
+    age.unsigned_abs() < LEFT_BEHIND_S
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -77,6 +125,36 @@ mod tests {
         assert_eq!(&read_bounded(&path, 8).unwrap()[..], b"12345678");
         let error = read_bounded(&path, 7).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_in_nobodys_way_and_what_a_living_one_writes_is_left_alone() {
+        let path = scratch("replace");
+        let new = path.with_extension("new");
+        replace(&path, b"first", |_| Ok(())).unwrap();
+        File::create(&new).unwrap();
+        let busy = replace(&path, b"second", |_| Ok(())).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        let now = clock::wall_s() as i64;
+        for then in [now - 60, now + 120] {
+            File::create(&new).unwrap();
+            let then = nix::sys::time::TimeSpec::new(then as _, 0);
+            nix::sys::stat::utimensat(
+                nix::fcntl::AT_FDCWD,
+                &new,
+                &then,
+                &then,
+                nix::sys::stat::UtimensatFlags::NoFollowSymlink,
+            )
+            .unwrap();
+            replace(&path, b"third", |_| Ok(())).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"third");
+            assert!(!new.exists());
+        }
+        let failed = replace(&path, b"fourth", |_| Err(io::ErrorKind::Other.into()));
+        assert!(failed.is_err() && !new.exists());
         std::fs::remove_file(path).unwrap();
     }
 

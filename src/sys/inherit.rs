@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
 
 /// Lets a file stay open over execve(2).
 ///
@@ -24,6 +26,23 @@ pub fn read_end(number: RawFd) -> io::Result<File> {
         0 => Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?)),
         1 | 2 => Err(io::ErrorKind::InvalidInput.into()),
         _ => take(number).ok_or_else(|| io::Error::from(nix::errno::Errno::EBADF)),
+    }
+}
+
+/// Most files that are closed one by one, where the kernel has no close_range(2) (before Linux 5.9).
+const ONE_BY_ONE: i32 = 4096;
+
+/// Closes what the caller left open, but for standard input, output and error: a tunnel lives for years,
+/// and would hold a listening socket or a file of its caller for as long. To be called before anything
+/// is opened.
+pub fn close_the_callers() {
+    // SAFETY: nothing of this process has any of them, as nothing was opened before.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    if Errno::result(closed).is_err() {
+        for number in 3..ONE_BY_ONE {
+            // SAFETY: as above; a number that is not open is an error and no more.
+            unsafe { libc::close(number) };
+        }
     }
 }
 

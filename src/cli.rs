@@ -435,9 +435,13 @@ fn destination(options: &Options, words: &[String]) -> Result<(Destination, Stri
         .host;
     let mut read = options.read_all(&host, Destination::user_in(text))?;
     let local = crate::sys::host::user_name();
-    let user = read.config.user().unwrap_or(&local);
-    let destination = Destination::parse_with_default(text, Some(user)).map_err(bad)?;
-    let destination = really(destination, &host, &read.config)?;
+    let named = read.config.user();
+    let stand_in = named.map_or(local.as_str(), |_| "user");
+    let destination = Destination::parse_with_default(text, Some(stand_in)).map_err(bad)?;
+    let mut destination = really(destination, &host, &read.config)?;
+    if let Some(template) = named.filter(|_| Destination::user_in(text).is_none()) {
+        destination.user = local::login("User", template, &read.config, &destination, &host)?;
+    }
     if !command.is_empty() {
         let text = format!("remote command {command}: not run, as -N says");
         let is_warning = true;

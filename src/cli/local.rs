@@ -113,16 +113,28 @@ pub fn script_user(
     destination: &Destination,
     given: &str,
 ) -> Result<Option<UserName>, Exit> {
-    let Some(template) = config.script_user() else {
-        return Ok(None);
-    };
+    let template = config.script_user();
+    let login = |template| login("ScriptUser", template, config, destination, given);
+    template.map(login).transpose()
+}
+
+/// The login name that a keyword's template makes; `%r` in it is the destination's user.
+///
+/// # Errors
+/// As [`expand`]; [`exit::CONFIG`] for what is no login name.
+pub fn login(
+    keyword: &str,
+    template: &str,
+    config: &Config,
+    destination: &Destination,
+    given: &str,
+) -> Result<UserName, Exit> {
     let port = destination.port.unwrap_or_else(|| config.port());
     let here = Here::look(config.serial_file().filter(|_| tokens::uses(template, 's')))?;
     let tokens = here.tokens(Some(remote(destination, given, port)));
-    let wrong = |why: &dyn std::fmt::Display| bad(&format_args!("ScriptUser: {why}"));
+    let wrong = |why: &dyn std::fmt::Display| bad(&format_args!("{keyword}: {why}"));
     let user: UserName = tokens.expand(template).map_err(|error| wrong(&error))?;
-    let user = parse_user(&user).map_err(|error| wrong(&error))?;
-    Ok(Some(user))
+    parse_user(&user).map_err(|error| wrong(&error))
 }
 
 /// The same for the forwards of an order; without a destination its tokens have no value.

@@ -313,6 +313,41 @@ fn what_a_script_asks_for_is_led_to_a_place_and_a_login_of_this_controller() {
 }
 
 #[test]
+fn a_login_name_of_the_file_may_have_tokens() {
+    let serial = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&serial, "SN-0042\n").unwrap();
+    let text = format!(
+        "SerialFile {}\nHost hub\nHostname 192.0.2.7\nUser c-%s\nRemoteForward /run/%r localhost:22\n\
+         Host wrong\nUser %d\nHost plain\nUser op\n",
+        serial.path().display()
+    );
+    with_file("config", text.as_bytes(), |path| {
+        let run = |word: &str| match parsed(&format!("-F {} -R 1:h:2 {word}", path.display())) {
+            Ok(Command::Run(run)) => Ok(run),
+            Err(error) => Err(error),
+            other => panic!("{other:?}"),
+        };
+        let hub = run("hub").unwrap();
+        assert_eq!(hub.destination.to_string(), "c-SN-0042@192.0.2.7");
+        assert_eq!(hub.config.user(), Some("c-SN-0042"));
+        let forwards = hub.config.forwards().iter();
+        assert!(
+            forwards
+                .map(ToString::to_string)
+                .any(|spec| spec == "/run/c-SN-0042:localhost:22")
+        );
+        assert_eq!(
+            run("me@hub").unwrap().destination.to_string(),
+            "me@192.0.2.7"
+        );
+        assert_eq!(run("plain").unwrap().destination.to_string(), "op@plain");
+        let refused = run("wrong").unwrap_err();
+        assert_eq!(refused.code, CONFIG);
+        assert!(refused.message.contains("User: bad user"), "{refused}");
+    });
+}
+
+#[test]
 fn a_configuration_file_that_is_missing_or_wrong_is_named_with_its_line() {
     let missing = parsed("-F /nonexistent/x -R 1:h:2 me@hub").unwrap_err();
     assert_eq!(missing.code, NO_INPUT);

@@ -453,6 +453,17 @@ class MigrationTest(unittest.TestCase):
         self.script(2, "off", controller)
         wait_for("one is there", lambda: listed("SN-1742")[4] == "ssh")
 
+    def test_one_configuration_brings_each_controller_up_at_boot(self):
+        controller = enrolled("SN-1743")
+        Path("/etc/serial").write_text("SN-1743\n")
+        text = (TOP / "docs/configuration.md").read_text().partition("## Many controllers on one server")[2].split("```")[1]
+        text = text.replace("/proc/device-tree/serial-number", "/etc/serial").replace("/home/charge/.ssh/id_rsa", str(controller.key))
+        Path("/etc/reachback").mkdir(exist_ok=True)
+        Path("/etc/reachback/config").write_text(f"StrictHostKeyChecking accept-new\n{text}")
+        self.addCleanup(Path("/etc/reachback/config").unlink)
+        sh("reachback check; reachback boot --wait")
+        self.assertEqual(listed("SN-1743")[4], "ssh,web")
+
     def test_without_the_configuration_they_are_what_they_were(self):
         controller = Controller(WHERE, "OLD")
         person("op")

@@ -310,6 +310,8 @@ impl<const N: usize> Value for String<N> {
         let name = word(keyword, words, |text| {
             let good = match keyword.kind {
                 Kind::User => destination::parse_user(text).is_ok(),
+                // With tokens it is looked at when they are replaced.
+                Kind::UserTemplate => text.contains('%') || destination::parse_user(text).is_ok(),
                 Kind::Interface => parse::is_interface(text),
                 Kind::Name => is_pinned_name(text),
                 Kind::Host => parse::hostname(text, "h").is_some(),
@@ -353,7 +355,7 @@ impl<const N: usize> Value for String<N> {
     }
 
     fn rename(&mut self, keyword: &Keyword, rename: &dyn Fn(&str) -> Option<Path>) {
-        let is_file = has_tokens(keyword) || matches!(keyword.kind, Kind::Path);
+        let is_file = matches!(keyword.kind, Kind::Template | Kind::Templates | Kind::Path);
         if is_file
             && !notice::is_no_file(self)
             && let Some(name) = rename(self).and_then(|name| Self::try_from(name.as_str()).ok())

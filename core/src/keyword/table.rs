@@ -127,7 +127,7 @@ macro_rules! keyword_table {
                 Kind::YesNo, "yes", "", Renews,
                 "Whether the kernel probes an idle connection as well";
             User, user: text[String<MAX_USER>],
-                Kind::User, "", "", Renews,
+                Kind::UserTemplate, "", "", Renews,
                 "Login name, when the destination has none";
             UserKnownHostsFile, known_hosts_files: own[Option<Files>],
                 Kind::Templates, "~/.ssh/known_hosts", "", Renews,

@@ -1,8 +1,10 @@
 //! `reachback doctor`: every step from the key to the target, in order, and what to do where one fails.
 //!
 //! It writes nothing, pins nothing and has no password. A tunnel that runs is asked for what it holds,
-//! and is left alone. All texts are written by [`Report`]: a format for each, and no string in between,
-//! keeps this small.
+//! and is left alone.
+//!
+//! For its size, all texts are formats of [`Report`] with no string in between, and the steps are not
+//! inlined: one large frame costs more than calls.
 
 mod forwards;
 mod local;
@@ -136,7 +138,6 @@ fn ask(socket: &Path) -> Result<Box<Snapshot>, CallError> {
     }
 }
 
-// Of its own, as its like: one large frame costs more than calls.
 #[inline(never)]
 fn target(spec: &ForwardSpec, end: reachback_core::time::Instant, report: &mut Report) {
     let name = format_args!("target {}", spec.target);

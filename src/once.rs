@@ -1,8 +1,8 @@
 //! One connection for one purpose, waited for: look-up and dialling are the tunnel's own.
 
+mod broken;
 mod speaker;
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -15,15 +15,15 @@ use reachback_core::failure::Failure;
 use reachback_core::time::Instant;
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
-use reachback_ssh::{Config, Error, Rekey};
+use reachback_ssh::{Config, Rekey};
 use reachback_tunnel::{
     Dial, Ended, Outside, Resolution, Server, Source, Stream, StreamOptions, Token, reason,
 };
 
+pub use broken::Broken;
 pub(crate) use speaker::speaks;
 pub use speaker::{BY_APPLICATION, Heard, Speaker, heard};
 
-use crate::logging::escaped;
 use crate::net::outside::{Net, ServerSocket};
 use crate::net::remember::Remembered;
 use crate::sys::clock;
@@ -171,57 +171,6 @@ pub struct Connection {
     pub silence: Duration,
     /// When it is over, whatever the server says.
     pub end: Option<Instant>,
-}
-
-/// Why a conversation is over.
-#[derive(Debug)]
-pub enum Broken {
-    /// The client gave up, and has told the server why.
-    Client(Error),
-    /// The server closed the connection; what it said in the place of its identification.
-    Closed(String),
-    /// The server said nothing for so long.
-    Silent(Duration),
-    /// The kernel ended it.
-    Socket(io::Error),
-    /// Who listens has had enough, and says why.
-    Enough(String),
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Broken::Client(error) => write!(f, "{}", escaped(error)),
-            Broken::Closed(said) => {
-                f.write_str("the server closed the connection")?;
-                match said.as_str() {
-                    "" => Ok(()),
-                    said => write!(f, "; it said: {said}"),
-                }
-            }
-            Broken::Silent(span) => write!(f, "the server was silent for {} s", span.as_secs()),
-            Broken::Socket(error) => f.write_str(&reason(error)),
-            Broken::Enough(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Broken {
-        Broken::Client(error)
-    }
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
-        Broken::Socket(error)
-    }
-}
-
-impl From<String> for Broken {
-    fn from(why: String) -> Broken {
-        Broken::Enough(why)
-    }
 }
 
 impl Connection {

@@ -6,6 +6,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use support::client::Call;
 use support::process::Process;
 use support::rig::Site;
 use support::targets::{self, Target};
@@ -75,4 +76,25 @@ fn the_readmes_ways_in_work_with_what_sshd_permits_by_default() {
     });
     assert_eq!(targets::fetch(local), "the dashboard");
     assert!(way.is_running());
+
+    // What `status` prints for this very tunnel; the controller's ports are taken on this machine.
+    let status = Call::new(&site.scene).args(&["status"]).run();
+    let end = format!(":localhost:{} ", ports[1]);
+    let line = status.stdout.iter().find(|line| line.contains(&end));
+    let line = line.unwrap_or_else(|| panic!("{status:#?}")).trim();
+    let local = free_port();
+    let line = line.replace(
+        &format!("-L {}:", dashboard.address.port()),
+        &format!("-L {local}:"),
+    );
+    let words: Vec<&str> = line.split(' ').skip(1).collect();
+    let _way = Process::start(Command::new("ssh").args(["-F", &config]).args(&words));
+    wait_until("ssh listens", patience(), || {
+        std::net::TcpStream::connect(("127.0.0.1", local)).is_ok()
+    });
+    assert_eq!(targets::fetch(local), "the dashboard");
+    let server = words.last().unwrap();
+    let (port, own) = (ports[0].to_string(), format!("{}@localhost", user()));
+    let jump = ["-F", &config, "-J", server, "-p", &port, &own, "echo there"];
+    assert_eq!(output("ssh", &jump), "there");
 }

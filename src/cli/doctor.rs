@@ -13,16 +13,17 @@ use crate::exit::Exit;
 use crate::instance::client::Owner;
 use crate::instance::lock;
 use crate::reread::settings_in;
+use crate::sys::host;
 
 /// `reachback doctor [destination]`. A tunnel that runs was called with flags that no file has: they
-/// hold, behind those of this call.
+/// hold, behind those of this call, if its process is this user's.
 pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
     let mut words = words.to_vec();
     let mut running = None;
     if words.is_empty() {
         let directory = orders::directory(&options.read_config("")?);
         for socket in lock::sockets(&directory) {
-            if let Some(found) = holder(&socket) {
+            if Owner::open(&socket).is_ok() {
                 words.push(
                     socket
                         .file_stem()
@@ -30,7 +31,7 @@ pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
                         .to_string_lossy()
                         .into_owned(),
                 );
-                running = Some(found);
+                running = called_with(&socket);
             }
         }
         if words.is_empty() {
@@ -48,7 +49,7 @@ pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
         let directory = orders::directory(&read.config);
         let port = destination.port.unwrap_or_else(|| read.config.port());
         let name = lock::name(&destination, port);
-        running = holder(&socket(&directory, name, (&called, &destination.host)));
+        running = called_with(&socket(&directory, name, (&called, &destination.host)));
     }
     let json = options.json;
     let what = crate::logging::escaped(words.join(" ")).to_string();
@@ -83,9 +84,10 @@ fn asked(options: &Options) -> Vec<String> {
     asked.lines().map(str::to_owned).collect()
 }
 
-/// The process that holds a tunnel, and its arguments.
-fn holder(socket: &Path) -> Option<(u32, Vec<OsString>)> {
-    let pid = Owner::open(socket).ok()?.pid;
+/// The process that holds a tunnel, and its arguments. Those of another user's process are not
+/// believed: they name keys to be read and servers to be called.
+fn called_with(socket: &Path) -> Option<(u32, Vec<OsString>)> {
+    let pid = Owner::open_of(socket, host::user_id()).ok()?.pid;
     let arguments = arguments(pid);
     is_tunnel(&arguments).then_some((pid, arguments))
 }

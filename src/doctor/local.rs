@@ -48,31 +48,33 @@ pub fn key(keys: Result<&[(PathBuf, UserKey)], &Exit>, report: &mut Report) {
 /// name to be looked up. Nothing is sent (udp(7)). True if it would.
 #[inline(never)]
 pub fn route(host: &str, own: Option<IpAddr>, report: &mut Report) -> bool {
-    let (addresses, by_name) = resolve::needed(host);
-    let what = if by_name { "name server " } else { "" };
-    let mut why = String::new();
-    for address in addresses {
-        match source(address, own) {
+    let (addresses, what) = resolve::needed(host);
+    let mut last = None;
+    for to in addresses {
+        match source(to, own) {
             Ok(from) => {
-                report.right(format_args!("to {what}{address} from {from}"));
+                report.right(format_args!("to {what}{} from {}", to.ip(), from.ip()));
                 return true;
             }
-            Err(error) => why = format!("{what}{address}: {}", reason(&error)),
+            Err(error) => last = Some((to, error)),
         }
     }
-    report.fail_for(exit::UNAVAILABLE, format_args!("{why}"), Cause::NoRoute);
+    if let Some((to, error)) = last {
+        let text = format_args!("{what}{}: {}", to.ip(), reason(&error));
+        report.fail_for(exit::UNAVAILABLE, text, Cause::NoRoute);
+    }
     false
 }
 
-fn source(to: IpAddr, own: Option<IpAddr>) -> std::io::Result<IpAddr> {
-    let any: IpAddr = match to {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+fn source(to: SocketAddr, own: Option<IpAddr>) -> std::io::Result<SocketAddr> {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let own = own.filter(|own| own.is_ipv4() == to.is_ipv4());
     let socket = UdpSocket::bind(SocketAddr::new(own.unwrap_or(any), 0))?;
-    socket.connect(SocketAddr::new(to, 9))?;
-    Ok(socket.local_addr()?.ip())
+    socket.connect(to)?;
+    socket.local_addr()
 }
 
 /// A clock that was never set makes the log's times useless; SSH does not need it.

@@ -1,7 +1,7 @@
 //! Processes of this machine that seem to hold the same tunnel (proc(5)).
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::unistd::{Uid, User};
@@ -12,7 +12,7 @@ use crate::sys::file;
 
 /// Most bytes of a file of a process that are looked at.
 const BYTES: usize = 16 * 1024;
-/// Most letters of a command line that are shown.
+/// Most bytes of a command line that are shown.
 const LINE: usize = 120;
 /// Those that keep a tunnel up.
 const PROGRAMS: [&str; 4] = ["reachback", "ssh", "dbclient", "autossh"];
@@ -25,18 +25,19 @@ fn read(pid: u32, file: &str) -> Zeroizing<Vec<u8>> {
 /// The arguments of a process that is this program, whatever runs it.
 pub fn arguments(pid: u32) -> Vec<OsString> {
     let bytes = read(pid, "cmdline");
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    let words = bytes.split(|byte| *byte == 0);
-    let mut words: Vec<_> = words
-        .map(|word| OsString::from_vec(word.to_vec()))
-        .collect();
+    let words = || {
+        bytes
+            .strip_suffix(b"\0")
+            .unwrap_or(&bytes)
+            .split(|byte| *byte == 0)
+    };
     let own = std::env::args_os().next().unwrap_or_default();
-    let own = Path::new(&own).file_name();
-    let at = words
-        .iter()
-        .position(|word| Path::new(word).file_name() == own);
-    words.drain(..words.len().min(at.unwrap_or(0) + 1));
-    words
+    let name = |word: &OsStr| Path::new(word).file_name().map(OsStr::to_owned);
+    let at = words().position(|word| name(OsStr::from_bytes(word)) == name(&own));
+    let arguments = words().skip(at.unwrap_or(0) + 1);
+    arguments
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect()
 }
 
 /// Whether these arguments of this program keep a tunnel up.
@@ -61,7 +62,8 @@ pub fn other(settings: &Settings, own: u32) -> Option<(u32, String, String)> {
         let uid = status(pid, "Uid:");
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
         let user = user.map_or_else(|| uid.to_string(), |user| user.name);
-        return Some((pid, user, words.join(" ").chars().take(LINE).collect()));
+        let line = words.join(" ");
+        return Some((pid, user, line.get(..LINE).unwrap_or(&line).to_owned()));
     }
     None
 }

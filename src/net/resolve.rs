@@ -50,17 +50,20 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
-/// What has to be reached for a name: its addresses where it is one or the hosts file knows it, and
-/// false; else the name servers that would be asked, in their order, and true.
-pub fn needed(name: &str) -> (Vec<IpAddr>, bool) {
+/// What has to be reached for a name: its addresses where it is one or the hosts file knows it, else
+/// the name servers that would be asked, in their order; and the word for it.
+pub fn needed(name: &str) -> (Vec<SocketAddr>, &'static str) {
     let paths = Paths::default();
     let known = known(&paths, name).0;
     match known.is_empty() {
-        false => (known, false),
-        true => {
-            let servers = ResolvConf::load(&paths).servers;
-            (servers.iter().map(SocketAddr::ip).collect(), true)
+        false => {
+            let port = paths.server_port;
+            let known = known
+                .into_iter()
+                .map(|address| SocketAddr::new(address, port));
+            (known.collect(), "")
         }
+        true => (ResolvConf::load(&paths).servers, "name server "),
     }
 }
 

@@ -248,6 +248,82 @@ fn the_documents_show_what_is_printed() {
 }
 
 #[test]
+fn the_ways_in_are_for_what_is_up_and_direct_only_where_that_is_known() {
+    let ways = |tunnel: &Tunnel| -> Vec<String> {
+        let page = page::page(tunnel, 40);
+        let ways = page.split_once("  get in from elsewhere:\n");
+        let ways = ways.map_or("", |(_, ways)| ways);
+        ways.lines().map(|line| line.trim().to_owned()).collect()
+    };
+    let mut tunnel = tunnel(up(), &[CONFIRMED, CONFIRMED, REFUSED]);
+    let here = Proof::Here { at: NOW };
+    for (spec, proof, expected) in [
+        (
+            "1111:localhost:22",
+            here,
+            &["ssh -J op@hub.example -p 1111 root@localhost"][..],
+        ),
+        (
+            "*:1111:localhost:22",
+            here,
+            &["ssh -J op@hub.example -p 1111 root@localhost"],
+        ),
+        (
+            "1111:localhost:443",
+            here,
+            &["ssh -N -L 8443:localhost:1111 op@hub.example"],
+        ),
+        (
+            "1111:h:8081",
+            Proof::Unknown,
+            &["ssh -N -L 8081:localhost:1111 op@hub.example"],
+        ),
+        ("1111:h:80", Proof::Elsewhere { at: NOW }, &[]),
+        ("/run/a:h:80", Proof::Unknown, &[]),
+        (
+            "192.0.2.7:1111:h:22",
+            here,
+            &[
+                "ssh -J op@hub.example -p 1111 root@192.0.2.7",
+                "ssh -p 1111 root@192.0.2.7",
+            ],
+        ),
+        (
+            "192.0.2.7:1111:h:22",
+            Proof::Loopback { at: NOW },
+            &["ssh -J op@hub.example -p 1111 root@localhost"],
+        ),
+        (
+            "[2001:db8::1]:1111:h:80",
+            here,
+            &[
+                "ssh -N -L 8080:[2001:db8::1]:1111 op@hub.example",
+                "http://[2001:db8::1]:1111",
+            ],
+        ),
+    ] {
+        let forward = &mut tunnel.snapshot.forwards[0];
+        (forward.spec, forward.proof) = (ForwardSpec::parse(spec).unwrap(), proof);
+        let mut found = ways(&tunnel);
+        assert_eq!(
+            found.pop().unwrap(),
+            "ssh -J op@hub.example -p 1111 root@localhost"
+        );
+        assert_eq!(found, expected, "{spec}");
+    }
+    tunnel.snapshot.port = 2222;
+    assert_eq!(
+        ways(&tunnel)[2],
+        "ssh -J ssh://op@hub.example:2222 -p 1111 root@localhost"
+    );
+    tunnel.snapshot.fallback = history::line("op@spare port 22");
+    assert_eq!(ways(&tunnel), [""; 0]);
+    tunnel.snapshot.fallback = history::line("");
+    tunnel.snapshot.link = Link::Waiting(NOW);
+    assert_eq!(ways(&tunnel), [""; 0]);
+}
+
+#[test]
 fn a_page_keeps_to_the_terminal_and_its_first_line_stays() {
     let tunnel = tunnel(up(), &[CONFIRMED, REFUSED]);
     let page = page::page(&tunnel, 40);

@@ -14,6 +14,7 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod crash;
+pub mod doctor;
 pub mod keys;
 pub mod names;
 pub mod netns;

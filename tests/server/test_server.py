@@ -89,6 +89,24 @@ class InstallTest(unittest.TestCase):
         said = sh(f"{KIT}/setup --dry-run --carrier 198.51.100.0/24")
         self.assertEqual("+PerSourcePenaltyExemptList 198.51.100.0/24" in said, knows)
 
+    def test_what_an_earlier_call_named_stays(self):
+        cron = Path("/etc/cron.d/reachback-controllers")
+        sh(f"{KIT}/setup --prometheus /var/lib/fleet.prom")
+        self.assertIn("nothing to do", sh(f"{KIT}/setup"))
+        self.assertIn("--prometheus /var/lib/fleet.prom >", cron.read_text())
+        sh(f"{KIT}/setup --prometheus none")
+        self.assertNotIn("fleet.prom", cron.read_text())
+
+    def test_lists_of_who_may_log_in_are_pointed_out(self):
+        mine = SNIPPET.parent / "10-mine.conf"
+        mine.write_text("AllowGroups people\nAllowUsers tina olaf\n")
+        try:
+            said = sh(f"{KIT}/setup")
+        finally:
+            mine.unlink()
+        self.assertIn("add reachback-controllers to it", said)
+        self.assertIn("add c-* to it", said)
+
     def test_arguments_that_would_end_up_in_files_are_looked_at(self):
         for wrong in ("--carrier 'no\nPermitRootLogin yes'", "--prometheus 'a;b'", "--prometheus '/a;b'", "--operators 'a b'",
                       "--operators nobody-of-that-name", "--nonsense", "--carrier"):

@@ -77,9 +77,8 @@ pub fn run(visit: &Visit) -> Result<u8, Exit> {
 
 fn look(settings: &Settings, called: Option<u32>, report: &mut Report) {
     let end = clock::now() + LIMIT;
-    let place = settings.place();
     let host = settings.destination.host.as_str();
-    let owner = ask(&socket(&place.directory, place.name, (&place.called, host)));
+    let owner = ask(&socket(settings));
     let running = owner.as_ref().ok().map(Box::as_ref);
     // Those of a running tunnel are of every caller.
     let forwards: Vec<&ForwardSpec> = match running {
@@ -108,12 +107,13 @@ fn look(settings: &Settings, called: Option<u32>, report: &mut Report) {
 
 /// The socket of a tunnel by its name, or by the word for its server where that is a name of the
 /// configuration's and no host's: the configuration may have changed since.
-pub fn socket(directory: &Path, name: String, (called, host): (&str, &str)) -> PathBuf {
-    let name = match called == host {
-        true => name,
-        false => lock::find(directory, name, called),
+pub fn socket(settings: &Settings) -> PathBuf {
+    let place = settings.place();
+    let name = match place.called == settings.destination.host.as_str() {
+        true => place.name,
+        false => lock::find(&place.directory, place.name, &place.called),
     };
-    lock::socket(directory, &name)
+    lock::socket(&place.directory, &name)
 }
 
 /// Whether a tunnel holds its listeners, or may ask for them at any moment.

@@ -13,10 +13,11 @@ use support::doctor::{Place, Said, names};
 use support::keys::{self, Kind};
 use support::names::NameServer;
 use support::netns::Net;
+use support::peers::Dropbear;
 use support::process::Process;
 use support::sshd;
 use support::targets::Target;
-use support::{Scene, bound, free_port, patience, user};
+use support::{Scene, bound, free_port, patience, skip, user};
 
 #[test]
 fn everything_that_is_right_is_said_in_order_and_nothing_is_left_behind() {
@@ -107,6 +108,17 @@ fn a_key_that_is_not_authorised_leads_to_enroll() {
 }
 
 #[test]
+fn a_server_without_a_common_algorithm_is_named_with_what_it_offers() {
+    let place = Place::with(&["KexAlgorithms diffie-hellman-group14-sha256"]);
+    place.doctor(&[]).assert_fails(
+        69,
+        "algorithms",
+        "no key exchange * in common; the server offers diffie-hellman-group14-sha256",
+        "allow what that line names",
+    );
+}
+
+#[test]
 fn a_forward_that_is_refused_is_taken_or_not_permitted() {
     let scene = Scene::new();
     let key = keys::key(&scene, "key", Kind::Ed25519);
@@ -166,6 +178,31 @@ fn a_public_forward_on_loopback_only_names_gatewayports() {
     assert_eq!(said.ended.code, 0, "{:#?}", said.ended);
     let text = said.step(&format!("forward {}", place.port)).1;
     assert!(text.contains("for everybody"), "{text}");
+}
+
+#[test]
+fn dropbear_listens_where_it_is_seen() {
+    if !keys::have_dropbear_tools() {
+        return skip("dropbearkey is not installed");
+    }
+    let scene = Scene::new();
+    let key = keys::key(&scene, "key", Kind::Ed25519);
+    let server = match Dropbear::start(&scene, &key) {
+        Ok(server) => server,
+        Err(reason) => return skip(&reason),
+    };
+    let (port, target) = (free_port(), Target::http("page"));
+    let call = Call::new(&scene).args(&["doctor", "-y"]).identity(&key);
+    let call = call.forward(port, target.address);
+    let server = format!("{}@127.0.0.1:{}", Dropbear::USER, server.port);
+    let said = Said::of(call.args(&[&server]).run());
+    assert_eq!(said.ended.code, 0, "{:#?}", said.ended);
+    let text = said.step(&format!("forward {port}")).1;
+    assert!(
+        text.contains("on the server's loopback address only"),
+        "{text}"
+    );
+    assert_eq!(target.hits(), 1);
 }
 
 #[test]

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use reachback_core::keyword::KEYWORDS;
 
-use super::{
-    Command, Options, destination, orders, parse_after, prepared, settings_without_forward,
-};
+use super::{Command, Options, orders, parse_after, prepared, settings_without_forward};
 use crate::doctor::{Visit, arguments, is_tunnel, socket};
 use crate::exit::Exit;
 use crate::instance::client::Owner;
 use crate::instance::lock;
+use crate::logging::escaped;
 use crate::reread::settings_in;
 use crate::sys::host;
 
@@ -19,24 +18,8 @@ use crate::sys::host;
 /// hold, behind those of this call, if its process is this user's.
 pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
     let mut words = words.to_vec();
-    let mut running = None;
     if words.is_empty() {
-        let directory = orders::directory(&options.read_config("")?);
-        for socket in lock::sockets(&directory) {
-            if Owner::open(&socket).is_ok() {
-                words.push(
-                    socket
-                        .file_stem()
-                        .unwrap_or_default()
-                        .to_string_lossy()
-                        .into_owned(),
-                );
-                running = called_with(&socket);
-            }
-        }
-        if words.is_empty() {
-            words = options.read_all("", None)?.names;
-        }
+        words = candidates(&options)?;
         if words.len() != 1 {
             return Err(Exit::usage(match words.as_slice() {
                 [] => "doctor: no tunnel is running, none is configured: give user@host[:port]"
@@ -44,32 +27,46 @@ pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
                 words => format!("doctor: name one of: {}", words.join(" ")),
             }));
         }
-    } else if let Ok((destination, called, read)) = destination(&options, &words) {
-        // What is wrong with the line is a step's to say.
-        let directory = orders::directory(&read.config);
-        let port = destination.port.unwrap_or_else(|| read.config.port());
-        let name = lock::name(&destination, port);
-        running = called_with(&socket(&directory, name, (&called, &destination.host)));
     }
-    let json = options.json;
-    let what = crate::logging::escaped(words.join(" ")).to_string();
-    let process = running.as_ref().map(|(pid, _)| *pid);
-    let settings = match running {
-        Some((_, arguments)) => {
-            let command = parse_after(&asked(&options), arguments);
-            command.and_then(settings_in)
+    let (json, asked) = (options.json, asked(&options));
+    // A forward need not be named.
+    let given = prepared(&options, &words).and_then(|(destination, called, read)| {
+        settings_without_forward(options, destination, called, read)
+    });
+    let running = given
+        .as_ref()
+        .ok()
+        .and_then(|given| called_with(&socket(given)));
+    let (process, settings) = match running {
+        Some((pid, arguments)) => {
+            let command = parse_after(&asked, arguments);
+            (Some(pid), command.and_then(settings_in))
         }
-        // A forward need not be named.
-        None => prepared(&options, &words).and_then(|(destination, called, read)| {
-            settings_without_forward(options, destination, called, read)
-        }),
+        None => (None, given),
     };
     Ok(Command::Doctor(Box::new(Visit {
-        what,
+        what: escaped(words.join(" ")).to_string(),
         process,
         settings: settings.map(Box::new),
         json,
     })))
+}
+
+/// The tunnels that run, else those of the configuration.
+fn candidates(options: &Options) -> Result<Vec<String>, Exit> {
+    let directory = orders::directory(&options.read_config("")?);
+    lock::check_for_look(&directory)?;
+    let mut names = Vec::new();
+    for socket in lock::sockets(&directory) {
+        if Owner::open(&socket).is_ok() {
+            let name = socket.file_stem().unwrap_or_default();
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    match names.is_empty() {
+        true => Ok(options.read_all("", None)?.names),
+        false => Ok(names),
+    }
 }
 
 /// What the flags say, in the form of `-o`.

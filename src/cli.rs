@@ -249,25 +249,26 @@ fn settings_without_forward(
 
 /// Whether each forward has a listener of its own; `given` are those of the command line.
 fn apart(forwards: &[ForwardSpec], given: &[ForwardSpec]) -> Result<(), Exit> {
-    let mut pairs = forwards.iter().enumerate().flat_map(|(index, one)| {
-        let others = forwards[index + 1..].iter();
-        others.map(move |other| (one, other))
-    });
-    let Some((one, other)) = pairs.find(|(one, other)| one.clashes(other)) else {
-        return Ok(());
-    };
-    let code = match given {
-        [] => crate::exit::CONFIG,
-        _ => crate::exit::USAGE,
-    };
-    let place = one.listen.on(one.listen.port());
-    Err(Exit::new(
-        code,
-        format!(
-            "two forwards for server {place}: {one} and {other}: give each one of its own, or \
-             leave one out"
-        ),
-    ))
+    let mut rest = forwards;
+    while let [one, others @ ..] = rest {
+        rest = others;
+        let Some(other) = others.iter().find(|other| one.clashes(other)) else {
+            continue;
+        };
+        let code = match given {
+            [] => crate::exit::CONFIG,
+            _ => crate::exit::USAGE,
+        };
+        let place = one.listen.on(one.listen.port());
+        return Err(Exit::new(
+            code,
+            format!(
+                "two forwards for server {place}: {one} and {other}: give each one of its own, or \
+                 leave one out"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// What the command line itself sets, as it holds; destination and forwards apart.

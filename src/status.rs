@@ -86,31 +86,28 @@ struct Found {
 /// [`exit::OS`] when standard output takes nothing, and those of [`lock::check_for_look`].
 pub fn run(view: &View) -> Result<u8, Exit> {
     lock::check_for_look(&view.directory)?;
-    let screen = || terminal::size().filter(|_| std::io::stdout().is_terminal());
     loop {
         let name = view.destination.as_ref().map(|(name, _)| name.as_str());
         let found = look(&view.directory, name);
-        match (screen(), view.json) {
-            (_, true) => commands::print(&json::document(&found))?,
-            (None, _) => commands::print(&text(view, &found, page::WIDTH))?,
-            (Some((columns, _)), _) if !view.watch => {
-                commands::print(&text(view, &found, columns))?;
+        let screen = terminal::size().filter(|_| std::io::stdout().is_terminal() && !view.json);
+        let columns = screen.map_or(page::WIDTH, |(columns, _)| columns);
+        let mut text = match view.json {
+            true => json::document(&found),
+            false => text(view, &found, columns),
+        };
+        if let Some((_, rows)) = screen.filter(|_| view.watch) {
+            if found.count() > 1 && page::rows(&text, columns) >= rows {
+                // Every answer before the details of the first.
+                text = found.short().join("\n") + "\n\n" + &text;
             }
-            (Some((columns, rows)), _) => {
-                let mut text = text(view, &found, columns);
-                if found.count() > 1 && page::rows(&text, columns) >= rows {
-                    // Every answer before the details of the first.
-                    text = found.short().join("\n") + "\n\n" + &text;
-                }
-                let text = page::fit(&text, columns, rows);
-                // ECMA-48: cursor home, erase to the end of the display.
-                commands::print(&format!("\x1b[H\x1b[J{text}"))?;
-            }
+            // ECMA-48: cursor home, erase to the end of the display.
+            text = "\x1b[H\x1b[J".to_owned() + page::fit(&text, columns, rows);
         }
+        commands::print(&text)?;
         if !view.watch {
             return Ok(found.code());
         }
-        if screen().is_none() && !view.json {
+        if screen.is_none() && !view.json {
             commands::print("\n")?;
         }
         // Until then, or until nobody is there to look.
@@ -142,12 +139,9 @@ fn text(view: &View, found: &Found, columns: usize) -> String {
         text.push('\n');
     }
     if let Some((owner, names)) = hidden {
-        let (owner, count) = (host::name_of(owner), names.len());
-        let plural = if count == 1 { "" } else { "s" };
-        let shown = names[..count.min(HIDDEN)].join(", ");
-        text.push_str(&format!(
-            "not shown: {count} tunnel{plural} of {owner} ({shown}): ask as {owner}\n"
-        ));
+        let owner = host::name_of(owner);
+        let shown = names[..names.len().min(HIDDEN)].join(", ");
+        text.push_str(&format!("not shown: {shown}: {owner}'s, ask as {owner}\n"));
     }
     text
 }

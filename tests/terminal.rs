@@ -149,8 +149,14 @@ fn watch_keeps_the_answer_on_a_phones_screen() {
             assert!(answer.starts_with(user()), "{look}");
         }
     }
-    let cut = &shown(&rig, [40, 20], "--watch")[0];
-    assert!(cut.ends_with("\n..."), "{cut}");
+    let (cut, whole) = (
+        &shown(&rig, [40, 20], "--watch")[0],
+        &shown(&rig, [80, 60], "--watch")[0],
+    );
+    assert!(
+        !cut.contains("tunnel up") && whole.contains("tunnel up"),
+        "{cut}\n{whole}"
+    );
     // With two tunnels, both answers stand before what there is to say about the first.
     let call = Call::trusting(&rig.scene, &rig.key);
     let call = call.forward(free_port(), rig.target.address);

@@ -184,7 +184,9 @@ fn a_user_is_told_that_root_has_a_tunnel_which_he_cannot_ask() {
     assert_eq!(told.stdout[0], "no tunnel of this user is running");
     let line = &told.stdout[1];
     assert!(
-        line.starts_with("not shown: ") && line.contains(&name) && line.ends_with(": ask as root"),
+        line.starts_with("not shown: ")
+            && line.contains(&name)
+            && line.ends_with("root's, ask as root"),
         "{told:?}"
     );
     let named = as_user(Call::new(&site.scene).args(&["status", &name]), &other);

@@ -34,6 +34,8 @@ const SYSTEM: &str = "/run/reachback";
 const MAX_NAME: usize = 48;
 /// Longest path of a Unix socket, bytes (unix(7): 108 with its end).
 const MAX_SOCKET_PATH: usize = 107;
+/// Most entries of a directory that are looked at.
+const MOST_ENTRIES: usize = 1024;
 /// Longest word for a server, bytes, as host names are.
 const MAX_CALLED: usize = 255;
 const SOCKET: &str = "sock";
@@ -178,12 +180,7 @@ pub fn socket(directory: &Path, name: &str) -> PathBuf {
 /// None when there is no directory. What this program does not call a file is left out: names are
 /// shown, and root looks into directories that others fill.
 pub fn sockets(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
+    let mut paths: Vec<PathBuf> = entries(directory)
         .filter(|path| {
             path.extension()
                 .is_some_and(|ending| ending == SOCKET || ending == LOCK)
@@ -194,6 +191,13 @@ pub fn sockets(directory: &Path) -> Vec<PathBuf> {
     paths.sort();
     paths.dedup();
     paths
+}
+
+/// What is in a directory; of one that others have filled, a part.
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let entries = entries.take(MOST_ENTRIES).flatten();
+    entries.map(|entry| entry.path())
 }
 
 /// The name of the tunnel that was called for by this word, where none has the name that the

@@ -67,21 +67,15 @@ fn rows_of(line: &str, columns: usize) -> usize {
 }
 
 /// As much of a text, from its beginning, as does not move the first line off a terminal of this size.
-pub fn fit(text: &str, columns: usize, rows: usize) -> String {
-    if self::rows(text, columns) < rows {
-        return text.to_owned();
-    }
-    let mut left = rows.saturating_sub(2);
-    let mut fitting = String::new();
-    for line in text.lines() {
-        let Some(rest) = left.checked_sub(rows_of(line, columns)) else {
+pub fn fit(text: &str, columns: usize, rows: usize) -> &str {
+    let (mut left, mut end) = (rows.saturating_sub(1), 0);
+    for line in text.split_inclusive('\n') {
+        let Some(rest) = left.checked_sub(rows_of(line.trim_end(), columns)) else {
             break;
         };
-        left = rest;
-        fitting.push_str(line);
-        fitting.push('\n');
+        (left, end) = (rest, end + line.len());
     }
-    fitting + "...\n"
+    &text[..end]
 }
 
 /// One tunnel in one line.

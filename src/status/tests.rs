@@ -333,12 +333,12 @@ fn a_page_keeps_to_the_terminal_and_its_first_line_stays() {
     );
     assert!(page::rows(&page, 40) >= 20, "{page}");
     let fitting = page::fit(&page, 40, 20);
-    assert!(page::rows(&fitting, 40) < 20, "{fitting}");
+    assert!(page::rows(fitting, 40) < 20, "{fitting}");
     assert!(fitting.starts_with("op@hub.example port 22: partly up"));
-    assert!(fitting.ends_with("\n...\n"), "{fitting}");
+    assert!(fitting.ends_with('\n'), "{fitting}");
     assert_eq!(page::fit(&page, 80, 60), page);
     // Not even one line has room: it is cut all the same.
-    assert_eq!(page::fit(&page, 40, 1), "...\n");
+    assert_eq!(page::fit(&page, 40, 1), "");
 }
 
 #[test]

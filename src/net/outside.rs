@@ -220,6 +220,10 @@ impl ServerStream for ServerSocket {
         self.0.peek(space)
     }
 
+    fn limit_unsent(&self, bytes: usize) {
+        sockopt::limit_unsent(&self.0, bytes as u32);
+    }
+
     fn unacknowledged(&self) -> Option<Unacknowledged> {
         sockopt::unacknowledged(&self.0).ok()
     }

@@ -12,15 +12,16 @@ use nix::sys::socket::{
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use reachback_core::ipqos::IpQos;
+use reachback_ssh::limits::OUTBOUND_HIGH;
 use reachback_tunnel::{Source, Unacknowledged};
 
 /// linux/tcp.h; libc does not have it for Linux.
 const TCP_NOTSENT_LOWAT: libc::c_int = 25;
-/// How much the kernel may hold of the tunnel's data that it has not sent yet, bytes. What is
-/// written later waits behind it, a keystroke or a keepalive behind a download: at 1 Mbit/s this
-/// is a quarter of a second, where a full send buffer is half a minute. Data under way
+/// How much the kernel may hold of the tunnel's data that it has not sent yet, bytes, until the link's
+/// rate is known. What is written later waits behind it, a keystroke or a keepalive behind a download:
+/// at 1 Mbit/s this is a quarter of a second, where a full send buffer is half a minute. Data under way
 /// (the congestion window) comes on top, so throughput does not suffer.
-const NOTSENT_BYTES: u32 = 32 * 1024;
+const NOTSENT_BYTES: u32 = OUTBOUND_HIGH as u32;
 
 sockopt_impl!(
     /// tcp(7), `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
@@ -112,10 +113,15 @@ fn no_address(address: IpAddr, error: Errno) -> io::Error {
 pub fn prepare_tunnel(socket: &impl AsFd, keep_alive: bool) -> io::Result<()> {
     setsockopt(socket, sockopt::TcpNoDelay, &true)?;
     setsockopt(socket, sockopt::KeepAlive, &keep_alive)?;
-    // Since Linux 3.12 and 2.6.34; without them there is only more delay.
-    let _ = setsockopt(socket, NotsentLowat, &NOTSENT_BYTES);
+    // Since Linux 2.6.34; without it there is only more delay.
     let _ = setsockopt(socket, ThinLinearTimeouts, &1);
+    limit_unsent(socket, NOTSENT_BYTES);
     Ok(())
+}
+
+/// The kernel takes no more once so many bytes wait to be sent, since Linux 3.12.
+pub fn limit_unsent(socket: &impl AsFd, bytes: u32) {
+    let _ = setsockopt(socket, NotsentLowat, &bytes);
 }
 
 /// Lets the kernel forget, when the socket is closed, what the peer has not taken: a connection

@@ -140,6 +140,12 @@ impl Client {
         !self.transport.outbound.has_reserve()
     }
 
+    /// Channel data is added while less than so many bytes are unwritten, in packets that are no longer;
+    /// at most, and at first, [`crate::limits::OUTBOUND_HIGH`].
+    pub fn set_data_limit(&mut self, bytes: usize) {
+        self.transport.outbound.set_high(bytes);
+    }
+
     /// When [`Client::handle_timeout`] is to be called: the keys are due for renewal, or their
     /// renewal is overdue.
     pub fn poll_timeout(&self) -> Option<u64> {

@@ -163,11 +163,12 @@ impl Inbound {
 
 /// What is to be written to the network.
 ///
-/// One fixed buffer of [`OUTBOUND_BUFFER`] bytes: channel data stops at [`OUTBOUND_HIGH`], the
-/// rest is kept for control messages.
+/// One fixed buffer of [`OUTBOUND_BUFFER`] bytes: channel data stops at `high`, at most
+/// [`OUTBOUND_HIGH`]; the rest is kept for control messages.
 pub(crate) struct Outbound {
     buf: Vec<u8>,
     sent: usize,
+    high: usize,
     /// Where the packet under construction begins, while there is one.
     packet: usize,
     open: bool,
@@ -182,6 +183,7 @@ impl Outbound {
         Outbound {
             buf: Vec::with_capacity(OUTBOUND_BUFFER),
             sent: 0,
+            high: OUTBOUND_HIGH,
             packet: 0,
             open: false,
             sealer: Sealer::Plain,
@@ -229,7 +231,11 @@ impl Outbound {
 
     /// True while channel data may be added.
     pub(crate) fn takes_data(&self) -> bool {
-        self.buf.len() - self.sent < OUTBOUND_HIGH
+        self.buf.len() - self.sent < self.high
+    }
+
+    pub(crate) fn set_high(&mut self, bytes: usize) {
+        self.high = bytes.clamp(1, OUTBOUND_HIGH);
     }
 
     pub(crate) fn set_sealer(&mut self, sealer: Sealer, reset: bool) {
@@ -315,6 +321,7 @@ impl Outbound {
     /// Starts a data packet in place: `header` is the message up to the data, `space` zeroed
     /// bytes follow it for the caller to fill. [`Outbound::commit_data`] ends it.
     pub(crate) fn data_space(&mut self, header: &[u8], space: usize) -> Result<&mut [u8], Error> {
+        let space = space.min(self.high);
         self.begin(header.len() + space)?.extend_from_slice(header);
         let at = self.buf.len();
         self.buf.resize(at + space, 0);

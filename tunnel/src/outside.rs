@@ -188,6 +188,9 @@ pub trait ServerStream: Stream {
     /// Asked for before the server is probed or judged, not while bytes are moved.
     fn unacknowledged(&self) -> Option<Unacknowledged>;
 
+    /// The kernel takes no more once so many bytes wait to be sent, where it can keep to that.
+    fn limit_unsent(&self, bytes: usize);
+
     /// What the server does not have by the time this is dropped is not sent to it after that: a
     /// connection that was given up would take the next one's place on a slow link for minutes.
     fn discard_on_close(&self);

@@ -22,12 +22,14 @@ use crate::plan::{Plan, Server};
 use crate::relays::Relays;
 use crate::stats::Stats;
 
+mod ahead;
 mod check;
 mod events;
 mod farewell;
 mod printed;
 mod strays;
 
+use ahead::Ahead;
 use printed::Printed;
 use strays::Strays;
 
@@ -74,6 +76,7 @@ pub struct Session<O: Outside> {
     came_small: bool,
     /// Bytes written to the socket.
     written: u64,
+    ahead: Ahead,
     /// Keys are exchanged, and then logged in: the client forgets its phase when it ends.
     authenticating: bool,
     connected: bool,
@@ -102,6 +105,7 @@ impl<O: Outside> Session<O> {
             writable: true,
             came_small: true,
             written: 0,
+            ahead: Ahead::new(),
             authenticating: false,
             connected: false,
             keeps_listeners: false,
@@ -246,6 +250,11 @@ impl<O: Outside> Session<O> {
         self.printed.handle_timeout(now);
         let blocked = self.client.waits_for_output();
         self.flush()?;
+        let held_up = !self.client.poll_output().is_empty();
+        if let Some(limit) = self.ahead.note(self.written, held_up, now) {
+            self.client.set_data_limit(limit);
+            self.stream.limit_unsent(limit);
+        }
         if came > 0 {
             let was_small = mem::replace(&mut self.came_small, came < SMALL);
             if was_small && self.came_small && self.client.poll_output().is_empty() {

@@ -331,6 +331,8 @@ impl ServerStream for ServerSocket {
         })
     }
 
+    fn limit_unsent(&self, _bytes: usize) {}
+
     fn discard_on_close(&self) {
         if let Ok(connection) = self.net.borrow_mut().connection(self.number) {
             connection.stream.client_discard();

@@ -192,9 +192,12 @@ impl Config {
         let keyword = setting.keyword();
         let slot = self.slot_mut(setting);
         let first = !slot.is_set();
-        slot.obtain(keyword, &[word], true)
-            .map_err(ConfigError::on_command_line)?;
-        Ok(Notice::about(setting, word).filter(|_| first))
+        match slot.obtain(keyword, &[word], true) {
+            Ok(()) => Ok(Notice::about(setting, word).filter(|_| first)),
+            Err(kind) => Notice::instead(&kind, word)
+                .map(Some)
+                .ok_or_else(|| ConfigError::on_command_line(kind)),
+        }
     }
 
     /// Obtains one value in the form of `-o`: `Key=Value` or `Key Value`.
@@ -270,15 +273,6 @@ impl Config {
             // There were as many before.
             let _ = self.add_forward(forward);
         }
-    }
-
-    /// Adds a private key file (`-i`). One that is there already is not added again.
-    ///
-    /// # Errors
-    /// More than [`MAX_IDENTITY_FILES`], or a name that is empty or over 255 bytes.
-    pub fn add_identity_file(&mut self, path: &str) -> Result<(), ConfigErrorKind> {
-        let keyword = Setting::IdentityFile.keyword();
-        self.identity_files.obtain(keyword, &[path], true)
     }
 
     /// The real name or address of a server that was given as `given`: `Hostname` with its
@@ -358,8 +352,13 @@ impl Config {
             .next()
             .transpose()
             .map_err(|offset| (offset, ConfigErrorKind::Quote))?;
+        let mut beyond = None;
         let extra = match (&second, words.next()) {
             (Some(second), _) if keyword.kind.most_words() < 2 => Some(second.offset),
+            (_, Some(Ok(third))) if keyword.setting == Setting::UserKnownHostsFile => {
+                beyond = Notice::instead(&ConfigErrorKind::TooMany(keyword.name, 2), &third.text);
+                None
+            }
             (_, Some(Ok(third))) => Some(third.offset),
             (_, Some(Err(offset))) => Some(offset),
             _ => None,
@@ -375,11 +374,13 @@ impl Config {
         let slot = self.slot_mut(keyword.setting);
         let first = !slot.is_set();
         match slot.obtain(keyword, both, store) {
-            Ok(()) if store && first => Ok(Notice::about(keyword.setting, &word.text)),
+            Ok(()) if store && first => Ok(Notice::about(keyword.setting, &word.text).or(beyond)),
             Ok(()) => Ok(None),
             // ssh takes it, and it is for somebody else.
             Err(ConfigErrorKind::Forward(ForwardError::Dynamic)) if !store => Ok(None),
-            Err(kind) => Err((word.offset, kind)),
+            Err(kind) => Notice::instead(&kind, &word.text)
+                .map(Some)
+                .ok_or((word.offset, kind)),
         }
     }
 

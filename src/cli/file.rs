@@ -157,6 +157,14 @@ impl Reader {
                             self.note(true, path, position, &what);
                             continue;
                         }
+                        if included.is_dir() {
+                            let shown = included.display();
+                            let what = format_args!(
+                                "Include {shown}: a directory; for the files in it: Include {shown}/*"
+                            );
+                            self.note(true, path, position, &what);
+                            continue;
+                        }
                         self.file(&included, scope, &|error| refused(&included, error))?;
                     }
                 }
@@ -374,6 +382,13 @@ mod tests {
         }
         let scene = scene(&[("config", "Include gone/*\n")]);
         assert!(read_for(&scene, "h").is_ok(), "no file matches");
+        for (name, said) in [("gone", "no such file"), ("more", "more/*")] {
+            let scene = self::scene(&[("config", &format!("Include {name}\nPort 7\n"))]);
+            std::fs::create_dir(scene.path().join("more")).unwrap();
+            let read = read(Config::new(), &scene.path().join("config"), "h", None).unwrap();
+            assert_eq!(read.config.port(), 7);
+            assert!(read.notes[0].text.ends_with(said), "{}", read.notes[0].text);
+        }
     }
 
     #[test]

@@ -202,8 +202,7 @@ impl Options {
                     .map_err(|error| bad(&error))?;
             }
             Action::Identity => self
-                .config
-                .add_identity_file(value)
+                .set(Setting::IdentityFile, value)
                 .map_err(|error| bad(&error))?,
             Action::AcceptNew => {
                 self.accept_new = self.accept_new.saturating_add(1);

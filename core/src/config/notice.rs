@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::Excerpt;
+use super::{ConfigErrorKind, Excerpt};
 use crate::keyword::{Setting, Treatment};
 
 /// Something that a person should know about a configuration that is accepted.
@@ -33,6 +33,19 @@ impl Notice {
             is_warning: false,
             ..Self::warning(name, value, what)
         }
+    }
+
+    /// In the place of an error: the tunnel does its job without what is too much.
+    pub(super) fn instead(kind: &ConfigErrorKind, word: &str) -> Option<Self> {
+        let ConfigErrorKind::TooMany(name, _) = *kind else {
+            return None;
+        };
+        let what = match name {
+            "IdentityFile" => "not tried: a server takes few keys, so the first 4 are",
+            "UserKnownHostsFile" => "not read: the first 2 are",
+            _ => return None,
+        };
+        Some(Self::warning(name, word, what))
     }
 
     /// About a value that has another meaning here than in ssh.

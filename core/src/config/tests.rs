@@ -157,7 +157,7 @@ fn the_first_value_wins_but_forwards_and_keys_add_up_without_repetition() {
     config
         .parse_option("RemoteForward 1111 localhost:22")
         .unwrap();
-    config.add_identity_file("/a").unwrap();
+    config.set(Setting::IdentityFile, "/a").unwrap();
     let text = "Port 2\nRemoteForward 1111 localhost:22\nRemoteForward 1112 localhost:80\n\
                 IdentityFile /a\nIdentityFile /b\n";
     config.parse_file(text, "h").unwrap();
@@ -343,15 +343,32 @@ fn there_is_room_for_16_forwards_and_4_keys_and_no_more() {
         error.to_string(),
         "too many of RemoteForward; give at most 16"
     );
+}
+
+#[test]
+fn a_key_or_a_file_of_host_keys_too_many_is_told_of_and_left_out() {
+    let mut config = Config::new();
     for n in 1..=4 {
-        config.add_identity_file(&format!("/{n}")).unwrap();
+        let said = config.set(Setting::IdentityFile, &format!("/{n}")).unwrap();
+        assert_eq!(said, None);
     }
-    assert!(config.add_identity_file("/5").is_err());
-    assert!(
-        config.add_identity_file("/4").is_ok(),
-        "it is there already"
-    );
-    assert!(Config::new().add_identity_file(&"x".repeat(256)).is_err());
+    // It is there already.
+    assert_eq!(config.set(Setting::IdentityFile, "/4").unwrap(), None);
+    for said in [
+        config.set(Setting::IdentityFile, "/5").unwrap(),
+        config.parse_option("IdentityFile /5").unwrap(),
+    ] {
+        let said = said.unwrap().to_string();
+        assert!(said.starts_with("IdentityFile /5: not tried: "), "{said}");
+    }
+    assert_eq!(config.identity_files().len(), 4);
+    let said = config
+        .parse_option("UserKnownHostsFile /a /b /c /d")
+        .unwrap();
+    let said = said.unwrap().to_string();
+    assert_eq!(said, "UserKnownHostsFile /c: not read: the first 2 are");
+    assert_eq!(config.known_hosts_files().0, ["/a", "/b"]);
+    assert!(config.set(Setting::IdentityFile, &"x".repeat(256)).is_err());
 }
 
 #[test]

@@ -152,11 +152,19 @@ fn every_wrong_word_gets_one_line_and_the_usage_code() {
 }
 
 #[test]
-fn seventeen_forwards_and_five_keys_are_too_many() {
+fn seventeen_forwards_are_too_many_and_a_fifth_key_is_left_out() {
     let forwards: String = (1..=17).map(|port| format!("-R {port}:h:1 ")).collect();
     assert_eq!(refused(&format!("{forwards}me@hub")).code, USAGE);
     let keys: String = (1..=5).map(|key| format!("-i /k{key} ")).collect();
-    assert_eq!(refused(&format!("{keys}-R 1:h:2 me@hub")).code, USAGE);
+    let Command::Run(settings) = parsed(&format!("{keys}-R 1:h:2 me@hub")).unwrap() else {
+        panic!("no run");
+    };
+    assert_eq!(settings.config.identity_files().len(), 4);
+    assert!(
+        settings.notes[0]
+            .text
+            .starts_with("IdentityFile /k5: not tried")
+    );
 }
 
 #[test]

@@ -93,6 +93,11 @@ server_kit() {
 	done
 }
 
+ocpp() {
+	tests/ocpp/prepare.sh &&
+		REACHBACK_BIN=$CARGO_TARGET_DIR/debug/reachback "$BUILD/ocpp/bin/python" tests/ocpp/test_ocpp.py
+}
+
 integration_arm() {
 	REACHBACK_BIN=$BUILD/arm/reachback REACHBACK_RUNNER=qemu-arm scripts/integration.py
 }
@@ -116,6 +121,7 @@ fi
 step "unit and property tests" pure_crates
 step "integration tests, host binary" integration_host
 step "the server's kit, on a real sshd" twice server_kit
+step "OCPP 1.6J and 2.0.1, to a real sshd" twice ocpp
 step "Buildroot tree and installed files" twice scripts/buildroot-check.sh
 if [ "$what" = all ]; then
 	if step "ARM build" scripts/build-arm.sh; then

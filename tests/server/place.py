@@ -113,8 +113,8 @@ def person(name):
     return home / ".ssh" / "id_ed25519"
 
 
-def dashboard(text):
-    """A web page on a port of its own; returns localhost:port."""
+def dashboard(text, port=0):
+    """A web page, on a free port if none is named; returns localhost:port."""
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -124,7 +124,7 @@ def dashboard(text):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"localhost:{server.server_port}"
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,7 +11,10 @@ use support::client::Call;
 use support::process::Process;
 use support::rig::Site;
 use support::targets::{self, Target};
-use support::{free_port, output, patience, text, user, wait_until};
+use support::typist::{PASSWORD, Typist, printed};
+use support::{
+    document, find_program, free_port, on_host, output, patience, skip, text, user, wait_until,
+};
 
 /// The only line of the README that begins so, without its comment.
 fn readme_line(beginning: &str) -> String {
@@ -97,4 +101,208 @@ fn the_readmes_ways_in_work_with_what_sshd_permits_by_default() {
     let (port, own) = (ports[0].to_string(), format!("{}@localhost", user()));
     let jump = ["-F", &config, "-J", server, "-p", &port, &own, "echo there"];
     assert_eq!(output("ssh", &jump), "there");
+}
+
+/// With a server that lets the key in, and both scripts' forwards up.
+fn started(lines: &[&str]) -> Option<Typist> {
+    if !on_host() || find_program("setsid").is_none() {
+        skip("setsid starts the program on a terminal of its own");
+        return None;
+    }
+    let typist = Typist::with(lines).map_err(|reason| skip(&reason)).ok()?;
+    let mut terminal = typist.at_terminal("reachback enroll -i KEY user@server.example.com");
+    terminal.wait_for("Is this the server's key (yes/no)? ");
+    terminal.type_in("yes\n");
+    terminal.wait_for("'s password: ");
+    terminal.type_in(&format!("{PASSWORD}\n"));
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    let line = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
+    let compared = typist.types(line).stdout.remove(0);
+    assert!(
+        shown.contains(compared.split(' ').nth(1).unwrap()),
+        "{shown}"
+    );
+    typist.does(
+        "reachback -N -f -y -i /home/charge/.ssh/id_rsa -R 1111:localhost:22 \
+         -R 1112:localhost:80 user@server.example.com",
+    );
+    typist.is_up();
+    Some(typist)
+}
+
+impl Typist {
+    /// Types a command that must succeed; what it printed.
+    #[track_caller]
+    fn does(&self, command: &str) -> String {
+        let ended = self.types(command);
+        assert_eq!(ended.code, 0, "{command}: {ended:#?}");
+        printed(&ended)
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_tunnel() {
+    let Some(typist) = started(&[]) else {
+        return;
+    };
+    assert!(typist.does("reachback --help").contains("reachback"));
+    let up = ": up for ";
+    assert!(typist.does("reachback status").contains(up));
+    assert!(
+        typist
+            .does("reachback status user@host[:port]")
+            .contains(up)
+    );
+    typist.does("reachback doctor");
+    let blob = typist.key.blob();
+    for command in ["reachback pubkey -i KEY", "reachback pubkey -i KEYFILE"] {
+        assert!(typist.does(command).contains(blob), "{command}");
+    }
+    let restricted = "reachback pubkey --restrict -i /home/charge/.ssh/id_rsa -R 1111:localhost:22 \
+                      -R 1112:localhost:80";
+    let limit = format!("permitlisten=\"localhost:{}\"", typist.ports[1]);
+    assert!(typist.does(restricted).contains(&limit));
+    let known = "reachback enroll -i KEYFILE user@host";
+    assert!(typist.does(known).contains("accepts this key already"));
+    let pinned = typist.does("reachback known-hosts");
+    assert!(
+        pinned.contains(&text(&typist.scene.known_hosts())),
+        "{pinned}"
+    );
+    typist.does("reachback known-hosts forget HOST:PORT");
+    let again = typist.types("reachback known-hosts forget HOST[:PORT]");
+    assert_ne!(again.code, 0, "{again:#?}");
+    typist.does("reachback reconnect");
+    typist.is_up();
+    for command in ["ss -ltnp", "ip route"] {
+        if find_program(command.split(' ').next().unwrap()).is_some() {
+            typist.does(command);
+        }
+    }
+}
+
+#[test]
+fn what_ends_a_forward_and_a_tunnel() {
+    let Some(typist) = started(&[]) else {
+        return;
+    };
+    let call = || {
+        for script in ["custom_script1.sh", "custom_script2.sh"] {
+            typist.does(&format!("/home/charge/{script} operator@server.example"));
+        }
+        typist.is_up();
+        for port in typist.ports {
+            wait_until("the server listens", patience(), || is_open(port));
+        }
+    };
+    let cancel = "reachback -O cancel -R 1111:localhost:22 user@host";
+    for (command, left) in [
+        ("/home/charge/custom_script1.sh off", true),
+        (cancel, true),
+        ("reachback stop", false),
+        ("reachback stop user@host", false),
+        ("reachback stop --all", false),
+    ] {
+        call();
+        typist.does(command);
+        wait_until(command, patience(), || !is_open(typist.ports[0]));
+        wait_until(command, patience(), || is_open(typist.ports[1]) == left);
+    }
+    // What hangs is woken, or killed and called again.
+    call();
+    let check = || typist.does("reachback -O check user@host");
+    let pid = check()
+        .rsplit('=')
+        .next()
+        .unwrap()
+        .trim()
+        .trim_end_matches(')')
+        .to_owned();
+    let kill = |line: &str| {
+        let known = document::commands(&typist.documents);
+        assert!(known.contains(&line.to_owned()));
+        let ended = typist.follows(&line.replace("PID", &pid));
+        assert_eq!(ended.code, 0, "{ended:#?}");
+    };
+    kill("kill -CONT PID");
+    kill("kill -9 PID");
+    call();
+    assert!(!check().contains(&format!("={pid})")));
+}
+
+fn is_open(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+#[test]
+fn a_public_forward_is_there_for_everybody() {
+    let Some(typist) = started(&["GatewayPorts clientspecified"]) else {
+        return;
+    };
+    let [shell, web] = typist.ports;
+    let everybody = |port| TcpStream::connect(("127.0.0.2", port)).is_ok();
+    assert!(!everybody(web));
+    typist.does("reachback stop --all");
+    let readme = document::read("README.md");
+    assert!(readme.contains("-R '*:1112:localhost:80'"));
+    let line = "reachback -N -f -y -i /home/charge/.ssh/id_rsa -R '*:1111:localhost:22' \
+                -R '*:1112:localhost:80' operator@server.example";
+    assert_eq!(typist.follows(&typist.here(line)).code, 0);
+    typist.is_up();
+    for port in [shell, web] {
+        wait_until("the server listens", patience(), || everybody(port));
+    }
+    let mut terminal = typist.at_terminal("ssh -p 1111 root@server.example.com");
+    terminal.type_in("echo on the $((40 + 2))nd; exit\n");
+    terminal.wait_for("on the 42nd");
+    let (_, shown) = terminal.end();
+    assert!(shown.contains("on the 42nd"), "{shown}");
+}
+
+#[test]
+fn a_tunnel_from_boot_on_is_checked() {
+    let Some(typist) = started(&[]) else {
+        return;
+    };
+    // Without the file there is nothing to check.
+    let ended = typist.types("reachback check");
+    assert_eq!(ended.code, 64, "{ended:#?}");
+    let page = document::read("docs/operating.md");
+    let block = page.split("```\nHost hub\n").nth(1).unwrap();
+    let block = format!("Host hub\n{}", block.split("```").next().unwrap());
+    typist.scene.file("config", typist.here(&block));
+    let line = format!("reachback check -F {}", text(&typist.scene.path("config")));
+    let ended = typist.follows(&line);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+}
+
+#[test]
+fn every_command_is_typed_by_a_test() {
+    let lines = [include_str!("documents.rs"), include_str!("walk.rs")].join("\n");
+    let parts = lines.split("\\\n").map(str::trim_start);
+    let typed = parts.collect::<Vec<_>>().join("");
+    // Of the custom scripts' names a part is put in; the service is called by tests/packaging.
+    let elsewhere = [
+        "ssh -J user@server.example.com -p 1111 root@localhost",
+        "ssh -N -L 8080:localhost:1112 user@server.example.com",
+        "/etc/init.d/S60reachback start",
+    ];
+    assert!(include_str!("packaging/device.py").contains("S60reachback"));
+    let makefile = document::read("Makefile");
+    for name in ["README.md", "docs/operating.md"] {
+        for command in document::commands(&document::read(name)) {
+            let is_there = match command.strip_prefix("make ") {
+                Some(target) => {
+                    let target = target.split(' ').next().unwrap();
+                    makefile.contains(&format!("\n{target}: "))
+                }
+                None => {
+                    typed.contains(&format!("\"{command}\""))
+                        || elsewhere.contains(&command.as_str())
+                }
+            };
+            assert!(is_there, "{name}: {command}");
+        }
+    }
 }

@@ -3,15 +3,10 @@
 
 mod support;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
-use nix::fcntl::OFlag;
-use nix::pty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use support::accounts::Account;
 use support::client::{self, Call, Ended};
@@ -19,7 +14,8 @@ use support::keys::{self, Format, Key, Kind};
 use support::process::Process;
 use support::sshd::{self, Sshd};
 use support::targets::{self, Target};
-use support::{Scene, find_program, free_port, on_host, patience, skip, text, wait_until};
+use support::terminal::Terminal;
+use support::{Scene, find_program, free_port, on_host, patience, skip, text};
 
 const PASSWORD: &str = "it's a secret, \\ \"quoted\"";
 const UPLOADED: &str = "[✓] Key uploaded successfully!";
@@ -329,75 +325,6 @@ fn dropbear_takes_the_password_and_the_key() {
     assert!(account.authorized_keys().contains(key.blob()));
 }
 
-/// A program on a terminal of its own, and what that shows.
-struct OnTerminal {
-    keyboard: File,
-    shown: Arc<Mutex<String>>,
-    child: Child,
-}
-
-impl OnTerminal {
-    fn start(site: &Site, flags: &[&str]) -> OnTerminal {
-        let master = pty::posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).unwrap();
-        pty::grantpt(&master).unwrap();
-        pty::unlockpt(&master).unwrap();
-        let name = pty::ptsname_r(&master).unwrap();
-        let slave = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(name)
-            .unwrap();
-        let own = client::command(&site.scene);
-        // The terminal of its session is its standard input.
-        let mut command = Command::new("setsid");
-        command
-            .args(["--ctty", "--wait"])
-            .arg(own.get_program())
-            .args(own.get_args());
-        client::environment(&mut command, &site.scene);
-        let child = command
-            .args(["enroll", "-i", &site.key.file()])
-            .args(flags)
-            .arg(site.destination())
-            .stdin(Stdio::from(slave.try_clone().unwrap()))
-            .stdout(Stdio::from(slave.try_clone().unwrap()))
-            .stderr(Stdio::from(slave))
-            .spawn()
-            .unwrap();
-        let keyboard = File::from(OwnedFd::from(master));
-        let shown = Arc::new(Mutex::new(String::new()));
-        let (mut screen, sink) = (keyboard.try_clone().unwrap(), Arc::clone(&shown));
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = screen.read(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
-                sink.lock().unwrap().push_str(&text);
-            }
-        });
-        OnTerminal {
-            keyboard,
-            shown,
-            child,
-        }
-    }
-
-    fn wait_for(&self, text: &str) {
-        wait_until(text, patience(), || {
-            self.shown.lock().unwrap().contains(text)
-        });
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn end(mut self) -> (i32, String) {
-        let code = self.child.wait().unwrap().code().unwrap();
-        let shown = self.shown.lock().unwrap().clone();
-        (code, shown)
-    }
-}
-
 /// A site for a test with a terminal.
 fn site_with_terminal() -> Option<Site> {
     if !on_host() || find_program("setsid").is_none() {
@@ -407,12 +334,22 @@ fn site_with_terminal() -> Option<Site> {
     Site::up("/bin/sh", &[])
 }
 
+fn at_terminal(site: &Site, flags: &[&str]) -> Terminal {
+    let mut command = client::command(&site.scene);
+    command
+        .args(["enroll", "-i", &site.key.file()])
+        .args(flags)
+        .arg(site.destination());
+    client::environment(&mut command, &site.scene);
+    Terminal::start(&command)
+}
+
 #[test]
 fn a_person_confirms_the_host_key_and_types_a_password_that_is_not_shown() {
     let Some(site) = site_with_terminal() else {
         return;
     };
-    let mut terminal = OnTerminal::start(&site, &[]);
+    let mut terminal = at_terminal(&site, &[]);
     terminal.wait_for("Is this the server's key (yes/no)? ");
     terminal.type_in("what\nyes\n");
     terminal.wait_for("root@127.0.0.1's password: ");
@@ -429,7 +366,7 @@ fn ctrl_c_at_the_password_ends_it_and_the_terminal_shows_again_what_is_typed() {
     let Some(site) = site_with_terminal() else {
         return;
     };
-    let mut terminal = OnTerminal::start(&site, &["-y"]);
+    let mut terminal = at_terminal(&site, &["-y"]);
     terminal.wait_for("root@127.0.0.1's password: ");
     terminal.type_in("secr\x03");
     terminal.wait_for("SSH connection failed... interrupted");

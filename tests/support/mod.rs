@@ -15,6 +15,7 @@ pub mod clock;
 pub mod controller;
 pub mod crash;
 pub mod doctor;
+pub mod document;
 pub mod keys;
 pub mod names;
 pub mod netns;
@@ -25,6 +26,8 @@ pub mod rig;
 pub mod sshd;
 pub mod syslog;
 pub mod targets;
+pub mod terminal;
+pub mod typist;
 
 use std::fs;
 use std::io::Write;

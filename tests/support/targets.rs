@@ -62,6 +62,11 @@ impl Target {
         Self::start(move |stream| respond(stream, body))
     }
 
+    /// The same on this listener.
+    pub fn http_on(listener: TcpListener, body: &'static str) -> Self {
+        Self::on(listener, move |stream| respond(stream, body))
+    }
+
     /// Sends `count` bytes of the pattern, then EOF.
     pub fn source(count: usize) -> Self {
         Self::start(move |mut stream| {

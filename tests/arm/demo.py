@@ -3,6 +3,7 @@
 
     make demo            boots, shows each step, cleans up
     make demo KEEP=1     stays up to play with, until Enter or Ctrl-C
+    make demo OCPP=1     does it once more with values from an OCPP backend
 
 Ports on this machine's loopback, from the environment:
     DEMO_SSHD_PORT  2222   the SSH server's own
@@ -43,6 +44,10 @@ def port(name, default):
     return int(text)
 
 
+def is_set(name):
+    return os.environ.get(name, "0") not in ("", "0")
+
+
 class Demo:
     def __init__(self):
         self.sshd_port = port("DEMO_SSHD_PORT", 2222)
@@ -72,8 +77,10 @@ class Demo:
                 self.start_tunnel(controller, server)
                 self.use_tunnel()
                 self.cut(controller, server)
+                if is_set("OCPP"):
+                    self.by_ocpp(controller, server)
                 self.summary()
-                if os.environ.get("KEEP", "0") not in ("", "0"):
+                if is_set("KEEP"):
                     self.keep()
         say("The controller and the SSH server are gone; nothing is left running.")
 
@@ -91,8 +98,12 @@ class Demo:
         arm.wait_until(lambda: self.both_work(), TUNNEL_TIMEOUT_S, "both forwards work")
         show("\n".join(line for line in controller.log().splitlines() if "reachback" in line))
 
+    def works(self):
+        """Whether the first script's forward does, and the second's."""
+        return through.shell(self.ssh_port, "true") is not None, through.has_dashboard(self.web_port)
+
     def both_work(self):
-        return through.has_dashboard(self.web_port) and through.shell(self.ssh_port, "true") is not None
+        return all(self.works())
 
     def use_tunnel(self):
         page = through.dashboard(self.web_port)
@@ -124,6 +135,23 @@ class Demo:
         meanwhile = controller.log().removeprefix(before).splitlines()
         show("\n".join(line for line in meanwhile if "reachback" in line))
         self.facts.append(f"connection cut, both back after {gap_s:.1f} s")
+
+    def by_ocpp(self, controller, server):
+        # Needs the packages of tests/ocpp.
+        import by_ocpp
+
+        say("The same from an OCPP backend. The charge point is a double that calls the controller's scripts.")
+        before = controller.log()
+        by_ocpp.show(
+            controller,
+            f"{server.user}@{arm.HOST_ADDRESS}:{server.port}",
+            {1: self.ssh_port, 2: self.web_port},
+            lambda both: arm.wait_until(lambda: self.works() == both, TUNNEL_TIMEOUT_S, f"the forwards work: {both}"),
+            say,
+        )
+        say("What the controller logged meanwhile:")
+        show("\n".join(line for line in controller.log().removeprefix(before).splitlines() if "Ebee" in line))
+        self.facts.append("opened and closed by OCPP 1.6J and 2.0.1")
 
     def summary(self):
         print("\nSummary", flush=True)

@@ -47,25 +47,28 @@ class Ended:
 
 
 class Stack:
-    """What a charge point does with a value; `call` in both versions."""
+    """What a charge point does with a value, in both versions."""
 
     scripts = {}
     environment = {}
     ended = []
     output = asyncio.subprocess.PIPE
 
-    @classmethod
-    async def invoke(cls, key, value):
-        """Runs the script of that key; None where there is none."""
-        script = cls.scripts.get(key)
+    async def execute(self, script, argument):
+        """Runs a script here."""
+        process = await asyncio.create_subprocess_exec(
+            script, argument, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
+            stdout=self.output, stderr=asyncio.subprocess.STDOUT)
+        text = ((await process.communicate())[0] or b"").decode(errors="replace").strip()
+        return Ended(process.returncode, text)
+
+    async def invoke(self, key, value):
+        """What the script of that key left; None where there is none."""
+        script = self.scripts.get(key)
         if script is None:
             return None
-        process = await asyncio.create_subprocess_exec(
-            script, value.split("\0")[0], env=cls.environment, stdin=asyncio.subprocess.DEVNULL,
-            stdout=cls.output, stderr=asyncio.subprocess.STDOUT)
-        text = ((await process.communicate())[0] or b"").decode(errors="replace").strip()
-        cls.ended.append(Ended(process.returncode, text))
-        return cls.ended[-1]
+        self.ended.append(await self.execute(script, value.split("\0")[0]))
+        return self.ended[-1]
 
     async def start(self):
         """As the library's, but a call does not wait for the one before it: the worst that a stack can do."""
@@ -137,9 +140,9 @@ async def session(version):
         with contextlib.suppress(websockets.ConnectionClosed):
             await end.start()
 
-    async with websockets.serve(meet, "127.0.0.1", 0, subprotocols=[protocol]) as listener:
+    async with websockets.serve(meet, "127.0.0.1", 0, subprotocols=[protocol], ping_interval=None) as listener:
         address = "ws://127.0.0.1:%d/CP-1" % listener.sockets[0].getsockname()[1]
-        async with websockets.connect(address, subprotocols=[protocol]) as connection:
+        async with websockets.connect(address, subprotocols=[protocol], ping_interval=None) as connection:
             assert connection.subprotocol == protocol
             running = asyncio.create_task(charge_point("CP-1", connection).start())
             yield await met

@@ -30,7 +30,7 @@ aarch64: ## build the static 64-bit ARM binary, build/aarch64/reachback
 size: arm ## print the ARM binary's size; fail above the limit
 	@scripts/size.sh
 
-demo: arm ## boot a controller and reach it through a tunnel; KEEP=1 stays up, OCPP=1 by OCPP too
+demo: arm ## boot a controller and reach it through a tunnel; also KEEP=1, OCPP=1, WALK=1 (README)
 	@$(if $(OCPP),tests/ocpp/prepare.sh && OCPP=$(OCPP) $(BUILD)/ocpp/bin/python,python3) tests/arm/demo.py
 
 test: ## everything: checks, host tests, ARM tests, two boots

@@ -2,6 +2,7 @@
 """Shows the whole thing: a controller behind NAT, reached through an SSH server.
 
     make demo            boots, shows each step, cleans up
+    make demo WALK=1     the walk of docs/operating.md instead, with six faults (walk.py)
     make demo KEEP=1     stays up to play with, until Enter or Ctrl-C
     make demo OCPP=1     does it once more with values from an OCPP backend
 
@@ -20,6 +21,7 @@ import time
 import controller as arm
 import image
 import through
+import walk
 from ssh_server import PortBusy, SshServer, require_free
 
 TUNNEL_TIMEOUT_S = 60
@@ -174,8 +176,12 @@ class Demo:
 
 if __name__ == "__main__":
     arm.end_on_signals()
+    demo = Demo()
     try:
-        Demo().run()
+        if os.environ.get("WALK", "0") not in ("", "0"):
+            walk.walk(demo.sshd_port, (demo.ssh_port, demo.web_port))
+        else:
+            demo.run()
     except arm.ControllerError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:

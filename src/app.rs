@@ -21,6 +21,7 @@ use crate::net::link::{self, News, Watch};
 use crate::sys::clock;
 use crate::sys::file::reason;
 use crate::sys::signals::{Request, Signals};
+use crate::sys::stack;
 use crate::sys::worker::{self, Turns};
 use std::os::fd::AsRawFd;
 
@@ -32,6 +33,8 @@ const LINK: Token = Token(1);
 pub const TUNNEL_TOKENS: usize = 2;
 /// How often lines that syslogd did not take are tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
+/// How often, at most, the stack is given back that a login or a reload used. None wakes the loop.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// How the loop ended.
 pub enum Ended {
@@ -94,11 +97,17 @@ impl App {
     ///
     /// # Errors
     /// [`crate::exit::OS`] when the kernel refuses to wait.
-    pub fn run(mut self, memory: &mut Memory) -> Result<Ended, Exit> {
+    pub fn run(&mut self, memory: &mut Memory) -> Result<Ended, Exit> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more = true;
+        let mut tidied: Option<Instant> = None;
         while !self.served.tunnel.is_finished() && !self.orphaned {
-            let timeout = self.timeout(more, clock::now());
+            let now = clock::now();
+            if !more && tidied.is_none_or(|at| now.since(at) >= TIDY) {
+                stack::give_back();
+                tidied = Some(now);
+            }
+            let timeout = self.timeout(more, now);
             self.turns.end();
             let polled = self.poll.poll(&mut events, timeout);
             self.turns.begin();

@@ -22,8 +22,8 @@ const COMPLETED: &str = "Ebee custom script invocation completed";
 ///
 /// # Errors
 /// [`crate::exit::USAGE`] for an argument that is neither a destination nor a word, and those of
-/// [`crate::run::run`].
-pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
+/// [`crate::run::begin`].
+pub fn invoke(invocation: Invocation) -> Result<Ran, Exit> {
     logging::init(Target::syslog(), logging::filter(invocation.log_level()));
     let parameter = invocation.parameter();
     info!(
@@ -41,7 +41,7 @@ pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
             })?,
         }
         info!("{COMPLETED}");
-        return Ok(0);
+        return Ok(Ran::Caller);
     }
     let destination = match invocation.destination() {
         Ok(destination) => destination,
@@ -57,7 +57,7 @@ pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
     let done = match invocation.settings(destination).and_then(begin) {
         Ok(Ran::Caller) => "started".to_owned(),
         Ok(Ran::HandedOver(handed)) => state(handed),
-        Ok(ran) => return Ok(ran.status()),
+        Ok(holder) => return Ok(holder),
         Err(exit) => {
             error!("not started: {}", exit.line());
             return Err(exit.said());
@@ -65,7 +65,7 @@ pub fn invoke(invocation: Invocation) -> Result<u8, Exit> {
     };
     info!("{COMPLETED}");
     tell(&format!("{shown}: {done}; see: reachback status"))?;
-    Ok(0)
+    Ok(Ran::Caller)
 }
 
 /// How a tunnel is that ran already.

@@ -11,6 +11,7 @@ mod doctor;
 mod enroll;
 mod errands;
 mod exit;
+mod hold;
 mod hostkey;
 mod instance;
 mod invoke;
@@ -37,7 +38,12 @@ use instance::{orders, supervisor};
 fn main() -> ExitCode {
     sys::relro::protect();
     sys::user::keep_to_itself();
-    match perform() {
+    // The start goes deep into the stack, and a tunnel stays for years: it begins from here.
+    let ended = perform().and_then(|done| match done {
+        Done::Status(code) => Ok(code),
+        Done::Holder(holder) => holder.hold(),
+    });
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(exit) => {
             // Without standard error there is nobody to tell; who does not read it is not waited
@@ -63,25 +69,42 @@ fn leave_in_syslog(exit: &Exit) {
     log::error!("not started: {}", exit.line());
 }
 
-/// Gives the exit status of a run in which nothing failed.
-fn perform() -> Result<u8, Exit> {
+/// What is left to do in `main`.
+enum Done {
+    /// Nothing failed; the exit status.
+    Status(u8),
+    /// To hold a tunnel.
+    Holder(Box<hold::Holder>),
+}
+
+impl From<run::Ran> for Done {
+    fn from(ran: run::Ran) -> Done {
+        match ran {
+            run::Ran::Caller | run::Ran::HandedOver(_) => Done::Status(0),
+            run::Ran::Holder(holder) => Done::Holder(Box::new(holder)),
+        }
+    }
+}
+
+#[inline(never)]
+fn perform() -> Result<Done, Exit> {
     if let Some(before) = supervisor::before() {
-        return run::resume(before);
+        return run::resume(before).map(Done::from);
     }
     if renew::is_look() {
-        return run::look().map(|()| 0);
+        return run::look().map(|()| Done::Status(0));
     }
     match cli::parse(std::env::args_os().skip(1).collect())? {
-        Command::Status(view) => return status::run(&view),
-        Command::Doctor(visit) => return doctor::run(&visit),
-        Command::Enroll(enrollment) => return enroll::run(&enrollment),
+        Command::Status(view) => return status::run(&view).map(Done::Status),
+        Command::Doctor(visit) => return doctor::run(&visit).map(Done::Status),
+        Command::Enroll(enrollment) => return enroll::run(&enrollment).map(Done::Status),
         Command::Run(settings) => {
             sys::inherit::close_the_callers();
-            return run::run(*settings);
+            return run::begin(*settings).map(Done::from);
         }
         Command::Invoke(invocation) => {
             sys::inherit::close_the_callers();
-            return invoke::invoke(*invocation);
+            return invoke::invoke(*invocation).map(Done::from);
         }
         Command::Order(order) => orders::order(&order),
         Command::Pubkey {
@@ -95,5 +118,5 @@ fn perform() -> Result<u8, Exit> {
         Command::Help => commands::print(&cli::help()),
         Command::Version => commands::print(&format!("reachback {}\n", cli::version())),
     }
-    .map(|()| 0)
+    .map(|()| Done::Status(0))
 }

@@ -5,12 +5,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use log::{error, info, warn};
 use mio::Poll;
-use reachback_core::watchdog::ExitReason;
 use reachback_tunnel::Tunnel;
 
-use crate::app::{self, App, Ended};
+use crate::app::{self, App};
 use crate::cli::{self, Settings};
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
+use crate::hold::Holder;
 use crate::hostkey::RunPins;
 use crate::instance::kept::Kept;
 use crate::instance::lock::{Inherited, Ownership};
@@ -30,19 +30,11 @@ use crate::sys::daemon::{self, Side as Detached};
 use crate::sys::wipe;
 use crate::sys::worker::{self, Side, Turns};
 
-/// Keeps a tunnel up until it is asked to end; the exit status.
+/// The process that holds the tunnel takes the forwards; where there is none, this one becomes it.
 ///
 /// # Errors
 /// What is wrong locally: keys, known hosts, what the kernel refuses, or a process that holds the
 /// tunnel and takes no forwards. Never the network.
-pub fn run(settings: Settings) -> Result<u8, Exit> {
-    begin(settings).map(Ran::status)
-}
-
-/// The process that holds the tunnel takes the forwards; where there is none, this one becomes it.
-///
-/// # Errors
-/// Those of [`run`].
 pub fn begin(settings: Settings) -> Result<Ran, Exit> {
     say_to_caller(&settings);
     // First: the keys, which are expensive to read, are of no use for that.
@@ -83,8 +75,8 @@ fn say_to_caller(settings: &Settings) {
 /// start it again, so what is wrong locally is logged and tried again.
 ///
 /// # Errors
-/// In the foreground, those of [`cli::parse`] and [`run`].
-pub fn resume(mut before: Before) -> Result<u8, Exit> {
+/// In the foreground, those of [`cli::parse`] and [`begin`].
+pub fn resume(mut before: Before) -> Result<Ran, Exit> {
     let target = Target::choose(false);
     let background = target != Target::Stderr;
     logging::init(target, logging::filter(Default::default()));
@@ -98,7 +90,7 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
             Held::Ended => {
                 before.release();
                 info!("ended");
-                return Ok(0);
+                return Ok(Ran::Caller);
             }
         }
     } else {
@@ -122,7 +114,7 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
     let found =
         settings_again(&options).and_then(|settings| Local::found(settings, &options, &run_pins));
     match found {
-        Ok(local) => start(local, run_pins, supervisor, inherited).map(Ran::status),
+        Ok(local) => start(local, run_pins, supervisor, inherited),
         Err(exit) => Err(failed(exit, &supervisor, inherited.as_ref())),
     }
 }
@@ -130,29 +122,19 @@ pub fn resume(mut before: Before) -> Result<u8, Exit> {
 /// Looks whether this tunnel could be started, and starts nothing.
 ///
 /// # Errors
-/// Those of [`run`].
+/// Those of [`begin`].
 pub fn look() -> Result<(), Exit> {
     Local::check(settings_again(&[])?, &RunPins::default()).map(drop)
 }
 
 /// Which process came back.
 pub enum Ran {
-    /// The caller of a tunnel that runs in the background.
+    /// A caller: there is nothing to hold in this process.
     Caller,
     /// The caller of one that ran already.
     HandedOver(HandedOver),
-    /// One of the two that held the tunnel; it has ended, with this status.
-    ToTheEnd(u8),
-}
-
-impl Ran {
-    /// The exit status.
-    pub fn status(self) -> u8 {
-        match self {
-            Ran::Caller | Ran::HandedOver(_) => 0,
-            Ran::ToTheEnd(status) => status,
-        }
-    }
+    /// One of the two that hold the tunnel.
+    Holder(Holder),
 }
 
 /// `inherited`: this process goes on, and is in the background already, if that is where it belongs.
@@ -213,8 +195,12 @@ fn start(
             // The worker has them, and announces itself.
             drop(announcement);
             wipe::what_is_freed_by(|| drop(local));
-            let status = supervisor.watch(worker, ownership, resumed && background)?;
-            return Ok(Ran::ToTheEnd(status));
+            return Ok(Ran::Holder(Holder::Supervisor {
+                supervisor,
+                ownership,
+                worker,
+                persistent: resumed && background,
+            }));
         }
         Err(exit) => {
             if let Some(announcement) = announcement {
@@ -224,36 +210,33 @@ fn start(
             return Err(exit);
         }
     };
-    let made = app(local, run_pins, place, &ownership, &mut supervisor, turns);
-    let ended = match (made, announcement) {
+    match (
+        app(local, run_pins, place, &ownership, &mut supervisor, turns),
+        announcement,
+    ) {
         (Ok(app), announcement) => {
             if let Some(announcement) = announcement {
                 announcement.ready();
             }
-            app.run(supervisor.memory())
+            Ok(Ran::Holder(Holder::Worker {
+                supervisor,
+                ownership,
+                app: Box::new(app),
+                background,
+            }))
         }
-        (Err(exit), Some(announcement)) => {
-            announcement.failed(&exit);
-            Err(exit.said())
+        (Err(exit), announcement) => {
+            if worker::is_orphaned() {
+                ownership.release();
+            }
+            match announcement {
+                Some(announcement) => {
+                    announcement.failed(&exit);
+                    Err(exit.said())
+                }
+                None => Err(exit),
+            }
         }
-        (Err(exit), None) => Err(exit),
-    };
-    let orphaned = matches!(ended, Ok(Ended::Orphaned));
-    if orphaned && background {
-        let files = Some(ownership.files());
-        return Err(supervisor.restart("its supervisor was killed", files));
-    }
-    if worker::is_orphaned() {
-        ownership.release();
-    }
-    match ended? {
-        Ended::Tunnel(ExitReason::Stopped) | Ended::Orphaned => Ok(Ran::ToTheEnd(0)),
-        Ended::Tunnel(ExitReason::ForwardRefused) => Err(Exit::new(
-            exit::UNAVAILABLE,
-            "the server refused a forward, and ExitOnForwardFailure is set",
-        )
-        .said()),
-        Ended::Again(why) => Ok(Ran::ToTheEnd(why)),
     }
 }
 

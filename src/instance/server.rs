@@ -198,7 +198,7 @@ impl Control {
     }
 
     /// The tunnel has ended: tells those who wait.
-    pub fn end(mut self, why: &str) {
+    pub fn end(&mut self, why: &str) {
         for client in self.clients.iter_mut().flatten() {
             if client.waiting {
                 client.say(&Reply::refused(Refusal::Ended, why));

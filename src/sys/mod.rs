@@ -15,6 +15,7 @@ pub mod relro;
 pub mod sandbox;
 pub mod signals;
 pub mod sockopt;
+pub mod stack;
 mod syscalls;
 pub mod terminal;
 pub mod user;

@@ -92,7 +92,10 @@ class Measurement:
             while chunk := body.read(1 << 16):
                 received += len(chunk)
         if received != TRANSFER_MIB << 20:
-            raise arm.ControllerError(f"{self.client.name}: {received} bytes came through")
+            output = self.controller.check("cat /tmp/client")
+            raise arm.ControllerError(
+                f"{self.client.name}: {received} bytes came through\n{output}"
+            )
 
     def cpu_s(self):
         """Seconds on the processor since the processes began (schedstats: nanoseconds)."""

@@ -358,6 +358,12 @@ pub fn parse(mut arguments: Vec<OsString>) -> Result<Command, Exit> {
 fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
     if options.restrict {
         let config = match words {
+            [] if options.config.forwards().is_empty() => {
+                match doctor::settings_of_the_only(options) {
+                    Some(settings) => settings.config,
+                    None => options.read_config("")?,
+                }
+            }
             [] => options.read_config("")?,
             _ => prepared(options, words)?.2.config,
         };
@@ -370,6 +376,12 @@ fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
     }
     // A destination that is none is most likely a key file without -i.
     let config = match words {
+        [] if options.config.identity_files().is_empty() => {
+            match doctor::settings_of_the_only(options) {
+                Some(settings) => settings.config,
+                None => options.config.clone(),
+            }
+        }
         [] => options.config.clone(),
         [word, ..] if !word.contains('/') => prepared(options, words)?.2.config,
         [word, ..] => {

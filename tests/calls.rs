@@ -138,3 +138,28 @@ fn what_cannot_be_taken_over_is_named_with_what_to_do() {
     );
     assert_eq!(refused.code, 0, "the tunnel is up all the same");
 }
+
+#[test]
+fn pubkey_without_a_key_means_that_of_the_tunnel_that_runs() {
+    if !on_host() {
+        return skip("the arguments of an emulated process are the emulator's");
+    }
+    let controller = controller();
+    let port = free_port();
+    let up = controller.call(port).args(&["--wait"]).run();
+    assert_eq!(up.code, 0, "{up:?}");
+    let line = controller.ask(&["pubkey"]);
+    assert_eq!(line.code, 0, "{line:?}");
+    let fields = |line: &str| {
+        line.split(' ')
+            .take(2)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields(&line.stdout[0]), fields(&controller.key.public));
+    let restricted = controller.ask(&["pubkey", "--restrict"]);
+    let permits = format!("permitlisten=\"localhost:{port}\"");
+    assert!(restricted.stdout[0].contains(&permits), "{restricted:?}");
+    let own = controller.ask(&["pubkey", "-i", &stranger(&controller).file()]);
+    assert_ne!(fields(&own.stdout[0]), fields(&controller.key.public));
+}

@@ -6,7 +6,9 @@
 //! *Silence.* While there is no sign of life at all, it is probed again every
 //! `min(interval, 5 s)`, `count_max` times in all; one such gap after the last probe it counts
 //! as dead. At the defaults (60 s, 3) a silent loss is noticed 75 s after the last sign of life,
-//! and an idle connection still costs one probe a minute.
+//! and an idle connection still costs one probe a minute. With a shorter interval, a path whose round
+//! trip is long gets up to that time as well, by its retransmission timeout: where packets are lost, a
+//! probe may have to be sent several times.
 //!
 //! *No answer.* A probe may wait for minutes behind our own data, in the kernel and in a
 //! modem. Its clock starts when the peer's TCP has acknowledged it: then the answer is due
@@ -24,6 +26,11 @@ use crate::time::Instant;
 
 /// Longest gap between probes that get no answer.
 pub const PROBE_GAP: Duration = Duration::from_secs(5);
+/// Most of the silence that is granted to a path with a long round trip.
+pub const SILENCE_MAX: Duration = Duration::from_secs(75);
+/// Retransmission timeouts that a probe, or its answer, is given (RFC 6298 section 5.5: four
+/// transmissions).
+const REPEATED: u32 = 15;
 /// Longest time that a delivered probe may go unanswered, unless `count_max` gaps are longer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -82,6 +89,10 @@ pub struct Liveness {
     due: Option<Instant>,
     /// From when on the absence of a sign of life is silence.
     silent_from: Instant,
+    /// The sign of life that the silence follows; none if it follows a doubt.
+    heard_at: Option<Instant>,
+    /// The path's retransmission timeout, as far as it is known.
+    retransmission: Duration,
     /// Acknowledgements up to then say nothing.
     since: Instant,
     /// The last sign of life.
@@ -101,6 +112,8 @@ impl Liveness {
             asked: 0,
             due: None,
             silent_from: Instant(0),
+            heard_at: None,
+            retransmission: Duration::ZERO,
             since: Instant(0),
             alive_at: Instant(0),
             known: Known::Taken(0),
@@ -114,6 +127,7 @@ impl Liveness {
         self.asked = 0;
         self.alive_at = now;
         self.since = now;
+        self.heard_at = Some(now);
         self.silent_from = now + self.interval;
         self.due = (!self.interval.is_zero()).then_some(self.silent_from);
     }
@@ -140,6 +154,7 @@ impl Liveness {
         let taken = acknowledged.saturating_add(sacked);
         let at = at.min(now);
         self.queued = Some(queued);
+        self.retransmission = retransmission;
         let (Known::Taken(known) | Known::Written(known)) = self.known;
         let first = matches!(self.known, Known::Written(_));
         self.known = Known::Taken(taken);
@@ -153,13 +168,14 @@ impl Liveness {
             return;
         }
         self.asked = 0;
+        self.heard_at = Some(at);
         self.silent_from = at + self.interval;
         if let Some(probe) = &mut self.probe
             && probe.behind.is_some_and(|behind| acknowledged > behind)
         {
             self.asked = 1;
             let gaps = self.interval.min(PROBE_GAP) * self.count_max;
-            let repeated = (retransmission * 15).min(ANSWER_MAX);
+            let repeated = (retransmission * REPEATED).min(ANSWER_MAX);
             probe.delivered = Some((at, gaps.max(repeated)));
         }
     }
@@ -169,6 +185,7 @@ impl Liveness {
     pub fn handle_doubt(&mut self, now: Instant) {
         if self.due.is_some() && now < self.silent_from {
             self.since = now;
+            self.heard_at = None;
             self.silent_from = now;
             self.asked = 0;
             self.due = Some(now);
@@ -197,7 +214,8 @@ impl Liveness {
             let (patient, dead) = match probe.delivered {
                 Some((at, answer)) if enough => (at + answer, true),
                 Some(_) => (now, false),
-                None => (self.silent_from, enough),
+                None if enough => (self.silent_from.max(self.patience_ends()), true),
+                None => (self.silent_from, false),
             };
             if now < patient {
                 self.due = Some(patient.min(next));
@@ -216,6 +234,13 @@ impl Liveness {
         self.asked += u32::from(now >= self.silent_from || self.asked > 0);
         self.due = Some(next);
         Some(Due::Probe)
+    }
+
+    /// Until when silence may be loss, on a path with a long round trip.
+    fn patience_ends(&self) -> Instant {
+        let granted = self.interval + self.retransmission * REPEATED;
+        let ends = |at| at + granted.min(SILENCE_MAX);
+        self.heard_at.map_or(self.silent_from, ends)
     }
 
     /// When [`Liveness::poll`] has something next, if ever.

@@ -1,11 +1,11 @@
 //! The command line of `doctor`: which tunnel, and with which settings.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reachback_core::keyword::KEYWORDS;
 
-use super::{Command, Options, orders, parse_after, prepared, settings_without_forward};
+use super::{Command, Options, Settings, orders, parse_after, prepared, settings_without_forward};
 use crate::doctor::{Visit, arguments, is_tunnel, socket};
 use crate::exit::Exit;
 use crate::instance::client::Owner;
@@ -54,18 +54,27 @@ pub fn doctor(options: Options, words: &[String]) -> Result<Command, Exit> {
 
 /// The tunnels that run, else those of the configuration.
 fn candidates(options: &Options) -> Result<Vec<String>, Exit> {
+    let sockets = running(options)?;
+    let name = |socket: &PathBuf| Some(socket.file_stem()?.to_string_lossy().into_owned());
+    match sockets.is_empty() {
+        true => Ok(options.read_all("", None)?.names),
+        false => Ok(sockets.iter().filter_map(name).collect()),
+    }
+}
+
+fn running(options: &Options) -> Result<Vec<PathBuf>, Exit> {
     let directory = orders::directory(&options.read_config("")?);
     lock::check_for_look(&directory)?;
-    let mut names = Vec::new();
-    for socket in lock::sockets(&directory) {
-        if Owner::open(&socket).is_ok() {
-            let name = socket.file_stem().unwrap_or_default();
-            names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    match names.is_empty() {
-        true => Ok(options.read_all("", None)?.names),
-        false => Ok(names),
+    let mut sockets = lock::sockets(&directory);
+    sockets.retain(|socket| Owner::open(socket).is_ok());
+    Ok(sockets)
+}
+
+/// The settings of the tunnel that runs, if there is one and no second.
+pub fn settings_of_the_only(options: &Options) -> Option<Settings> {
+    match running(options).ok()?.as_slice() {
+        [socket] => settings_in(parse_after(&[], called_with(socket)?.1).ok()?).ok(),
+        _ => None,
     }
 }
 

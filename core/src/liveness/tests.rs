@@ -99,6 +99,46 @@ fn look(liveness: &mut Liveness, now_s: u64, queued: u64, acknowledged: u64, ago
     );
 }
 
+/// When an idle peer is given up that falls silent at 0, its probes every `interval_s`, on a path with this
+/// retransmission timeout.
+fn given_up(interval_s: u64, retransmission_ms: u64) -> u64 {
+    let mut liveness = Liveness::new(Duration::from_secs(interval_s), 3);
+    liveness.start(Instant(0));
+    liveness.handle_inbound(Instant(0), 100);
+    loop {
+        let now = liveness.poll_timeout().unwrap();
+        liveness.handle_progress(
+            now,
+            Progress {
+                queued: 150,
+                acknowledged: 100,
+                sacked: 0,
+                at: Instant(0),
+                retransmission: Duration::from_millis(retransmission_ms),
+            },
+        );
+        if liveness.poll(now) == Some(Due::Dead) {
+            return now.0 / S;
+        }
+    }
+}
+
+#[test]
+fn a_path_with_a_long_round_trip_is_given_longer_and_never_more_than_75_s() {
+    assert_eq!(given_up(15, 300), 30);
+    assert_eq!(given_up(15, 2_000), 45);
+    assert_eq!(given_up(15, 3_000), 60);
+    assert_eq!(given_up(15, 120_000), 75);
+    assert_eq!(given_up(60, 200), 75);
+    assert_eq!(given_up(60, 120_000), 75);
+    assert_eq!(given_up(120, 120_000), 135, "as ServerAliveInterval asks");
+    // A connection in doubt proves itself at once.
+    let mut liveness = Liveness::new(Duration::from_secs(15), 3);
+    liveness.start(Instant(0));
+    liveness.handle_doubt(Instant(S));
+    assert_eq!(run(&mut liveness).1, 16 * S);
+}
+
 /// A peer whose TCP takes a byte every second until `stalls_s`, and says nothing itself.
 /// `ahead` bytes are always queued before what is put out. Gives the probes and the death.
 fn upload(ahead: u64, stalls_s: u64, until_s: u64) -> (std::vec::Vec<u64>, Option<u64>) {

@@ -6,7 +6,7 @@ TARGET = armv7-unknown-linux-musleabihf
 export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build arm aarch64 size demo test test-quick test-arm measure man sim
+.PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm measure man sim
 .PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-arm soak idle-cost fuzz mutants systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
@@ -29,6 +29,9 @@ aarch64: ## build the static 64-bit ARM binary, build/aarch64/reachback
 
 size: arm ## print the ARM binary's size; fail above the limit
 	@scripts/size.sh
+
+bloat: arm ## print what the ARM binary's bytes are spent on
+	@scripts/bloat.py
 
 demo: arm ## boot a controller and reach it through a tunnel; also KEEP=1, OCPP=1, WALK=1 (README)
 	@$(if $(OCPP),tests/ocpp/prepare.sh && OCPP=$(OCPP) $(BUILD)/ocpp/bin/python,python3) tests/arm/demo.py

@@ -56,7 +56,7 @@ rustdoc() {
 }
 
 licences() {
-	python3 -m doctest scripts/deny.py scripts/integration.py && scripts/deny.py
+	python3 -m doctest scripts/deny.py scripts/integration.py scripts/bloat.py && scripts/deny.py
 }
 
 formatting() {

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm measure man sim
-.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-arm soak idle-cost fuzz mutants systemd-check
+.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm soak idle-cost fuzz mutants systemd-check
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -73,6 +73,9 @@ faults-table: ## inject every fault, beside dbclient and autossh: docs/faults.md
 
 faults-slow: ## slow and lossy links, beside dbclient and autossh: docs/faults.md
 	@python3 scripts/faults-table.py slow
+
+faults-crowded: ## many short visits at once, beside ssh: docs/faults.md
+	@python3 scripts/faults-table.py crowded
 
 faults-arm: arm ## inject faults in one boot of the controller: docs/faults.md
 	@python3 tests/arm/faults.py; status=$$?; python3 scripts/faults-table.py guest && exit $$status

@@ -3,6 +3,7 @@
 
     faults-table.py faults     every fault, for all three programs (about 8 minutes)
     faults-table.py slow       slow and lossy links, for all three programs (about 10 minutes)
+    faults-table.py crowded    short visits by many people at once, beside ssh
     faults-table.py idle       what an idle tunnel costs, beside ssh and dbclient (6 minutes)
     faults-table.py soak       $SOAK_CYCLES cycles (2000), on the host (20 minutes)
     faults-table.py guest      what tests/arm/faults.py and soak.py left under $BUILD/faults
@@ -25,7 +26,7 @@ TOP = Path(__file__).resolve().parent.parent
 BUILD = (TOP / os.environ.get("BUILD", "build")).resolve()
 RESULTS = BUILD / "faults"
 PAGE = TOP / "docs/faults.md"
-PARTS = ("faults", "slow", "guest", "soak", "idle")
+PARTS = ("faults", "slow", "crowded", "guest", "soak", "idle")
 PEERS = ("dbclient", "autossh")
 DAY_S = 24 * 3600
 
@@ -43,18 +44,18 @@ counted from the end of the fault, or from its beginning where it has no end.
 """
 
 
-def run_tests(part, *arguments, **environment):
-    """Runs tests of the target `faults`; their results go to the file of `part`."""
+def run_tests(part, *arguments, target="faults", **environment):
+    """Runs tests of the target; their results go to the file of `part`."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{part}.jsonl"
     file.unlink(missing_ok=True)
     build = ["cargo", "build", "--locked", "--release", "--bin", "reachback"]
     subprocess.run(build, cwd=TOP, check=True)
-    target = os.environ.get("CARGO_TARGET_DIR", str(BUILD / "target"))
+    built = os.environ.get("CARGO_TARGET_DIR", str(BUILD / "target"))
     values = {**os.environ, **environment, "FAULTS_RESULTS": str(file)}
-    values.setdefault("REACHBACK_BIN", f"{target}/release/reachback")
+    values.setdefault("REACHBACK_BIN", f"{built}/release/reachback")
     values["REACHBACK_TESTS_NO_SKIP"] = "1"
-    command = ["cargo", "test", "--locked", "-p", "reachback", "--test", "faults", "--", *arguments]
+    command = ["cargo", "test", "--locked", "-p", "reachback", "--test", target, "--", *arguments]
     return subprocess.run(command, cwd=TOP, env=values, check=False).returncode == 0
 
 
@@ -210,6 +211,23 @@ pause is that of what was read. TCP goes by loss (reno). dbclient compresses not
 """
 
 
+def write_crowded():
+    found = [row for row in rows("crowded") if row["kind"] == "crowded"]
+    if not found:
+        return None
+    lines = [[r["people"], r["visits"], r["failed"], r["ssh"]] for r in found]
+    return f"""\
+## Crowded
+
+`make faults-crowded`, {today()}: so many people connect at once, say a line, are answered and go, until
+they have made so many visits in all (`tests/crowded.rs`). A tunnel serves 32 at once and lets the others
+wait. What happens to people who vanish without a word is tested there, too: after a minute the longest
+idle gives way to a newcomer.
+
+{table(["people at once", "visits", "failed", "failed with ssh -R"], lines)}
+"""
+
+
 def write_guest():
     found = [row for row in rows("arm") if row["kind"] == "guest"]
     if not found:
@@ -302,8 +320,8 @@ def today():
 
 def write_page(parts):
     """Writes the given parts anew and keeps the text of the others."""
-    writers = {"faults": write_faults, "slow": write_slow, "guest": write_guest, "soak": write_soak,
-               "idle": write_idle}
+    writers = {"faults": write_faults, "slow": write_slow, "crowded": write_crowded,
+               "guest": write_guest, "soak": write_soak, "idle": write_idle}
     before = PAGE.read_text() if PAGE.exists() else ""
     text = HEAD
     for part in PARTS:
@@ -324,6 +342,8 @@ def main():
         ok = run_tests("faults", "--include-ignored", *left_out, "--test-threads", "24")
     elif what == "slow":
         ok = run_tests("slow", "--ignored", "slow::", "--test-threads", "30")
+    elif what == "crowded":
+        ok = run_tests("crowded", "short_visits", target="crowded")
     elif what == "idle":
         ok = run_tests("idle", "--ignored", "idle::")
     elif what == "soak":

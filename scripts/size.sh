@@ -1,8 +1,9 @@
 #!/bin/sh
 # Prints what the ARM binary costs in flash, and fails above the limit.
-#   SIZE_LIMIT   bytes of the stripped binary (default 725000: the sandbox made 632036 into 644332,
-#                enroll 668932, doctor some 20000 more; 950000 with an installed standard library,
-#                which was compiled for speed and brings a reader of debug information along)
+#   SIZE_LIMIT   bytes of the stripped binary (default 735000: the sandbox made 632036 into 644332,
+#                enroll 668932, doctor some 20000, the way through a proxy 7000 more; 950000 with an
+#                installed standard library, which was compiled for speed and brings a reader of
+#                debug information along)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,7 +12,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 case $(cat "$BUILD/arm/library" 2>/dev/null) in
 installed) limit=950000 ;;
-*) limit=725000 ;;
+*) limit=735000 ;;
 esac
 limit=${SIZE_LIMIT:-$limit}
 binary=$BUILD/arm/reachback

@@ -208,17 +208,6 @@ fn a_seventeenth_forward_is_a_usage_error() {
 }
 
 #[test]
-fn a_fifth_key_is_a_usage_error() {
-    let place = place();
-    let mut call = place.complete();
-    for number in 1..5 {
-        let name = format!("key{number}");
-        call = call.identity(&keys::key(&place.scene, &name, Kind::Ed25519));
-    }
-    place.assert_rejected(&call.run(), USAGE, "4");
-}
-
-#[test]
 fn a_bad_port_is_a_usage_error() {
     let place = place();
     for bad in ["0", "65536", "shh", "-1"] {

@@ -43,6 +43,7 @@ puttygen putty-tools
 - python3-venv
 nginx nginx-light
 socat socat
+tinyproxy tinyproxy
 openssl openssl
 pkg-config pkg-config
 - libsodium-dev

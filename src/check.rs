@@ -10,6 +10,7 @@ use crate::hostkey::{HostKeys, RunPins};
 use crate::keys;
 use crate::logging::{self, Target};
 use crate::privilege;
+use crate::proxy;
 
 /// Looks at every tunnel that the configuration makes; a line for each that is in order on
 /// standard output, one for each that is not on standard error.
@@ -45,9 +46,13 @@ fn look(local: &Option<Local>) -> Result<(), Exit> {
     let Some(local) = local else {
         return Ok(());
     };
-    keys::load_all(&local.identity_files)?;
+    let look = || {
+        keys::load_all(&local.identity_files)?;
+        proxy::of(&local.config).map(drop)
+    };
+    look()?;
     if let Some(name) = &local.run_as_user {
-        privilege::check(name, || keys::load_all(&local.identity_files).map(drop))?;
+        privilege::check(name, look)?;
     }
     logging::say(&local.notes);
     let files = &local.known_hosts_files;

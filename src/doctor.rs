@@ -29,6 +29,7 @@ use crate::instance::client::{self, CallError, Owner};
 use crate::instance::lock;
 use crate::keys;
 use crate::logging::{self, Target};
+use crate::proxy;
 use crate::status::{self, Answer};
 use crate::sys::clock;
 
@@ -90,12 +91,15 @@ fn look(settings: &Settings, called: Option<u32>, report: &mut Report) {
     report.begin(format_args!("configuration"));
     let (user, port, count) = (&settings.destination.user, settings.port(), forwards.len());
     let text = format_args!("{user}@{host} port {port}, forwards: {count}");
-    match called {
-        Some(pid) => report.right(format_args!("{text}, as process {pid} was called")),
-        None => report.right(text),
+    let proxy = proxy::of(&settings.config);
+    match (&proxy, called) {
+        (Err(exit), _) => report.exit(exit),
+        (_, Some(pid)) => report.right(format_args!("{text}, as process {pid} was called")),
+        (_, None) => report.right(text),
     }
     let held = running.filter(|snapshot| holds(snapshot));
-    let pinned = server::look(settings, keys.ok(), held, &forwards, end, report);
+    let tools = keys.and_then(|keys| Ok((keys, proxy?)));
+    let pinned = server::look(settings, tools.ok(), held, &forwards, end, report);
     for spec in &forwards {
         target(spec, end, report);
     }

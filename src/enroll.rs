@@ -19,7 +19,7 @@ use reachback_ssh::algorithms::Offer;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_ssh::interactive::InteractiveClient;
 use reachback_ssh::userkey::UserKey;
-use reachback_tunnel::{Server, Source};
+use reachback_tunnel::{Proxy, Server, Source, Way};
 
 use line::Outcome;
 use person::Person;
@@ -45,6 +45,8 @@ const PRINTED_BYTES: usize = 4096;
 pub struct Enrollment {
     /// Whom to log in to, and as whom.
     pub server: Server,
+    /// `Proxy`.
+    pub proxy: Option<Proxy>,
     /// `HostKeyAlias`.
     pub alias: Option<String>,
     /// Private key files; the default ones where none is named.
@@ -224,9 +226,12 @@ impl Attempt<'_> {
         }
         let enrollment = self.enrollment;
         let route = Route {
-            server: &enrollment.server,
-            family: enrollment.family,
-            source: &enrollment.source,
+            way: Way {
+                server: &enrollment.server,
+                proxy: enrollment.proxy.as_ref(),
+                family: enrollment.family,
+                source: &enrollment.source,
+            },
             timeout: enrollment.timeout,
         };
         let trust = self.trust().map_err(Failure::Local)?;

@@ -8,6 +8,7 @@ use reachback_core::dropbear_key::{self, DropbearKey};
 use reachback_core::forward::{ForwardSpec, Listen};
 use reachback_core::verify::places;
 use reachback_ssh::userkey::UserKey;
+use zeroize::Zeroizing;
 
 use crate::exit::{self, Exit};
 use crate::sys::{file, host, wipe};
@@ -101,12 +102,7 @@ pub fn load(path: &Path) -> Result<UserKey, Exit> {
 }
 
 fn load_wiped(path: &Path) -> Result<UserKey, Exit> {
-    let opened = file::open_regular(path).map_err(|error| unreadable(path, &error))?;
-    let mode = opened
-        .metadata()
-        .map_or(0, |data| data.permissions().mode());
-    let bytes =
-        file::read_open(opened, KEY_FILE_BYTES).map_err(|error| unreadable(path, &error))?;
+    let (bytes, mode) = read(path, "key", KEY_FILE_BYTES, "name another with -i")?;
     let key = decode(&bytes).map_err(|reason| {
         Exit::new(
             exit::DATA,
@@ -114,30 +110,48 @@ fn load_wiped(path: &Path) -> Result<UserKey, Exit> {
         )
     })?;
     // Only now: it would be the wrong advice for a public key, or for no key at all.
+    warn_of_readers("key file", path, mode);
+    Ok(key)
+}
+
+/// Warns about a secret whose file others may read.
+pub fn warn_of_readers(what: &str, path: &Path, mode: u32) {
     if mode & 0o077 != 0 {
         log::warn!(
-            "key file {}: others may read it (mode {:04o}); chmod 600 it",
+            "{what} {}: others may read it (mode {:04o}); chmod 600 it",
             path.display(),
             mode & 0o7777
         );
     }
-    Ok(key)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Exit {
+/// The bytes and the mode of a file with a secret, `most` at most; `advice` where it is not there.
+///
+/// # Errors
+/// [`exit::NO_INPUT`] for a file that is missing or not regular, [`exit::NO_PERMISSION`] for one that
+/// may not be read, [`exit::DATA`] for one that is too large.
+pub fn read(
+    path: &Path,
+    what: &str,
+    most: usize,
+    advice: &str,
+) -> Result<(Zeroizing<Vec<u8>>, u32), Exit> {
+    let opened = file::open_regular(path).and_then(|opened| {
+        let mode = opened.metadata()?.permissions().mode();
+        Ok((file::read_open(opened, most)?, mode))
+    });
+    opened.map_err(|error| unreadable(path, what, advice, &error))
+}
+
+fn unreadable(path: &Path, what: &str, advice: &str, error: &io::Error) -> Exit {
     let (code, advice) = match error.kind() {
         io::ErrorKind::PermissionDenied => (exit::NO_PERMISSION, "check its owner and mode"),
-        io::ErrorKind::FileTooLarge => (exit::DATA, "this is no private key"),
-        _ => (exit::NO_INPUT, "name another with -i"),
+        io::ErrorKind::FileTooLarge => (exit::DATA, "this is another file"),
+        _ => (exit::NO_INPUT, advice),
     };
-    Exit::new(
-        code,
-        format!(
-            "cannot read the key: {}: {}; {advice}",
-            path.display(),
-            file::reason(error)
-        ),
-    )
+    let (shown, reason) = (path.display(), file::reason(error));
+    let message = format!("cannot read the {what}: {shown}: {reason}; {advice}");
+    Exit::new(code, message)
 }
 
 fn decode(bytes: &[u8]) -> Result<UserKey, String> {

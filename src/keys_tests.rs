@@ -85,7 +85,7 @@ fn each_unusable_file_has_its_code_and_is_named_in_one_line() {
 fn a_file_that_may_not_be_read_has_the_permission_code() {
     let error = io::Error::from(io::ErrorKind::PermissionDenied);
     assert_eq!(
-        unreadable(Path::new("/k"), &error).code,
+        unreadable(Path::new("/k"), "key", "", &error).code,
         exit::NO_PERMISSION
     );
 }

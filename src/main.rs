@@ -21,6 +21,7 @@ mod net;
 mod once;
 mod plan;
 mod privilege;
+mod proxy;
 mod renew;
 mod reread;
 mod run;

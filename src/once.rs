@@ -9,15 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
-use reachback_core::cause::Cause;
-use reachback_core::dial::{AddressFamily, Doubts};
+use reachback_core::dial::Doubts;
 use reachback_core::failure::Failure;
 use reachback_core::time::Instant;
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::{Config, Rekey};
 use reachback_tunnel::{
-    Dial, Ended, Outside, Resolution, Server, Source, Stream, StreamOptions, Token, reason,
+    Dial, Ended, Outside, Resolution, Stream, StreamOptions, Token, Way, reason,
 };
 
 pub use broken::Broken;
@@ -42,12 +41,8 @@ const REKEY: Rekey = Rekey {
 
 /// How a server is reached.
 pub struct Route<'a> {
-    /// The server.
-    pub server: &'a Server,
-    /// `AddressFamily`.
-    pub family: AddressFamily,
-    /// `BindAddress` and its like.
-    pub source: &'a Source,
+    /// The way.
+    pub way: Way<'a>,
     /// `ConnectTimeout`, which look-up and connection may each take.
     pub timeout: Duration,
 }
@@ -81,10 +76,10 @@ impl Network {
 
     /// Looks the server's name up; an error says in words why there is no address.
     pub fn look_up(&mut self, route: &Route<'_>) -> Result<Found, String> {
-        let host = &route.server.host;
+        let (host, _) = route.way.next();
         let started = clock::now();
         let end = started + route.timeout;
-        let mut lookup = self.net.resolve(host, route.family, RESOLVE, started);
+        let mut lookup = self.net.resolve(host, route.way.family, RESOLVE, started);
         loop {
             let now = clock::now();
             lookup.handle_timeout(now);
@@ -107,26 +102,27 @@ impl Network {
     /// Connects to one of the addresses.
     ///
     /// # Errors
-    /// Why none can be reached.
-    pub fn connect(mut self, addresses: &[IpAddr], route: &Route<'_>) -> Result<Connection, Ended> {
-        let (started, from) = (
-            clock::now(),
-            (route.family, route.source, &Doubts::default()),
-        );
+    /// Why none can be reached, or a proxy leads nowhere, and the address of that.
+    pub fn connect(
+        mut self,
+        addresses: &[IpAddr],
+        route: &Route<'_>,
+    ) -> Result<Connection, (Ended, Option<IpAddr>)> {
+        let started = clock::now();
         let end = started + route.timeout;
-        let port = route.server.port;
-        let mut dial = Dial::start(addresses, port, from, DIAL, &mut self.net, started);
+        let doubts = Doubts::default();
+        let mut dial = Dial::start(addresses, &route.way, &doubts, DIAL, &mut self.net, started);
         let dialled = loop {
             let now = clock::now();
             dial.handle_timeout(&mut self.net, now);
             if let Some(result) = dial.result() {
-                break result.map_err(|why| unreachable(why, dial.cause()))?;
+                break result.map_err(|ended| (ended, dial.reached()))?;
             }
             if now >= end {
-                return Err(unreachable(late(route), Some(Cause::TimedOut)));
+                return Err((dial.late(late(route)), dial.reached()));
             }
             self.wait(dial.poll_timeout(), end, now)
-                .map_err(|why| unreachable(why, None))?;
+                .map_err(unreachable)?;
             for event in &self.events {
                 dial.handle_ready(Token(event.token().0), &mut self.net, clock::now());
             }
@@ -135,7 +131,7 @@ impl Network {
         let options = StreamOptions::Server { keep_alive: true };
         stream
             .prepare(&options)
-            .map_err(|error| unreachable(reason(&error), None))?;
+            .map_err(|error| unreachable(reason(&error)))?;
         Ok(Connection {
             poll: self.poll,
             events: self.events,
@@ -152,8 +148,8 @@ impl Network {
     }
 }
 
-fn unreachable(why: String, cause: Option<Cause>) -> Ended {
-    Ended::new(Failure::Unreachable, why).because(cause)
+fn unreachable(why: String) -> (Ended, Option<IpAddr>) {
+    (Ended::new(Failure::Unreachable, why), None)
 }
 
 fn late(route: &Route<'_>) -> String {
@@ -180,7 +176,7 @@ impl Connection {
         let found = network.look_up(route)?;
         network
             .connect(&found.addresses, route)
-            .map_err(|ended| ended.reason)
+            .map_err(|(ended, _)| ended.reason)
     }
 
     /// Moves bytes, and gives `hear` what the client has to say, until that says that it was all.

@@ -4,7 +4,7 @@ use reachback_core::config::Config;
 use reachback_core::watchdog::Policy;
 use reachback_ssh::Rekey;
 use reachback_ssh::userkey::UserKey;
-use reachback_tunnel::{Plan, Server, Source};
+use reachback_tunnel::{Plan, Proxy, Server, Source};
 
 use crate::cli;
 use crate::hostkey::HostKeys;
@@ -12,7 +12,12 @@ use crate::sys::faults;
 use crate::trust::Trust;
 
 /// What a tunnel is made from, and how its servers' host keys are judged.
-pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (Plan, Trust) {
+pub fn plan(
+    settings: &cli::Settings,
+    keys: Vec<UserKey>,
+    proxy: Option<Proxy>,
+    known: HostKeys,
+) -> (Plan, Trust) {
     let config = &settings.config;
     let limit = config.rekey_limit();
     let mut policy = Policy::from(config);
@@ -22,6 +27,7 @@ pub fn plan(settings: &cli::Settings, keys: Vec<UserKey>, known: HostKeys) -> (P
     }
     let plan = Plan {
         servers: servers(settings).collect(),
+        proxy,
         forwards: settings.configured.clone(),
         keys: keys.into(),
         policy,

@@ -6,6 +6,7 @@ use log::warn;
 use reachback_core::config::{self, Config};
 use reachback_core::keyword::OnReload;
 use reachback_ssh::userkey::UserKey;
+use reachback_tunnel::Proxy;
 
 use crate::cli::{self, Command, Settings};
 use crate::exit::Exit;
@@ -16,6 +17,7 @@ use crate::keys;
 use crate::logging;
 use crate::plan::plan;
 use crate::privilege;
+use crate::proxy;
 
 /// What is needed of this machine, checked.
 pub struct Local {
@@ -23,6 +25,8 @@ pub struct Local {
     pub settings: Settings,
     /// Its keys.
     pub keys: Vec<UserKey>,
+    /// The proxy on its way.
+    pub proxy: Option<Proxy>,
     /// Its host keys.
     pub known: HostKeys,
 }
@@ -49,6 +53,7 @@ impl Local {
     pub fn check(settings: Settings, run_pins: &RunPins) -> Result<Local, Exit> {
         Ok(Local {
             keys: keys::load_all(&settings.identity_files())?,
+            proxy: proxy::of(&settings.config)?,
             known: HostKeys::open(&settings.known_hosts_files(), settings.accept_new, run_pins)?,
             settings,
         })
@@ -114,6 +119,7 @@ impl Started {
         let Local {
             settings,
             keys,
+            proxy,
             known,
         } = at_start(&self.directory, || {
             settings_again(options).and_then(|settings| Local::check(settings, &self.run_pins))
@@ -132,7 +138,7 @@ impl Started {
             let names = kept.join(" and ");
             warn!("{names} changed: the new value takes effect at the next start");
         }
-        let (plan, trust) = plan(&settings, keys, known);
+        let (plan, trust) = plan(&settings, keys, proxy, known);
         Ok(Reread::Plan(
             Box::new(plan),
             trust,

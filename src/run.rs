@@ -251,6 +251,7 @@ fn app(
     let Local {
         settings,
         keys,
+        proxy,
         known,
     } = local;
     privilege::confine(&settings, &place.directory)?;
@@ -266,7 +267,7 @@ fn app(
         run_pins,
     });
     let asked = settings.asked();
-    let (plan, trust) = plan(&settings, keys, known);
+    let (plan, trust) = plan(&settings, keys, proxy, known);
     let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
     let net = Net::new(poll.registry(), remembered, trust)
         .map_err(|error| Exit::os("cannot wait for events", error))?;

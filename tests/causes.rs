@@ -280,7 +280,7 @@ fn a_listener_that_is_not_where_people_look_for_it() {
 
 #[test]
 fn every_cause_is_shown_here() {
-    let tests = include_str!("causes.rs");
+    let tests = concat!(include_str!("causes.rs"), include_str!("proxy.rs"));
     for record in &CAUSES {
         let made = format!("Cause::{:?}", record.cause);
         assert!(tests.matches(&made).count() > 0, "{made}");

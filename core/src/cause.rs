@@ -14,6 +14,18 @@ pub enum Cause {
     NoRoute,
     /// The name has no address, as far as can be told.
     Name,
+    /// The proxy cannot be reached.
+    ProxyUnreachable,
+    /// The proxy accepts and does not answer.
+    ProxySilent,
+    /// The proxy wants another login, or one.
+    ProxyLogin,
+    /// The proxy permits no way to this server.
+    ProxyRefused,
+    /// The proxy does not reach the server.
+    ProxyCannot,
+    /// What answers is no HTTP proxy.
+    ProxyNoHttp,
     /// Closed before the login began.
     Closed,
     /// Somebody accepts and does not identify itself.
@@ -75,11 +87,17 @@ const fn record(cause: Cause, name: &'static str, advice: &'static str) -> Recor
 
 /// Every cause, in the order of [`Cause`].
 #[rustfmt::skip]
-pub static CAUSES: [Record; 23] = [
+pub static CAUSES: [Record; 29] = [
     record(Cause::Refused, "refused", "nothing accepts there: is sshd running, and on this port? a firewall may refuse as well"),
     record(Cause::TimedOut, "timed-out", "is the server on, and its address right? a firewall on the way may drop what is sent"),
     record(Cause::NoRoute, "no-route", "this controller has no way there: look at its modem or cable, and at `ip route`"),
     record(Cause::Name, "no-name", "look at the name servers in /etc/resolv.conf, or use the server's address"),
+    record(Cause::ProxyUnreachable, "proxy-unreachable", "is the proxy on, and its address in Proxy right?"),
+    record(Cause::ProxySilent, "proxy-silent", "the proxy accepts and does not answer: does it reach the server? is it the port of an HTTP proxy?"),
+    record(Cause::ProxyLogin, "proxy-login", "the file of ProxyCredentialsFile needs a line user:password that the proxy takes; then `kill -HUP` the process of the tunnel"),
+    record(Cause::ProxyRefused, "proxy-refused", "the proxy has to allow CONNECT to this server and port; many allow port 443 alone"),
+    record(Cause::ProxyCannot, "proxy-cannot", "the proxy does not reach the server: is that on, and its name and port right?"),
+    record(Cause::ProxyNoHttp, "proxy-no-http", "is it the port of an HTTP proxy that takes CONNECT, without TLS?"),
     record(Cause::Closed, "closed-before-login", "is it the port of an SSH server? MaxStartups or PerSourcePenalties there may keep this address out for a while"),
     record(Cause::Mute, "no-identification", "something accepts and says nothing: is it the port of an SSH server, and is that overloaded?"),
     record(Cause::Stalled, "stalled", "the server is overloaded, or large packets are lost on the way: try a smaller MTU on this controller"),

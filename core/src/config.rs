@@ -33,6 +33,7 @@ mod words;
 pub use error::{ConfigError, ConfigErrorKind, Excerpt, Position};
 pub use file::{FileParser, Found, MAX_INCLUDE_DEPTH, Scope};
 pub use notice::Notice;
+pub use show::may_be_secret;
 use slot::Slot;
 pub use trust::{Files, StrictHostKeyChecking, Trusted};
 pub use words::Text;

@@ -253,6 +253,17 @@ impl Fallback {
     }
 }
 
+/// The proxy that `http://host:port` names; a `/` may follow.
+pub fn proxy(url: &str) -> Option<(HostName, u16)> {
+    let (scheme, place) = url.split_at_checked("http://".len())?;
+    let place = place.strip_suffix('/').unwrap_or(place);
+    if !scheme.eq_ignore_ascii_case("http://") || place.contains(['/', '@']) {
+        return None;
+    }
+    let Fallback { host, port, .. } = Fallback::parse(place).ok()?;
+    Some((host, port?))
+}
+
 impl fmt::Display for Fallback {
     /// The form that [`Fallback::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -52,6 +52,10 @@ pub enum Failure {
     /// There is no algorithm in common with the server: a matter of configuration, which does not
     /// heal by itself.
     Incompatible,
+    /// The proxy wants a login, or another one.
+    ProxyLogin,
+    /// The proxy opens no way to the server.
+    ProxyRefused,
     /// The server refused every key.
     AuthRefused,
     /// The host key is not the pinned one, or it is revoked.
@@ -110,6 +114,8 @@ impl Failure {
             Self::Timeout(_) => Cause::Stalled,
             Self::Protocol => Cause::Garbled,
             Self::Incompatible => Cause::NothingInCommon,
+            Self::ProxyLogin => Cause::ProxyLogin,
+            Self::ProxyRefused => Cause::ProxyRefused,
             Self::AuthRefused => Cause::LoginRefused,
             Self::HostKeyChanged => Cause::HostKeyChanged,
             Self::HostKeyUnknown => Cause::HostKeyUnknown,
@@ -129,10 +135,11 @@ impl Failure {
     /// The kind of waiting that this failure calls for.
     pub fn class(self) -> Class {
         match self {
-            Self::AuthRefused | Self::Incompatible => Class::Slow,
+            // Wrong passwords lock an account.
+            Self::AuthRefused | Self::Incompatible | Self::ProxyLogin => Class::Slow,
             Self::HostKeyChanged | Self::HostKeyUnknown => Class::HostKey,
             Self::GoneAway => Class::Throttled,
-            Self::NotServed => Class::Unserved,
+            Self::NotServed | Self::ProxyRefused => Class::Unserved,
             Self::Local => Class::Local,
             Self::Resolve
             | Self::Unreachable
@@ -158,6 +165,8 @@ impl fmt::Display for Failure {
             Self::Silent => "the server stopped answering",
             Self::Protocol => "protocol error",
             Self::Incompatible => "no algorithm in common",
+            Self::ProxyLogin => "the proxy wants a login",
+            Self::ProxyRefused => "refused by the proxy",
             Self::AuthRefused => "authentication refused",
             Self::HostKeyChanged => "host key changed",
             Self::HostKeyUnknown => "host key unknown",

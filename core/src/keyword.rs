@@ -68,6 +68,8 @@ pub enum Kind {
     Interface,
     /// One or two markings of packets.
     IpQos,
+    /// `http://host:port` of a proxy, or `none`.
+    Proxy,
 }
 
 impl fmt::Display for Kind {
@@ -111,6 +113,9 @@ impl fmt::Display for Kind {
             Self::Interface => f.write_str("an interface name of 1 to 15 bytes"),
             Self::IpQos => f.write_str(
                 "one or two of af11 to af43, cs0 to cs7, ef, le, lowdelay, throughput, reliability, none or a number from 0 to 255",
+            ),
+            Self::Proxy => f.write_str(
+                "http://host:port or none; the password belongs into ProxyCredentialsFile, TLS to a proxy (https://) cannot be done",
             ),
             Self::RekeyLimit => f.write_str(
                 "an amount from 16K to 4G or `default`, then optionally a time (60 s to 1w) or `none`",

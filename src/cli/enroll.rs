@@ -6,7 +6,7 @@ use reachback_tunnel::Server;
 use super::{Command, Options, algorithms, identity_files, prepared};
 use crate::enroll::Enrollment;
 use crate::exit::Exit;
-use crate::{keys, plan};
+use crate::{keys, plan, proxy};
 
 /// `reachback enroll user@host[:port]`.
 pub fn enroll(options: &Options, words: &[String]) -> Result<Command, Exit> {
@@ -24,6 +24,7 @@ pub fn enroll(options: &Options, words: &[String]) -> Result<Command, Exit> {
             host: destination.host.as_str().to_owned(),
             port: destination.port.unwrap_or_else(|| config.port()),
         },
+        proxy: proxy::of(&config)?,
         alias: config.host_key_alias().map(str::to_owned),
         identity_files: identity_files(&config),
         known_hosts_files: files.iter().map(|file| keys::absolute(file)).collect(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use reachback_core::config::{Config, FileParser, Found, Position, Scope};
+use reachback_core::config::{Config, FileParser, Found, Position, Scope, may_be_secret};
 use reachback_core::forward::ForwardSpec;
 use reachback_core::pattern;
 
@@ -269,6 +269,9 @@ fn wrong(path: &Path, text: &str, at: Position, why: &dyn std::fmt::Display) -> 
     let place = format!("{}:{line}:{column}", path.display());
     let summary = format!("bad configuration: {}: {why}", escaped(place));
     let source = text.lines().nth(line as usize - 1).unwrap_or_default();
+    if may_be_secret(source) {
+        return Exit::new(exit::CONFIG, summary);
+    }
     let column = column as usize - 1;
     let skipped = column.saturating_sub(SHOWN / 2);
     let plain = |c: char| match c {

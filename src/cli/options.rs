@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lexopt::Arg;
-use reachback_core::config::{Config, ConfigError, ConfigErrorKind, Notice};
+use reachback_core::config::{Config, ConfigError, ConfigErrorKind, Notice, may_be_secret};
 use reachback_core::control;
 use reachback_core::forward::ForwardSpec;
 use reachback_core::keyword::{self, Setting};
@@ -192,7 +192,8 @@ impl Options {
     fn apply(&mut self, flag: &Flag, value: &str) -> Result<(), Exit> {
         let short = flag.short;
         let bad = |error: &dyn std::fmt::Display| {
-            Exit::usage(format!("bad -{short}: {}: {error}", escaped(value)))
+            let shown = if may_be_secret(value) { "Proxy" } else { value };
+            Exit::usage(format!("bad -{short}: {}: {error}", escaped(shown)))
         };
         match flag.action {
             Action::Forward => {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use reachback_core::config::Config;
 use reachback_core::destination::Destination;
 use reachback_core::keyword::KEYWORDS;
 
@@ -26,6 +27,8 @@ pub struct Checked {
 pub struct Local {
     /// Private keys; the default ones where none is named.
     pub identity_files: Vec<PathBuf>,
+    /// For the proxy's login.
+    pub config: Config,
     /// The pinned host keys.
     pub known_hosts_files: Vec<PathBuf>,
     /// Whether new ones are pinned.
@@ -40,6 +43,7 @@ impl Local {
     fn of(settings: &Settings) -> Local {
         Local {
             identity_files: settings.identity_files(),
+            config: settings.config.clone(),
             known_hosts_files: settings.known_hosts_files(),
             accept_new: settings.accept_new,
             run_as_user: settings.config.run_as_user().map(str::to_owned),

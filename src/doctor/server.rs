@@ -9,7 +9,7 @@ use reachback_core::time::Instant;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_ssh::userkey::UserKey;
 use reachback_ssh::{Client, Error};
-use reachback_tunnel::{Ended, Server, denial};
+use reachback_tunnel::{Ended, Proxy, Server, Way, denial};
 
 use super::report::Report;
 use super::{REST, STEP, forwards, local};
@@ -23,23 +23,29 @@ use crate::sys::random::{self, KernelRandom};
 use crate::trust::Trust;
 
 /// The steps from the route to the login.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "route",
     "DNS",
     "TCP",
+    PROXY,
     "server",
     "algorithms",
     "host key",
     "login",
 ];
+/// Only where there is one.
+const PROXY: &str = "proxy";
 /// Index of `server` in [`STEPS`].
-const SERVER: usize = 3;
+const SERVER: usize = 4;
 
-/// Goes there with these keys, and says of each forward where it listens; `held` is a tunnel that has
+/// What it takes to go there.
+pub type Tools = (Vec<(PathBuf, UserKey)>, Option<Proxy>);
+
+/// Goes there with these keys, by this proxy if there is one, and says of each forward where it listens; `held` is a tunnel that has
 /// them. Whether the server's key is pinned.
 pub fn look(
     settings: &Settings,
-    keys: Option<Vec<(PathBuf, UserKey)>>,
+    tools: Option<Tools>,
     held: Option<&Snapshot>,
     forwards: &[&ForwardSpec],
     end: Instant,
@@ -50,18 +56,21 @@ pub fn look(
         host: settings.destination.host.as_str().to_owned(),
         port: settings.port(),
     };
+    let (keys, proxy) = tools.unzip();
     let mut door = Door {
         settings,
         server: &server,
+        proxy: proxy.flatten(),
         files: Vec::new(),
         step: 0,
         pinned: false,
         report,
     };
     let entered = keys.and_then(|keys| door.enter(keys, end));
-    let (step, pinned) = (door.step, door.pinned);
+    let (step, pinned, by_proxy) = (door.step, door.pinned, door.proxy.is_some());
     if entered.is_none() {
-        for name in &STEPS[step..] {
+        let names = STEPS[step..].iter();
+        for name in names.filter(|name| **name != PROXY || by_proxy) {
             report.skip(format_args!("{name}"), "");
         }
     }
@@ -86,6 +95,7 @@ pub fn look(
 struct Door<'a> {
     settings: &'a Settings,
     server: &'a Server,
+    proxy: Option<Proxy>,
     /// Of the keys, in their order.
     files: Vec<PathBuf>,
     /// Index into [`STEPS`] of the next one.
@@ -112,13 +122,18 @@ impl Door<'_> {
         let config = &self.settings.config;
         let source = plan::source(config);
         let server = self.server;
+        let proxy = self.proxy.clone();
         let route = Route {
-            server,
-            family: config.address_family(),
-            source: &source,
+            way: Way {
+                server,
+                proxy: proxy.as_ref(),
+                family: config.address_family(),
+                source: &source,
+            },
             timeout: config.connect_timeout().min(STEP),
         };
-        if !local::route(&server.host, source.address, self.next()) {
+        let (next, next_port) = route.way.next();
+        if !local::route(next, source.address, self.next()) {
             return None;
         }
         let mut network = Network::new(self.trust());
@@ -144,7 +159,11 @@ impl Door<'_> {
         let connected = network.ok()?.connect(&found.addresses, &route);
         let mut connection = match connected {
             Ok(connection) => connection,
-            Err(Ended { reason, cause, .. }) => {
+            Err((Ended { reason, cause, .. }, reached)) => {
+                if let Some(address) = reached {
+                    self.next()
+                        .right(format_args!("{address} port {next_port}"));
+                }
                 let cause = cause.unwrap_or(Cause::TimedOut);
                 let text = format_args!("{reason}");
                 self.next().fail_for(exit::UNAVAILABLE, text, cause);
@@ -152,7 +171,13 @@ impl Door<'_> {
             }
         };
         self.next()
-            .right(format_args!("{} port {port}", connection.address));
+            .right(format_args!("{} port {next_port}", connection.address));
+        if proxy.is_some() {
+            let text = format_args!("leads to {} port {port}", server.host);
+            self.next().right(text);
+        } else {
+            self.step += 1;
+        }
 
         let (files, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
         self.files = files;

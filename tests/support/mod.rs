@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod client;
 pub mod clock;
+pub mod connect;
 pub mod controller;
 pub mod crash;
 pub mod doctor;

@@ -42,12 +42,13 @@ mod ended;
 mod lookup;
 mod outside;
 mod plan;
+mod proxy;
 mod relays;
 mod session;
 mod stats;
 mod tunnel;
 
-pub use dial::{Dial, Dialled};
+pub use dial::{Dial, Dialled, Way};
 pub use ended::{Ended, denial, reason};
 pub use lookup::{Addresses, Lookup, PATIENCE};
 pub use outside::{
@@ -55,5 +56,6 @@ pub use outside::{
     Unacknowledged,
 };
 pub use plan::{Plan, Server};
+pub use proxy::Proxy;
 pub use relays::WIDTH_BUDGET;
 pub use tunnel::{Program, Progress, Tunnel};

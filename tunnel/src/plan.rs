@@ -12,12 +12,16 @@ use reachback_ssh::Rekey;
 use reachback_ssh::algorithms::Offer;
 use reachback_ssh::userkey::UserKey;
 
+use crate::dial::Way;
 use crate::outside::Source;
+use crate::proxy::Proxy;
 
 /// Everything that a tunnel is made from. A reload brings another one.
 pub struct Plan {
     /// The first server and its fallbacks; at least one.
     pub servers: Vec<Server>,
+    /// `Proxy`: all of them are reached through it.
+    pub proxy: Option<Proxy>,
     /// What the configuration names. The tunnel takes them into its records.
     pub forwards: Vec<ForwardSpec>,
     /// Identities, in the order to try.
@@ -46,6 +50,18 @@ pub struct Plan {
     pub idle_timeout: Duration,
     /// Where the pinned host keys are, in words: a change renews the connection.
     pub known_hosts: String,
+}
+
+impl Plan {
+    /// The way to a server.
+    pub fn way<'a>(&'a self, server: &'a Server) -> Way<'a> {
+        Way {
+            server,
+            proxy: self.proxy.as_ref(),
+            family: self.family,
+            source: &self.source,
+        }
+    }
 }
 
 /// One server of a tunnel.

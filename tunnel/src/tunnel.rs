@@ -233,12 +233,11 @@ impl<O: Outside> Tunnel<O> {
             },
             Connection::Dialling(dial) => {
                 dial.handle_timeout(outside, now);
+                // A proxy that leads nowhere goes last in the next attempt.
+                self.unproven = dial.reached();
                 match dial.result() {
                     None => Ok(false),
-                    Some(Ok(dialled)) => self.connected(dialled, outside, now).map(|()| true),
-                    Some(Err(why)) => {
-                        Err(Ended::new(Failure::Unreachable, why).because(dial.cause()))
-                    }
+                    Some(dialled) => self.connected(dialled?, outside, now).map(|()| true),
                 }
             }
             Connection::Up(session) => {

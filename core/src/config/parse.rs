@@ -3,9 +3,14 @@
 use super::{ConfigErrorKind, Excerpt, RekeyLimit};
 use crate::destination::HostName;
 use crate::host;
-use crate::keyword::{self, Keyword};
+use crate::keyword::{self, Keyword, Kind};
 
+/// Without what may be a password in it.
 pub(super) fn bad_value(keyword: &'static Keyword, value: &str) -> ConfigErrorKind {
+    let value = match (keyword.kind, value.rsplit_once('@')) {
+        (Kind::Proxy, Some((_, place))) => place,
+        _ => value,
+    };
     ConfigErrorKind::BadValue {
         keyword,
         value: Excerpt::new(value),

@@ -307,6 +307,14 @@ fn values_out_of_bounds_are_refused() {
         "TCPKeepAlive maybe",
         "StateFile \"\"",
         "Hostname a b",
+        "Proxy proxy.example:3128",
+        "Proxy http://proxy.example",
+        "Proxy http://:3128",
+        "Proxy http://proxy.example:0",
+        "Proxy http://proxy.example:3128/x",
+        "Proxy https://proxy.example:3128",
+        "Proxy socks5://proxy.example:1080",
+        "Proxy http://op:secret@proxy.example:3128",
         "Hostname -x",
         "Hostname %n",
         "Hostname x%",
@@ -400,4 +408,29 @@ proptest! {
             prop_assert!(position.column as usize <= line.chars().count() + 1);
         }
     }
+}
+
+#[test]
+fn a_proxy_is_a_place_and_its_password_is_in_no_error() {
+    use crate::destination::proxy;
+    for (url, host, port) in [
+        ("http://proxy.example:3128", "proxy.example", 3128),
+        ("HTTP://10.0.0.1:80/", "10.0.0.1", 80),
+        ("http://[fd00::1]:8080", "fd00::1", 8080),
+    ] {
+        let config = parsed(&format!("Proxy {url}\nProxy none\n"));
+        let (found, at) = proxy(config.proxy().unwrap()).unwrap();
+        assert_eq!((found.as_str(), at), (host, port));
+    }
+    let config = parsed("Proxy none\nProxy http://proxy.example:3128\n");
+    assert_eq!(config.proxy().and_then(proxy), None);
+    let error = file_error("Proxy http://op:secret@proxy.example:3128");
+    assert!(error.contains("'proxy.example:3128'"), "{error}");
+    assert!(error.contains("ProxyCredentialsFile"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+    let error = file_error("Proxy https://proxy.example:3128");
+    assert!(
+        error.contains("TLS to a proxy (https://) cannot be done"),
+        "{error}"
+    );
 }

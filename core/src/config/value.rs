@@ -11,7 +11,7 @@ use super::parse::{self, bad_value};
 use super::{
     ConfigErrorKind, Files, Path, RekeyLimit, Sandbox, SessionChannel, StrictHostKeyChecking,
 };
-use crate::destination::{self, Fallback};
+use crate::destination::{self, Fallback, proxy};
 use crate::dial::AddressFamily;
 use crate::forward::ForwardSpec;
 use crate::host;
@@ -315,6 +315,7 @@ impl<const N: usize> Value for String<N> {
                 Kind::Interface => parse::is_interface(text),
                 Kind::Name => is_pinned_name(text),
                 Kind::Host => parse::hostname(text, "h").is_some(),
+                Kind::Proxy => text.eq_ignore_ascii_case("none") || proxy(text).is_some(),
                 _ => !text.is_empty() && !text.chars().any(char::is_control),
             };
             good.then(|| Self::try_from(text).ok())?

@@ -112,7 +112,7 @@ pub static FOREIGN: [Foreign; 105] = [
     foreign("PermitRemoteOpen", Same("it is about -R without a target, which is refused")),
     foreign("PreferredAuthentications", Unless(&["publickey"], "public keys are the only method")),
     foreign("Protocol", Unless(&["2", "2,1"], "there is only SSH-2")),
-    foreign("ProxyCommand", Refused(&["none"], "no program is ever run; name a server that this machine reaches itself, over a VPN if need be")),
+    foreign("ProxyCommand", Refused(&["none"], "no program is ever run; Proxy leads through an HTTP proxy, else name a server that this machine reaches itself")),
     foreign("ProxyJump", Refused(&["none"], "there are no jump hosts; keep a tunnel to a server that this machine reaches itself")),
     foreign("ProxyUseFdpass", Same(NO_PROGRAM)),
     foreign("PubkeyAuthentication", Unless(&["yes", "true", "unbound", "host-bound"], "public keys are the only method, and are used")),

@@ -78,6 +78,12 @@ macro_rules! keyword_table {
             Port, port: value[u16],
                 Kind::Port, "22", "", Renews,
                 "TCP port of the server";
+            Proxy, proxy: text[Path],
+                Kind::Proxy, "", "", Renews,
+                "HTTP proxy through which every server is reached";
+            ProxyCredentialsFile, proxy_credentials_file: text[Path],
+                Kind::Template, "", "", Renews,
+                "File with a line user:password for the proxy";
             PubkeyAcceptedAlgorithms, pubkey_accepted_algorithms: text[Algorithms],
                 Kind::Algorithms, "", "", Renews,
                 "Algorithms to sign with, best first";

@@ -126,7 +126,7 @@ pub fn subcommand(name: &str) -> Option<&'static str> {
              that he may not ask.\n"
         }
         "doctor" => {
-            "In order: key, configuration, route, DNS, TCP, the server's version, algorithms, host key, \
+            "In order: key, configuration, route, DNS, TCP, the proxy where there is one, the server's version, algorithms, host key, \
              login, each forward and each target, the clock, room for known_hosts, and other \
              processes that hold the same tunnel.\nWithout a destination it is for the one tunnel that \
              runs, with what that was called with, or for the one of the configuration.\nIt takes 30 \
@@ -188,6 +188,15 @@ pub fn keyword(setting: Setting) -> Option<&'static str> {
         Setting::SerialFile => {
             "At most 64 letters, digits and ._-, beginning with a letter or digit; blanks and NUL \
              around them do not count.\nIt is read only where\n.Cm %s\nis used.\n"
+        }
+        Setting::Proxy => {
+            "It is spoken to with\n.Li CONNECT ,\nwithout TLS, and looks the server's name up itself; \
+             many allow port 443 alone.\n.Cm none\nin the block of a server is for that one.\n\
+             Variables such as\n.Ev http_proxy\nare not read.\n"
+        }
+        Setting::ProxyCredentialsFile => {
+            "Only its owner should be able to read it.\nIt is read at the start and at\n\
+             .Dv SIGHUP ;\nthe proxy is told it without encryption (HTTP Basic).\n"
         }
         Setting::SessionChannel => {
             "For services that tell the public address of a forward on a session channel, as they \
@@ -330,6 +339,7 @@ As in ssh, the first value of each counts.
 
 pub const TOKEN_PLACES: &str = "They are replaced in
 .Cm IdentityFile ,
+.Cm ProxyCredentialsFile ,
 .Cm StateFile ,
 .Cm UserKnownHostsFile
 and in the paths of

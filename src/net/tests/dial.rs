@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use reachback_core::dial::{AddressFamily, Doubts};
-use reachback_tunnel::{Dial, Dialled, Outside, Source, Token};
+use reachback_tunnel::{Dial, Dialled, Outside, Server, Source, Token, Way};
 
 use super::outside;
 use crate::net::outside::Net;
@@ -27,8 +27,18 @@ fn run_from(
     let start = clock::now();
     let mut outside = outside(&poll);
     let doubts = Doubts::default();
-    let from = (family, &source, &doubts);
-    let mut dial = Dial::start(addresses, port, from, FIRST, &mut outside, start);
+    let server = Server {
+        user: "op".into(),
+        host: "hub.test".into(),
+        port,
+    };
+    let way = Way {
+        server: &server,
+        proxy: None,
+        family,
+        source: &source,
+    };
+    let mut dial = Dial::start(addresses, &way, &doubts, FIRST, &mut outside, start);
     let mut events = mio::Events::with_capacity(16);
     loop {
         if let Some(result) = dial.result() {
@@ -36,7 +46,7 @@ fn run_from(
             dial.handle_timeout(&mut outside, clock::now() + Duration::from_secs(60));
             assert_eq!(dial.poll_timeout(), None);
             assert!(dial.result().is_none());
-            return result;
+            return result.map_err(|ended| ended.reason);
         }
         let now = clock::now();
         assert!(now.since(start) < Duration::from_secs(10), "no result");

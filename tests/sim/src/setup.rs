@@ -92,6 +92,7 @@ impl Setup {
     pub fn plan(&self) -> Plan {
         Plan {
             servers: self.servers.clone(),
+            proxy: None,
             forwards: self.forwards.clone(),
             keys: duo::user_key(self.key),
             policy: self.policy,

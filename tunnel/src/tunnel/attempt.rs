@@ -11,7 +11,7 @@ use reachback_core::watchdog::Input;
 use reachback_ssh::{Client, Config};
 
 use super::{Connection, DIAL, RELAYS, RESOLVE, Tunnel};
-use crate::dial::{Dial, Dialled};
+use crate::dial::{Dial, Dialled, Way};
 use crate::ended::{Ended, reason};
 use crate::lookup::{Addresses, Lookup};
 use crate::outside::{Outside, Stream, StreamOptions, Token};
@@ -37,13 +37,18 @@ impl<O: Outside> Tunnel<O> {
             self.watchdog.handle(now, Input::Resolved);
             return self.connected(dialled, outside, now);
         }
-        let (host, port) = (&self.server.host, self.server.port);
+        let (host, port) = self.way().next();
         debug!("looking up {host}");
         let known = outside.remembered(host, port);
         let tokens = [RESOLVE, RESOLVE + 1].map(|place| Token(self.first_token + place));
         let lookup = Lookup::start(host, self.plan.family, known, tokens, outside, now);
         self.connection = Connection::Resolving(lookup);
         Ok(())
+    }
+
+    /// The way to the server of this attempt or connection.
+    fn way(&self) -> Way<'_> {
+        self.plan.way(&self.server)
     }
 
     /// Makes the destination of the attempt the current server, and says so if it is another.
@@ -74,7 +79,8 @@ impl<O: Outside> Tunnel<O> {
     pub(super) fn remember(&mut self, outside: &mut O) {
         if let Some(address) = self.unproven.take() {
             self.doubts.trust(address);
-            outside.remember(&self.server.host, self.server.port, address);
+            let (host, port) = self.way().next();
+            outside.remember(host, port, address);
         }
     }
 
@@ -90,9 +96,10 @@ impl<O: Outside> Tunnel<O> {
     }
 
     /// Another host key at an address from memory says that the server has moved, not that
-    /// someone is in its place.
+    /// someone is in its place. Of a proxy's address it says nothing.
     pub(super) fn distrust_memory(&mut self, ended: &mut Ended, outside: &mut O) {
-        if self.from_memory && ended.failure.class() == Class::HostKey {
+        if self.from_memory && self.plan.proxy.is_none() && ended.failure.class() == Class::HostKey
+        {
             outside.forget(&self.server.host, self.server.port);
             (ended.failure, ended.cause) = (Failure::Unreachable, None);
             ended.reason = format!(
@@ -109,14 +116,22 @@ impl<O: Outside> Tunnel<O> {
             self.say_connecting(*address);
         }
         let first = self.first_token + DIAL;
-        let from = (self.plan.family, &self.plan.source, &self.doubts);
-        let dial = Dial::start(addresses, self.server.port, from, first, outside, now);
+        let dial = Dial::start(addresses, &self.way(), &self.doubts, first, outside, now);
         self.connection = Connection::Dialling(Box::new(dial));
     }
 
     fn say_connecting(&self, address: IpAddr) {
         let (host, port) = (&self.server.host, self.server.port);
-        info!("connecting to {host} port {port} ({address})");
+        let by = self.by();
+        info!("connecting to {host} port {port}{by} ({address})");
+    }
+
+    /// ` by the proxy HOST:PORT`, if there is one.
+    fn by(&self) -> String {
+        let proxy = self.plan.proxy.as_ref();
+        proxy.map_or_else(String::new, |proxy| {
+            format!(" by the proxy {} port {}", proxy.host, proxy.port)
+        })
     }
 
     /// A TCP connection is there: the SSH client begins on it.
@@ -139,7 +154,8 @@ impl<O: Outside> Tunnel<O> {
             .map_err(|error| Ended::new(Failure::Local, reason(&error)))?;
         self.unproven = Some(address);
         let (host, port) = (&self.server.host, self.server.port);
-        info!("connected to {host} port {port} ({address})");
+        let by = self.by();
+        info!("connected to {host} port {port}{by} ({address})");
         let mut offer = self.plan.offer.clone();
         let pinned = outside.pinned_types(host, port)?;
         offer.prefer_host_key_types(&pinned.iter().map(String::as_str).collect::<Vec<_>>());

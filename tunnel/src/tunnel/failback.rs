@@ -59,7 +59,8 @@ impl<O: Outside> Tunnel<O> {
         debug!("looking at {} port {}", first.host, first.port);
         let places = [FAILBACK_RESOLVE, FAILBACK_RESOLVE + 1];
         let tokens = places.map(|place| Token(self.first_token + place));
-        let lookup = Lookup::start(&first.host, self.plan.family, None, tokens, outside, now);
+        let (host, _) = self.plan.way(first).next();
+        let lookup = Lookup::start(host, self.plan.family, None, tokens, outside, now);
         self.failback = Some(Failback {
             look: Look::Resolving(lookup),
             deadline: now + PATIENCE,
@@ -98,10 +99,10 @@ impl<O: Outside> Tunnel<O> {
             Look::Resolving(mut lookup) => match lookup.poll(now) {
                 None => Look::Resolving(lookup),
                 Some(found) => {
-                    let port = self.plan.servers.first().map_or(0, |first| first.port);
-                    let from = (self.plan.family, &self.plan.source, &self.doubts);
+                    let way = self.plan.way(&self.plan.servers[0]);
+                    let (addresses, doubts) = (found?.addresses, &self.doubts);
                     let token = self.first_token + FAILBACK_DIAL;
-                    let dial = Dial::start(&found?.addresses, port, from, token, outside, now);
+                    let dial = Dial::start(&addresses, &way, doubts, token, outside, now);
                     Look::Dialling(Box::new(dial))
                 }
             },
@@ -109,7 +110,7 @@ impl<O: Outside> Tunnel<O> {
                 dial.handle_timeout(outside, now);
                 match dial.result() {
                     None => Look::Dialling(dial),
-                    Some(result) => self.greeting(result?)?,
+                    Some(result) => self.greeting(result.map_err(|ended| ended.reason)?)?,
                 }
             }
             Look::Greeting(dialled) => self.greeting(dialled)?,

@@ -47,9 +47,15 @@ impl<O: Outside> Tunnel<O> {
                 }
             }
             Action::Abandon(failure) => {
-                self.reason = failure.to_string();
+                let ended = match (&self.connection, failure) {
+                    (Connection::Dialling(dial), Failure::Timeout(_)) => {
+                        dial.late(failure.to_string())
+                    }
+                    _ => Ended::new(failure, failure.to_string()),
+                };
+                self.reason = ended.reason;
                 let lost = !matches!(failure, Failure::Asked | Failure::Failback);
-                self.over((failure, failure.cause()), lost, outside, now);
+                self.over((failure, ended.cause), lost, outside, now);
                 if let (Connection::Up(session), true) = (&self.connection, failure.is_silence()) {
                     session.stream().discard_on_close();
                 }

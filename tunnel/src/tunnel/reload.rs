@@ -11,6 +11,7 @@ use reachback_ssh::userkey::UserKey;
 use super::Tunnel;
 use crate::outside::Outside;
 use crate::plan::{Plan, Server};
+use crate::proxy::Proxy;
 
 impl<O: Outside> Tunnel<O> {
     /// Keeps to another plan from now on. Forwards come and go and the watchdog's times change
@@ -98,7 +99,7 @@ impl<O: Outside> Tunnel<O> {
 type Changed = fn(&Plan, &Plan) -> bool;
 
 /// The keywords whose change renews the connection ([`reachback_core::keyword::OnReload`]).
-const RENEWING: [(&str, Changed); 18] = [
+const RENEWING: [(&str, Changed); 20] = [
     ("AddressFamily", |old, new| old.family != new.family),
     ("BindAddress", |old, new| {
         old.source.address != new.source.address
@@ -130,6 +131,12 @@ const RENEWING: [(&str, Changed); 18] = [
     ("Port", |old, new| {
         first(old, |s| &s.port) != first(new, |s| &s.port)
     }),
+    ("Proxy", |old, new| {
+        place(old.proxy.as_ref()) != place(new.proxy.as_ref())
+    }),
+    ("ProxyCredentialsFile", |old, new| {
+        login(old.proxy.as_ref()) != login(new.proxy.as_ref())
+    }),
     ("PubkeyAcceptedAlgorithms", |old, new| {
         old.offer.user_keys != new.offer.user_keys
     }),
@@ -148,6 +155,14 @@ const RENEWING: [(&str, Changed); 18] = [
 
 fn first<T>(plan: &Plan, what: fn(&Server) -> &T) -> Option<&T> {
     plan.servers.first().map(what)
+}
+
+fn place(proxy: Option<&Proxy>) -> Option<(&str, u16)> {
+    proxy.map(|proxy| (proxy.host.as_str(), proxy.port))
+}
+
+fn login(proxy: Option<&Proxy>) -> Option<&str> {
+    proxy?.login.as_deref()
 }
 
 fn fingerprint(key: &UserKey) -> String {

@@ -25,6 +25,9 @@ def failures(lines):
     >>> failures(["     Running tests/a.rs (build/a-1)", "test b ... ok",
     ...           "test c ... FAILED", "test result: FAILED. 1 passed; 1 failed"])
     ([('a', 'c')], True)
+    >>> failures(["     Running tests/d/main.rs (build/d-1)", "test c ... FAILED",
+    ...           "test result: FAILED. 0 passed; 1 failed"])
+    ([('d', 'c')], True)
 
     A file that ended without its result, by a signal say, is explained by no test:
 
@@ -35,7 +38,7 @@ def failures(lines):
     """
     failed, file, open_files = [], None, 0
     for line in lines:
-        if found := re.match(r" +Running tests/(\w+)\.rs ", line):
+        if found := re.match(r" +Running tests/(\w+)(?:/main)?\.rs ", line):
             file, open_files = found[1], open_files + 1
         elif found := re.match(r"test (\S+) \.\.\. FAILED$", line):
             failed.append((file, found[1]))

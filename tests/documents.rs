@@ -172,6 +172,7 @@ fn what_is_asked_of_a_tunnel() {
     let again = typist.types("reachback known-hosts forget HOST[:PORT]");
     assert_ne!(again.code, 0, "{again:#?}");
     typist.does("reachback reconnect");
+    typist.does("reachback reload");
     typist.is_up();
     for command in ["ss -ltnp", "ip route"] {
         if find_program(command.split(' ').next().unwrap()).is_some() {

@@ -94,7 +94,7 @@ pub static CAUSES: [Record; 29] = [
     record(Cause::Name, "no-name", "look at the name servers in /etc/resolv.conf, or use the server's address"),
     record(Cause::ProxyUnreachable, "proxy-unreachable", "is the proxy on, and its address in Proxy right?"),
     record(Cause::ProxySilent, "proxy-silent", "the proxy accepts and does not answer: does it reach the server? is it the port of an HTTP proxy?"),
-    record(Cause::ProxyLogin, "proxy-login", "the file of ProxyCredentialsFile needs a line user:password that the proxy takes; then `kill -HUP` the process of the tunnel"),
+    record(Cause::ProxyLogin, "proxy-login", "the file of ProxyCredentialsFile needs a line user:password that the proxy takes; then `reachback reload`"),
     record(Cause::ProxyRefused, "proxy-refused", "the proxy has to allow CONNECT to this server and port; many allow port 443 alone"),
     record(Cause::ProxyCannot, "proxy-cannot", "the proxy does not reach the server: is that on, and its name and port right?"),
     record(Cause::ProxyNoHttp, "proxy-no-http", "is it the port of an HTTP proxy that takes CONNECT, without TLS?"),

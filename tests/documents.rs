@@ -11,7 +11,7 @@ use support::client::Call;
 use support::process::Process;
 use support::rig::Site;
 use support::targets::{self, Target};
-use support::typist::{PASSWORD, Typist, printed};
+use support::typist::{Typist, printed};
 use support::{document, find_program, free_port, output, patience, skip, text, user, wait_until};
 
 /// The only line of the README that begins so, without its comment.
@@ -108,13 +108,7 @@ fn started(lines: &[&str]) -> Option<Typist> {
         return None;
     }
     let typist = Typist::with(lines).map_err(|reason| skip(&reason)).ok()?;
-    let mut terminal = typist.at_terminal("reachback enroll -i KEY user@server.example.com");
-    terminal.wait_for("Is this the server's key (yes/no)? ");
-    terminal.type_in("yes\n");
-    terminal.wait_for("'s password: ");
-    terminal.type_in(&format!("{PASSWORD}\n"));
-    let (code, shown) = terminal.end();
-    assert_eq!(code, 0, "{shown}");
+    let shown = typist.enrolls("reachback enroll -i KEY user@server.example.com");
     let line = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
     let compared = typist.types(line).stdout.remove(0);
     assert!(

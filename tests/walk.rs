@@ -12,7 +12,7 @@ use support::doctor::Said;
 use support::keys::{self, Format, Kind};
 use support::process::Process;
 use support::targets::Target;
-use support::typist::{DASHBOARD, PASSWORD, Typist, printed};
+use support::typist::{DASHBOARD, Typist, printed};
 use support::{document, find_program, patience, skip, targets, wait_until};
 
 const ENROLL: &str = "reachback enroll -i /home/charge/.ssh/id_rsa operator@server.example";
@@ -89,13 +89,7 @@ fn from_nothing_to_a_browser() {
     let Some(typist) = typist() else {
         return;
     };
-    let mut terminal = typist.at_terminal(ENROLL);
-    terminal.wait_for("Is this the server's key (yes/no)? ");
-    terminal.type_in("yes\n");
-    terminal.wait_for("'s password: ");
-    terminal.type_in(&format!("{PASSWORD}\n"));
-    let (code, shown) = terminal.end();
-    assert_eq!(code, 0, "{shown}");
+    let shown = typist.enrolls(ENROLL);
     let page = document::read("docs/operating.md");
     let shows = |command: &str, printed: &str| {
         let expected = typist.here(document::shown(&page, FIRST, command));

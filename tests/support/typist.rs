@@ -18,7 +18,7 @@ use super::terminal::Terminal;
 use super::{Scene, document, free_port, patience, text, wait_until};
 
 /// The account's password.
-pub const PASSWORD: &str = "it's a secret";
+const PASSWORD: &str = "it's a secret";
 /// What the dashboard answers.
 pub const DASHBOARD: &str = "the dashboard";
 
@@ -227,6 +227,19 @@ impl Typist {
     #[track_caller]
     pub fn at_terminal(&self, command: &str) -> Terminal {
         Terminal::start(&self.shell(command))
+    }
+
+    /// Types a command that asks for the server's key and the password, and answers; what it shows.
+    #[track_caller]
+    pub fn enrolls(&self, command: &str) -> String {
+        let mut terminal = self.at_terminal(command);
+        terminal.wait_for("Is this the server's key (yes/no)? ");
+        terminal.type_in("yes\n");
+        terminal.wait_for("'s password: ");
+        terminal.type_in(&format!("{PASSWORD}\n"));
+        let (code, shown) = terminal.end();
+        assert_eq!(code, 0, "{shown}");
+        shown
     }
 
     /// Types a command until it prints what docs/operating.md shows under this heading.

@@ -15,6 +15,7 @@ mod meant;
 mod options;
 mod orders;
 mod program;
+mod pubkey;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -350,51 +351,9 @@ pub fn parse(mut arguments: Vec<OsString>) -> Result<Command, Exit> {
         Some("check") => tools::check(options, &words),
         Some("known-hosts") => tools::known_hosts(&options, &words),
         Some("boot") => tools::boot(&options, &words, arguments),
-        Some(_) => pubkey(&options, &words),
+        Some(_) => pubkey::pubkey(&options, &words),
         None => run(options, &words),
     }
-}
-
-fn pubkey(options: &Options, words: &[String]) -> Result<Command, Exit> {
-    if options.restrict {
-        let config = match words {
-            [] if options.config.forwards().is_empty() => {
-                match doctor::settings_of_the_only(options) {
-                    Some(settings) => settings.config,
-                    None => options.read_config("")?,
-                }
-            }
-            [] => options.read_config("")?,
-            _ => prepared(options, words)?.2.config,
-        };
-        // Without a destination, tokens that need one are refused here.
-        let forwards = local::expand_forwards(config.forwards(), &config, None)?;
-        return Ok(Command::Pubkey {
-            identity_files: identity_files(&config),
-            options: keys::restrictions(&forwards)?,
-        });
-    }
-    // A destination that is none is most likely a key file without -i.
-    let config = match words {
-        [] if options.config.identity_files().is_empty() => {
-            match doctor::settings_of_the_only(options) {
-                Some(settings) => settings.config,
-                None => options.config.clone(),
-            }
-        }
-        [] => options.config.clone(),
-        [word, ..] if !word.contains('/') => prepared(options, words)?.2.config,
-        [word, ..] => {
-            return Err(Exit::usage(format!(
-                "unexpected argument: {}: name the key file with -i",
-                crate::logging::escaped(word)
-            )));
-        }
-    };
-    Ok(Command::Pubkey {
-        identity_files: identity_files(&config),
-        options: String::new(),
-    })
 }
 
 fn run(options: Options, words: &[String]) -> Result<Command, Exit> {

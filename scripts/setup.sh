@@ -4,6 +4,7 @@
 #   setup.sh host   the host build and its tests against real SSH servers
 #   setup.sh arm    the ARM build, qemu-user, and the emulated controller
 #   setup.sh aarch64   the build for 64-bit ARM
+#   setup.sh charts    what draws charts for the documents; no test needs it
 #   setup.sh        the first two
 #
 # Debian and Ubuntu: through apt, as root or with sudo; no service is started.
@@ -16,8 +17,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=${1:-all}
 case $what in
-host | arm | aarch64 | all) ;;
-*) die "usage: setup.sh [host|arm|aarch64|all]" ;;
+host | arm | aarch64 | charts | all) ;;
+*) die "usage: setup.sh [host|arm|aarch64|charts|all]" ;;
 esac
 
 # "command package": the command is what is looked for where apt is not at hand.
@@ -69,6 +70,9 @@ dpkg-deb dpkg
 aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 qemu-aarch64 qemu-user
 '
+charts_needs='
+- python3-matplotlib
+'
 rust_packages='rustc-web cargo-web rust-web-src'
 
 needs() {
@@ -76,12 +80,13 @@ needs() {
 	host) printf '%s' "$host_needs" ;;
 	arm) printf '%s' "$arm_needs" ;;
 	aarch64) printf '%s' "$aarch64_needs" ;;
+	charts) printf '%s' "$charts_needs" ;;
 	all) printf '%s%s' "$host_needs" "$arm_needs" ;;
 	esac | sort -u
 }
 
 wants_arm() {
-	[ "$what" != host ]
+	[ "$what" != host ] && [ "$what" != charts ]
 }
 
 # --- Rust ---------------------------------------------------------------------
@@ -249,12 +254,14 @@ list_needs() {
 	for command in qemu-system-arm apt-get; do
 		! wants_arm || [ "$what" = aarch64 ] || have "$command" || missing="$missing $command"
 	done
+	[ "$what" != charts ] || python3 -c 'import matplotlib' 2>/dev/null || missing="$missing matplotlib"
 	[ -n "$missing" ] || return 0
 	printf 'This is not Debian or Ubuntu, so nothing was installed. Missing here:\n' >&2
 	for name in $missing; do
 		case $name in
 		libfaketime) note='in /usr/lib/*/faketime' ;;
 		puttygen) note='from PuTTY' ;;
+		matplotlib) note='the Python package' ;;
 		libsodium) note='library with headers, found by pkg-config (for a test peer)' ;;
 		dropbear | dropbearkey) note='from Dropbear' ;;
 		arm-linux-gnueabihf-gcc) note='C cross compiler for ARMv7 hard float' ;;
@@ -267,7 +274,7 @@ list_needs() {
 	exit 1
 }
 
-check_rust
+[ "$what" = charts ] || check_rust
 if have apt-get && have dpkg-query; then
 	install_packages
 else

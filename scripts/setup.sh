@@ -49,6 +49,8 @@ openssl openssl
 pkg-config pkg-config
 - libsodium-dev
 '
+# Commands, and packages of the same name. Where the release has none, what wants it is skipped.
+host_extras='chromium-headless-shell caddy'
 arm_needs='
 cc build-essential
 python3 python3
@@ -132,6 +134,22 @@ missing_packages() {
 	done
 }
 
+missing_extras() {
+	case $what in arm | aarch64) return 0 ;; esac
+	for package in $host_extras; do
+		have "$package" || ! available "$package" || printf '%s\n' "$package"
+	done
+}
+
+# What packages would start at the next boot.
+units_of() {
+	case $1 in
+	openssh-server) printf 'ssh.service ssh.socket' ;;
+	nginx-light) printf 'nginx.service' ;;
+	tinyproxy | caddy) printf '%s.service' "$1" ;;
+	esac
+}
+
 # Keeps packages from starting their services. A policy that is there already is
 # the owner's, and stays as it is.
 policy=/usr/sbin/policy-rc.d
@@ -177,22 +195,23 @@ install_packages() {
 	if wants_arm && [ "$what" != aarch64 ] && ! have qemu-system-arm && [ ! -x "$BUILD/host/usr/bin/qemu-system-arm" ]; then
 		emulator=yes
 	fi
-	[ -n "$missing$rust$emulator" ] || return 0
+	[ -n "$missing$rust$emulator$(missing_extras)" ] || return 0
 
+	apt_update
+	missing="$missing $(missing_extras)"
 	# shellcheck disable=SC2086  # a list of package names
 	say installing: $missing ${emulator:+qemu-system-arm} ${rust:+and the ARM standard library}
-	apt_update
 	forbid_services
-	had_sshd=
-	if installed openssh-server; then
-		had_sshd=yes
-	fi
 	# shellcheck disable=SC2086  # a list of package names
-	[ -z "$missing" ] || apt_install $missing
-	if [ -z "$had_sshd" ] && installed openssh-server && have systemctl; then
-		as_root systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true
-		say "openssh-server was installed for the tests only; its service is disabled"
-	fi
+	[ "$missing" = " " ] || apt_install $missing
+	for package in $missing; do
+		units=$(units_of "$package")
+		if [ -n "$units" ] && have systemctl; then
+			# shellcheck disable=SC2086  # a list of units
+			as_root systemctl disable $units >/dev/null 2>&1 || true
+			say "$package was installed for the tests only; its service is disabled"
+		fi
+	done
 	[ -z "$emulator" ] || install_emulator
 	[ -z "$rust" ] || install_arm_std
 	allow_services

@@ -8,7 +8,6 @@ whole goes to build/walk.txt; docs/walk.md and docs/dashboard.png are those of s
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,10 @@ import controller as arm
 import image
 import through
 from ssh_server import SSHD, PortBusy, SshServer, free_ports, require_free
+
+sys.path.insert(1, str(image.TOP / "tests/server"))
+
+import browser
 
 PASSWORD = "it's a secret"
 KEY = "/home/charge/.ssh/id_rsa"
@@ -209,15 +212,11 @@ class Walk:
             way.wait()
 
     def screenshot(self):
-        browser = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
-        if browser is None:
+        if not browser.PROGRAM:
             return self.say("SKIPPED: no chromium is installed, so there is no picture of it.")
         picture = image.BUILD / "dashboard.png"
         picture.unlink(missing_ok=True)
-        subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                        f"--user-data-dir={self.server.directory}/browser", "--window-size=1300,230",
-                        f"--screenshot={picture}", f"http://localhost:{self.local}/"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180, check=True)
+        browser.show(f"http://localhost:{self.local}/", "--window-size=1300,230", f"--screenshot={picture}")
         print(f"          | a picture of it: {picture}", flush=True)
         self.short += ["", "![The dashboard in a browser, through the tunnel](dashboard.png)"]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A browser's way to a controller by its name: nginx, and Caddy where it is installed, with the kit's files.
+"""A browser's way to a controller by its name: nginx, and Caddy and Chromium where they are installed, with the kit's files.
 
     python3 tests/server/test_web.py     as root, with REACHBACK_BIN or a debug build
 """
@@ -12,23 +12,31 @@ import ssl
 import subprocess
 import threading
 import unittest
+import urllib.parse
 from pathlib import Path
 
+import browser
 import place
 from place import KIT, Controller, Sshd, sh, wait_for
 
 PASSWORD = "correct horse"
 BASIC = "Basic " + base64.b64encode(f"tina:{PASSWORD}".encode()).decode()
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# Loaded is this page when its picture is there, and that comes after the script has shown what it was told.
+LIVE = b"""<p id=said>nothing</p><img src=/picture><script>
+const there = new WebSocket("wss://" + location.host + "/ws")
+there.onopen = () => there.send("17.2 kW")
+there.onmessage = event => { said.textContent = "now " + event.data; there.send("shown") }
+</script>"""
 
 
 class Dashboard:
-    """A controller's web service: says what it was asked, and speaks WebSocket on /ws."""
+    """A controller's web service: says what it was asked, and repeats what it is told on /ws; /live is a page that uses that."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"localhost:{self.listener.getsockname()[1]}"
-        self.requests, self.received = [], 0
+        self.requests, self.received, self.shown = [], 0, threading.Event()
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -45,12 +53,24 @@ class Dashboard:
                 key = hashlib.sha1((headers["sec-websocket-key"] + GUID).encode()).digest()
                 visitor.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                                 b"Sec-WebSocket-Accept: " + base64.b64encode(key) + b"\r\n\r\n")
-                while chunk := visitor.recv(4096):
-                    visitor.sendall(chunk)
+                self.repeat(visitor, lines)
             else:
                 self.received = len(lines.read(int(headers.get("content-length", 0))))
-                body = f"dashboard {request[0]}".encode()
+                path = request[0].split()[1]
+                if path == "/picture":
+                    self.shown.wait(place.PATIENCE_S)
+                body = LIVE if path == "/live" else f"dashboard {request[0]}".encode()
                 visitor.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    def repeat(self, visitor, lines):
+        """Sends each text frame back (RFC 6455 section 5.2), short ones only."""
+        while (head := lines.read(2)) and head[0] == 0x81:
+            mask, masked = lines.read(4), lines.read(head[1] & 0x7F)
+            text = bytes(byte ^ mask[n % 4] for n, byte in enumerate(masked))
+            if text == b"shown":
+                self.shown.set()
+            else:
+                visitor.sendall(bytes([0x81, len(text)]) + text)
 
 
 def setUpModule():
@@ -126,6 +146,13 @@ class Web:
         body, _, status = sh(command).rpartition("\n")
         return int(status), body
 
+    @staticmethod
+    def browse(path, user=f"tina:{urllib.parse.quote(PASSWORD)}@"):
+        """What Chromium makes of it; it takes this one certificate's key."""
+        key = sh("openssl x509 -in /etc/ssl/fleet.crt -noout -pubkey | openssl pkey -pubin -outform der |"
+                 "openssl dgst -sha256 -binary | base64").strip()
+        return browser.show(f"https://{user}SN-0042.fleet.example{path}", f"--ignore-certificate-errors-spki-list={key}")
+
     def list(self):
         sh("reachback-controllers list --html /var/lib/reachback/www")
 
@@ -158,9 +185,8 @@ class Web:
             self.assertIn(b" 101 ", answer)
             self.assertIn(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", answer)
             for text in b"hello", b"again":
-                frame = bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
-                there.sendall(frame)
-                self.assertEqual(there.recv(len(frame)), frame)
+                there.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
+                self.assertEqual(there.recv(4096), bytes([0x81, len(text)]) + text)
 
     def test_4_a_large_upload_passes(self):
         sh(f"head -c 3000000 /dev/zero >{WHERE}/firmware.bin")
@@ -173,7 +199,15 @@ class Web:
             # Caddy answers a host that it does not know with nothing.
             self.assertFalse(status == 200 and body, host)
 
-    def test_6_what_is_down_says_since_when(self):
+    @unittest.skipUnless(browser.PROGRAM, "chromium is not installed")
+    def test_6_in_a_browser_the_pages_script_talks_to_the_controller(self):
+        DASHBOARD.shown.clear()
+        self.assertIn("now 17.2 kW", self.browse("/live"))
+        DASHBOARD.requests.clear()
+        self.assertNotIn("dashboard", self.browse("/", user=""))
+        self.assertEqual(DASHBOARD.requests, [])
+
+    def test_7_what_is_down_says_since_when(self):
         CONTROLLER.stop()
         wait_for("it is down", lambda: " down " in sh("reachback-controllers list"))
         self.list()
@@ -181,11 +215,13 @@ class Web:
         self.assertEqual(status, 502)
         self.assertRegex(body, r"SN-0042 is not connected(.|\n)*last seen \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
         self.assertEqual(self.get("/", user="")[0], 401)
+        if browser.PROGRAM:
+            self.assertIn("SN-0042 is not connected", self.browse("/live"))
         CONTROLLER.start().up()
         self.list()
         self.assertEqual(self.get("/back")[0], 200)
 
-    def test_7_without_its_passwords_the_door_is_shut(self):
+    def test_8_without_its_passwords_the_door_is_shut(self):
         self.running.close_door()
         self.assertIn(self.get("/")[0], (401, 403, 500))
 

@@ -35,6 +35,7 @@ bloat: arm ## print what the ARM binary's bytes are spent on
 
 demo: arm ## boot a controller and reach it through a tunnel; also KEEP=1, OCPP=1, WALK=1 (README)
 	@$(if $(OCPP),tests/ocpp/prepare.sh && OCPP=$(OCPP) $(BUILD)/ocpp/bin/python,python3) tests/arm/demo.py
+	@$(if $(OCPP),$(BUILD)/ocpp/bin/python tests/arm/by_name.py)
 
 test: ## everything: checks, host tests, ARM tests, two boots
 	@scripts/test.sh all

@@ -30,8 +30,8 @@ def values(destination):
     ]
 
 
-async def run(controller, destination, ports, wait_for, say):
-    """Sends each value; `wait_for` is given what has to work. Raises AssertionError for another answer."""
+async def run(controller, values, ports, wait_for, say):
+    """Sends each of `values`; `wait_for` is given what has to work. Raises AssertionError for another answer."""
     async def execute(_, script, argument):
         port = ports[int(script.removesuffix(".sh")[-1])]
         outcome = controller.run(f"REACHBACK_REMOTE_PORT={port} {script} {shlex.quote(argument)}", 15)
@@ -41,7 +41,7 @@ async def run(controller, destination, ports, wait_for, say):
     doubles.Stack.scripts = {f"InvokeCustomScript{n}": f"/home/charge/custom_script{n}.sh" for n in ports}
     for version in MESSAGES:
         async with doubles.session(version) as central:
-            for wanted, script, value, status, works in values(destination):
+            for wanted, script, value, status, works in values:
                 if wanted != version:
                     continue
                 key = f"InvokeCustomScript{script}"
@@ -54,4 +54,5 @@ async def run(controller, destination, ports, wait_for, say):
 
 
 def show(*arguments):
+    """As `run`."""
     asyncio.run(run(*arguments))

@@ -4,7 +4,7 @@
     make demo            boots, shows each step, cleans up
     make demo WALK=1     the walk of docs/operating.md instead, with six faults (walk.py)
     make demo KEEP=1     stays up to play with, until Enter or Ctrl-C
-    make demo OCPP=1     does it once more with values from an OCPP backend
+    make demo OCPP=1     does it once more with values from an OCPP backend; then by_name.py
 
 Ports on this machine's loopback, from the environment:
     DEMO_SSHD_PORT  2222   the SSH server's own
@@ -146,7 +146,7 @@ class Demo:
         before = controller.log()
         by_ocpp.show(
             controller,
-            f"{server.user}@{arm.HOST_ADDRESS}:{server.port}",
+            by_ocpp.values(f"{server.user}@{arm.HOST_ADDRESS}:{server.port}"),
             {1: self.ssh_port, 2: self.web_port},
             lambda both: arm.wait_until(lambda: self.works() == both, TUNNEL_TIMEOUT_S, f"the forwards work: {both}"),
             say,

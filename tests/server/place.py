@@ -20,6 +20,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
 KIT = TOP / "server"
+BUILD = (TOP / os.environ.get("BUILD", "build")).resolve()
 BASE = Path("/var/lib/reachback")
 INSIDE = "REACHBACK_TEST_PLACE"
 COVERED = ["/etc", "/var/lib", "/usr/local/bin", "/root"]
@@ -59,6 +60,12 @@ def furnish():
     """Covers the system's files, and makes a stock server of them; once."""
     place = Path(os.environ[INSIDE])
     sh(f"mount -t tmpfs place {place}; ip link set lo up")
+    # The source tree, what is made of it and the program may lie in somebody's home.
+    mine = [path for path in (TOP, BUILD, Path(os.environ["REACHBACK_BIN"]).parent)
+            if path.parent.is_relative_to("/home") or path.parent.is_relative_to("/root")]
+    kept = {place / f"kept{number}": path for number, path in enumerate(mine)}
+    for aside, path in kept.items():
+        sh(f"mkdir {aside}; mount --bind {path} {aside}")
     for number, path in enumerate(COVERED):
         upper, work = place / f"upper{number}", place / f"work{number}"
         upper.mkdir()
@@ -66,6 +73,8 @@ def furnish():
         sh(f"mount -t overlay place -o lowerdir={path},upperdir={upper},workdir={work} {path}")
     for path in EMPTY:
         sh(f"mount -t tmpfs -o mode=755 place {path}")
+    for aside, path in kept.items():
+        sh(f"mkdir -p {path}; mount --bind {aside} {path}")
     if Path("/dev/log").is_socket():
         sh("mount --bind /etc/hosts /dev/log")
     shutil.rmtree(BASE, ignore_errors=True)

@@ -12,14 +12,12 @@ import ssl
 import subprocess
 import threading
 import unittest
-import urllib.parse
-from pathlib import Path
 
 import browser
 import place
 from place import KIT, Controller, Sshd, sh, wait_for
+from web import PASSWORD, Nginx, browse, certificate
 
-PASSWORD = "correct horse"
 BASIC = "Basic " + base64.b64encode(f"tina:{PASSWORD}".encode()).decode()
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # Loaded is this page when its picture is there, and that comes after the script has shown what it was told.
@@ -79,28 +77,11 @@ def setUpModule():
     Sshd()
     sh("getent passwd www-data || useradd --system www-data; useradd --system caddy", status=None)
     sh(f"{KIT}/setup --operators www-data,caddy")
-    sh("openssl req -x509 -newkey rsa:2048 -nodes -keyout /etc/ssl/fleet.key -out /etc/ssl/fleet.crt -days 2 "
-       "-subj /CN=fleet.example -addext 'subjectAltName=DNS:fleet.example,DNS:*.fleet.example' 2>&1; chmod 644 /etc/ssl/fleet.key")
+    certificate()
     DASHBOARD = Dashboard()
     CONTROLLER = Controller(WHERE, "SN-0042", web=DASHBOARD.address)
     sh(f"reachback-controllers add SN-0042 {CONTROLLER.public}")
     CONTROLLER.start().up()
-
-
-class Nginx:
-    def __init__(self):
-        Path("/var/log/nginx").mkdir(exist_ok=True)
-        shutil.copy(KIT / "nginx.conf", "/etc/nginx/conf.d/reachback.conf")
-        sh(f"printf 'tina:%s\\n' \"$(openssl passwd -apr1 '{PASSWORD}')\" >/etc/nginx/reachback.htpasswd;"
-           "nginx -t && nginx")
-
-    def close_door(self):
-        Path("/etc/nginx/reachback.htpasswd").unlink()
-
-    @staticmethod
-    def stop():
-        sh("nginx -s stop")
-        wait_for("nginx ends", lambda: not Path("/run/nginx.pid").exists())
 
 
 class Caddy:
@@ -145,13 +126,6 @@ class Web:
                    f"-w '\\n%{{http_code}}' 'https://{host}{path}'")
         body, _, status = sh(command).rpartition("\n")
         return int(status), body
-
-    @staticmethod
-    def browse(path, user=f"tina:{urllib.parse.quote(PASSWORD)}@"):
-        """What Chromium makes of it; it takes this one certificate's key."""
-        key = sh("openssl x509 -in /etc/ssl/fleet.crt -noout -pubkey | openssl pkey -pubin -outform der |"
-                 "openssl dgst -sha256 -binary | base64").strip()
-        return browser.show(f"https://{user}SN-0042.fleet.example{path}", f"--ignore-certificate-errors-spki-list={key}")
 
     def list(self):
         sh("reachback-controllers list --html /var/lib/reachback/www")
@@ -202,9 +176,9 @@ class Web:
     @unittest.skipUnless(browser.PROGRAM, "chromium is not installed")
     def test_6_in_a_browser_the_pages_script_talks_to_the_controller(self):
         DASHBOARD.shown.clear()
-        self.assertIn("now 17.2 kW", self.browse("/live"))
+        self.assertIn("now 17.2 kW", browse("/live"))
         DASHBOARD.requests.clear()
-        self.assertNotIn("dashboard", self.browse("/", user=""))
+        self.assertNotIn("dashboard", browse("/", user=""))
         self.assertEqual(DASHBOARD.requests, [])
 
     def test_7_what_is_down_says_since_when(self):
@@ -216,7 +190,7 @@ class Web:
         self.assertRegex(body, r"SN-0042 is not connected(.|\n)*last seen \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
         self.assertEqual(self.get("/", user="")[0], 401)
         if browser.PROGRAM:
-            self.assertIn("SN-0042 is not connected", self.browse("/live"))
+            self.assertIn("SN-0042 is not connected", browse("/live"))
         CONTROLLER.start().up()
         self.list()
         self.assertEqual(self.get("/back")[0], 200)

@@ -37,8 +37,12 @@ pub struct Host {
     pub patience_ms: u64,
     /// Who holds which port.
     pub ports: BTreeMap<Port, Holder>,
+    /// Its kernel holds all the connections that wait for the server, and drops what begins one.
+    pub full: bool,
     /// Connections taken.
     pub accepted: usize,
+    /// Segments that came to begin one.
+    pub knocks: usize,
     pipes: Vec<Pipe>,
 }
 
@@ -59,6 +63,7 @@ impl Default for Host {
             powered: true,
             listening: true,
             hung: false,
+            full: false,
             knobs: Knobs {
                 forward: Answer::Ask,
                 direct: Answer::Ask,
@@ -69,6 +74,7 @@ impl Default for Host {
             patience_ms: 90_000,
             ports: BTreeMap::new(),
             accepted: 0,
+            knocks: 0,
             pipes: Vec::new(),
         }
     }

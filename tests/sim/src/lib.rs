@@ -5,7 +5,7 @@
 //! client over a perfect wire. [`world`] puts the tunnel that ships (`tunnel/`) on a simulated
 //! kernel ([`kernel`]) with a bad network ([`net`]), servers' machines ([`host`]), targets
 //! ([`targets`]) and the people who use them ([`users`]), all on one virtual clock. A seeded
-//! [`schedule`] lets [`faults`] loose on it.
+//! [`schedule`] lets [`faults`] loose on it. [`fleet`] has thousands of tunnels on one server.
 //!
 //! # What must hold
 //!
@@ -55,6 +55,7 @@
 pub mod dice;
 pub mod duo;
 pub mod faults;
+pub mod fleet;
 pub mod host;
 pub mod invariants;
 pub mod kernel;

@@ -230,6 +230,16 @@ impl Net {
         self.hosts[host].forget_sessions();
     }
 
+    /// The server of a machine ends every connection without a word.
+    pub fn turn_away(&mut self, host: usize) {
+        for connection in self.connections.iter_mut().flatten() {
+            if connection.host == Some(host) && connection.server.take().is_some() {
+                connection.stream.server_end();
+            }
+        }
+        self.hosts[host].forget_sessions();
+    }
+
     /// A server's machine loses its power: nobody is told.
     pub fn cut_power(&mut self, host: usize) {
         self.hosts[host].powered = false;

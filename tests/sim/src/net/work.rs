@@ -97,14 +97,18 @@ impl Net {
         match connection.dial {
             Dial::Trying { at_ms, wait_ms } if at_ms <= now_ms => {
                 let lost = self.dice.chance(self.path.loss_percent);
-                let host = connection.host.map(|host| &self.hosts[host]);
-                let passes = host.is_some_and(|host| reaches(host, &self.path));
+                let host = connection.host.map(|host| &mut self.hosts[host]);
+                let host = host.filter(|host| reaches(host, &self.path) && !lost);
+                let answers = host.map(|host| {
+                    host.knocks += 1;
+                    (!host.full).then_some(host.listening)
+                });
                 connection.dial = if !self.path.link_up {
                     Dial::Refused
-                } else if passes && !lost {
+                } else if let Some(taken) = answers.flatten() {
                     Dial::Answered {
                         at_ms: now_ms + 2 * self.path.delay_ms,
-                        taken: host.is_some_and(|host| host.listening),
+                        taken,
                     }
                 } else {
                     Dial::Trying {

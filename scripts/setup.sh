@@ -49,8 +49,8 @@ openssl openssl
 pkg-config pkg-config
 - libsodium-dev
 '
-# Commands, and packages of the same name. Where the release has none, what wants it is skipped.
-host_extras='chromium-headless-shell caddy'
+# Packages; where the release has none, what wants it is skipped.
+host_extras='chromium-headless-shell caddy fail2ban'
 arm_needs='
 cc build-essential
 python3 python3
@@ -137,7 +137,7 @@ missing_packages() {
 missing_extras() {
 	case $what in arm | aarch64) return 0 ;; esac
 	for package in $host_extras; do
-		have "$package" || ! available "$package" || printf '%s\n' "$package"
+		have "$package" || installed "$package" || ! available "$package" || printf '%s\n' "$package"
 	done
 }
 
@@ -146,7 +146,7 @@ units_of() {
 	case $1 in
 	openssh-server) printf 'ssh.service ssh.socket' ;;
 	nginx-light) printf 'nginx.service' ;;
-	tinyproxy | caddy) printf '%s.service' "$1" ;;
+	tinyproxy | caddy | fail2ban) printf '%s.service' "$1" ;;
 	esac
 }
 

@@ -158,11 +158,12 @@ class Sshd:
     """The stock server, started as its package would."""
 
     def __init__(self, log=Path("/var/log/sshd.log")):
-        self.log = log
+        """Without `log` it writes to syslog."""
+        self.log = f"-E {log}" if log else ""
         self.start()
 
     def start(self):
-        sh(f"/usr/sbin/sshd -E {self.log}")
+        sh(f"/usr/sbin/sshd {self.log}")
         wait_for("sshd listens", lambda: "SSH-2.0" in self.banner())
 
     @staticmethod
@@ -181,12 +182,14 @@ class Sshd:
 class Controller:
     """A controller with its key, its configuration and its services, as one reachback process."""
 
-    def __init__(self, place, name, web=None, ssh=None):
+    def __init__(self, place, name, web=None, ssh=None, address=None):
+        """`address` is the one that it connects from."""
         self.name, self.directory = name, place / f"controller-{name}"
         self.directory.mkdir()
         self.key = self.directory / "id"
         sh(f"ssh-keygen -q -t ed25519 -N '' -f {self.key}")
         self.ssh, self.web = ssh or "localhost:22", web or "localhost:80"
+        self.bind = ["-b", address] if address else []
         self.process = None
 
     @property
@@ -195,7 +198,7 @@ class Controller:
 
     def arguments(self, *forwards, user=None):
         return ["reachback", "-N", "-y", "-i", str(self.key), "-o", f"UserKnownHostsFile={self.directory}/known_hosts",
-                "-o", f"RuntimeDirectory={self.directory}/run",
+                "-o", f"RuntimeDirectory={self.directory}/run", *self.bind,
                 *(part for forward in forwards for part in ("-R", forward)), f"{user or 'c-' + self.name}@hub.example"]
 
     def start(self, *forwards, user=None):

@@ -33,7 +33,7 @@ _reachback() {
 	case $prev in
 	-o)
 		compopt -o nospace 2>/dev/null
-		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily AllowDestinations BindAddress BindInterface ChannelIdleTimeout Ciphers ConnectTimeout ExitOnForwardFailure Fallback HostKeyAlgorithms HostKeyAlias Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown KexAlgorithms LogFile LogLevel MACs MaxLifetime MaxTunnels Port Proxy ProxyCredentialsFile PubkeyAcceptedAlgorithms RekeyLimit RemoteForward RunAsUser RuntimeDirectory Sandbox ScriptForward ScriptUser SerialFile ServerAliveCountMax ServerAliveInterval SessionChannel StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive User UserKnownHostsFile VerifyForward' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -S = -W 'AddressFamily AllowDestinations BindAddress BindInterface ChannelIdleTimeout Ciphers ConnectTimeout ExitOnForwardFailure Fallback HostKeyAlgorithms HostKeyAlias Hostname IPQoS IdentityFile IdleTimeout IgnoreUnknown KexAlgorithms LogFile LogLevel MACs MaxLifetime MaxTunnels Port Proxy ProxyCredentialsFile PubkeyAcceptedAlgorithms RekeyLimit RemoteForward RunAsUser RuntimeDirectory Sandbox ScriptForward ScriptUser SerialFile ServerAliveCountMax ServerAliveInterval SessionChannel StartAtBoot StateFile StrictHostKeyChecking TCPKeepAlive UpdateHostKeys User UserKnownHostsFile VerifyForward' -- "$cur")
 		return
 		;;
 	-O)

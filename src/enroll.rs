@@ -252,6 +252,7 @@ impl Attempt<'_> {
         Ok(Trust {
             known: (self.known)()?,
             alias: alias.map(|alias| (self.enrollment.server.host.clone(), alias)),
+            follows: false,
             accept_new: false,
         })
     }

@@ -1,5 +1,6 @@
 //! The known_hosts file: which server keys are trusted, and pinning a new one.
 
+mod amend;
 mod pins;
 mod remote;
 mod store;
@@ -16,9 +17,10 @@ use ring::hmac;
 use crate::errands;
 use crate::exit::{self, Exit};
 use crate::sys::file;
+pub use amend::{Change, Changes};
 pub use pins::{Order, known_hosts as pins};
-pub use remote::not_pinned;
 use remote::told;
+pub use remote::{is_busy, not_pinned};
 pub use store::writable;
 
 /// Largest known_hosts file read, bytes; a larger one is a local fault until it is smaller.
@@ -84,7 +86,7 @@ impl Unusable {
     }
 
     /// What could not be done and why, without advice.
-    fn short(&self) -> String {
+    pub fn short(&self) -> String {
         let reason = file::reason(&self.error);
         let path = self.path.display();
         format!("cannot {} the known hosts: {path}: {reason}", self.what)
@@ -318,9 +320,13 @@ impl HostKeys {
         let mut reason = None;
         for path in &self.files {
             let known = || self.check(host, port, key_type, key_base64);
-            match store::append(path, &line, known) {
-                Ok(None) => return Ok(Written::In(path.clone())),
-                Ok(Some(_)) => return Ok(Written::Meanwhile),
+            let stop = || match known()? {
+                Known::Nothing | Known::PinnedForThisRun => Ok(false),
+                _ => Ok(true),
+            };
+            match store::append(path, &line, &stop) {
+                Ok(true) => return Ok(Written::In(path.clone())),
+                Ok(false) => return Ok(Written::Meanwhile),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(Unusable::new(path, "lock", error));
                 }

@@ -56,6 +56,7 @@ pub fn trust(settings: &cli::Settings, known: HostKeys) -> Trust {
         alias: alias.map(|alias| (settings.destination.host.as_str().to_owned(), alias)),
         known,
         accept_new: settings.accept_new,
+        follows: settings.config.update_host_keys(),
     }
 }
 

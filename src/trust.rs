@@ -3,10 +3,10 @@
 use log::{info, warn};
 use reachback_core::cause::Cause;
 use reachback_core::failure::Failure;
-use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
+use reachback_ssh::hostkey::{base64_to_blob, blob_to_base64, fingerprint, key_type};
 use reachback_tunnel::Ended;
 
-use crate::hostkey::{HostKeys, Known, Pinned, Unusable};
+use crate::hostkey::{Change, Changes, HostKeys, Known, Pinned, Unusable};
 use crate::keys;
 use crate::logging;
 
@@ -18,6 +18,8 @@ pub struct Trust {
     pub alias: Option<(String, String)>,
     /// `-y`: an unknown key is accepted once, and pinned.
     pub accept_new: bool,
+    /// `UpdateHostKeys`: pins follow what a server announces.
+    pub follows: bool,
 }
 
 impl Trust {
@@ -63,6 +65,74 @@ impl Trust {
             }
             Err(unusable) => refused(Failure::Local, unusable.to_string()),
         }
+    }
+
+    /// Which of the host keys that this server announces it has to prove, by their place; none where its
+    /// pins do not follow.
+    pub fn to_prove(
+        &self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+    ) -> Option<Vec<usize>> {
+        let mut new = self.changes(self.name(host, port), login, announced)?.new;
+        new.retain(|&at| announced[at] != login);
+        Some(new)
+    }
+
+    /// Lets the pins of this server follow: keys that it has and proved are added, those that it no longer
+    /// has go.
+    pub fn follow(
+        &self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+        proven: &[Vec<u8>],
+    ) {
+        let name = self.name(host, port);
+        let Some(changes) = self.changes(name, login, announced) else {
+            return;
+        };
+        let trusted = |key: &&Vec<u8>| *key == login || proven.contains(key);
+        let new = changes.new.iter().map(|&at| &announced[at]).filter(trusted);
+        let new = new.map(|key| Change::Add(blob_to_base64(key)));
+        // The new ones first: a server is never without a pin.
+        for change in new.chain(changes.gone.iter().cloned().map(Change::Remove)) {
+            let (key, did, why) = match &change {
+                Change::Add(key) => (key, "pinned in", "the server has it now"),
+                Change::Remove(key) => (key, "removed from", "the server no longer has it"),
+            };
+            let blob = base64_to_blob(key).unwrap_or_default();
+            let key_type = key_type(&blob).unwrap_or_default();
+            let shown = format!(
+                "host key {key_type} {} of {host} port {port}",
+                fingerprint(&blob)
+            );
+            match self.known.amend(name, &changes, &change) {
+                Ok(place) => info!(target: logging::NOTICE, "{shown} {did} {place}: {why}"),
+                Err(unusable) => {
+                    return warn!(
+                        "{shown} is not {did} known hosts, though {why}: {}; \
+                         when that is mended: reachback reconnect",
+                        unusable.short()
+                    );
+                }
+            }
+        }
+    }
+
+    fn changes(&self, name: (&str, u16), login: &[u8], announced: &[Vec<u8>]) -> Option<Changes> {
+        if !self.follows {
+            return None;
+        }
+        self.known
+            .changes(name, login, announced)
+            .unwrap_or_else(|why| {
+                warn!("pins do not follow the server's host keys: {}", why.short());
+                None
+            })
     }
 
     /// The name under which a server's keys are known. An alias has no port, as in ssh: port 22 is

@@ -188,7 +188,8 @@ fn the_algorithm_that_is_pinned_is_asked_for_first() {
             .unwrap();
         let known = place.entry(pinned);
         place.know(&known);
-        let client = place.start();
+        let call = place.call().option("UpdateHostKeys=no");
+        let client = call.start(user(), place.sshd.port);
         client.wait_up(place.port);
         assert_eq!(place.scene.known_hosts_text(), known, "{kind:?}");
     }

@@ -16,7 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::client::{Call, Reachback};
+use support::keys::Kind;
 use support::rig::Site;
+use support::sshd;
 use support::targets::{self, Target};
 use support::{bound, free_port, is_root, on_host, output, skip, text, user, wait_until};
 
@@ -160,6 +162,43 @@ fn on_a_read_only_disk_and_without_a_directory_the_tunnel_comes_up_with_one_warn
         );
         assert_eq!(client.stop(), 0);
     }
+}
+
+#[test]
+fn a_new_key_that_a_read_only_file_does_not_take_is_said_with_what_to_do_and_costs_no_connection() {
+    let place = place();
+    let Some(disk) = own_disk(&place, "size=16k") else {
+        return;
+    };
+    let server = sshd::builder(&place.site.scene)
+        .authorize(&place.site.key)
+        .with_host_key(&place.site.server.host_key)
+        .host_key(Kind::EcdsaP256)
+        .host_key(Kind::EcdsaP384)
+        .start();
+    let (file, on) = (disk.join("known_hosts"), text(&disk));
+    let [old, new] =
+        [place.site.server.port, server.port].map(|port| format!("[127.0.0.1]:{port}"));
+    fs::write(&file, place.entry().replace(&old, &new)).unwrap();
+    output("mount", &["-o", "remount,ro", &on]);
+    let option = format!("UserKnownHostsFile={}", text(&file));
+    let client = place.call().option(&option).start(user(), server.port);
+    let line = client.wait_for("host key ecdsa-sha2-nistp256 * is not pinned*");
+    for said in ["Read-only file system", &text(&file), "reachback reconnect"] {
+        assert!(line.contains(said), "{line}");
+    }
+    place.works(&client, 0);
+    let said = client.log().all();
+    let said = said.iter().filter(|line| line.contains("is not pinned"));
+    assert_eq!(said.count(), 1);
+
+    output("mount", &["-o", "remount,rw", &on]);
+    let mark = place.reconnect(&client);
+    client.wait_after(mark, "host key ecdsa-sha2-nistp256 * pinned in *");
+    client.wait_after(mark, "host key ecdsa-sha2-nistp384 * pinned in *");
+    place.works(&client, mark);
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 3);
+    assert_eq!(client.stop(), 0);
 }
 
 #[test]

@@ -151,6 +151,9 @@ impl Driver {
                 | Event::Banner(_)
                 | Event::AddressDiffers { .. }
                 | Event::OpenRefused { .. }
+                | Event::HostKeysAnnounced { .. }
+                | Event::HostKeysProven { .. }
+                | Event::HostKeysRefused(_)
                 | Event::OpenConfirmed { .. }
                 | Event::OpenFailed { .. }
                 | Event::ProgramAnswered { .. }

@@ -14,6 +14,9 @@ use heapless::{String, Vec};
 
 use crate::pattern;
 
+mod rotation;
+pub use rotation::Rotation;
+
 /// Longest line in bytes; a longer one is malformed.
 pub const MAX_LINE: usize = 16 * 1024;
 /// Most key types that [`pinned_types`] names.

@@ -1,19 +1,15 @@
 //! `reachback known-hosts`: the pins that there are, and taking one away.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use reachback_core::known_hosts::{self, Pin};
 use reachback_ssh::hostkey::{base64_to_blob, fingerprint};
 
-use super::{HmacSha1, HostKeys, Unusable, read};
+use super::{HmacSha1, HostKeys, Unusable, read, store};
 use crate::exit::{self, Exit};
 use crate::logging::escaped;
-use crate::sys::file;
 
 /// What `reachback known-hosts` is asked for.
 #[derive(Debug)]
@@ -100,42 +96,20 @@ fn shown(path: &Path, pin: &Pin<'_>) -> String {
     )
 }
 
-/// Takes the lines of one server away; what they were. The file is replaced whole: a reader sees
-/// the one or the other, and who appends meanwhile is told that it is locked.
+/// Takes the lines of one server away; what they were.
 fn forget(path: &Path, host: &str, port: u16) -> io::Result<String> {
-    // The file itself, not a link to it.
-    let path = match path.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        path => path?,
-    };
-    let locked = File::open(&path)?;
-    let locked = Flock::lock(locked, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| io::Error::from(error))?;
-    let bytes = file::read_bounded(&path, super::KNOWN_HOSTS_BYTES)?;
-    let text = String::from_utf8_lossy(&bytes);
     let mut said = String::new();
-    let mut lines = Vec::new();
-    for pin in known_hosts::pins(&text).filter(|pin| pin.is_for(host, port, &HmacSha1)) {
-        let _ = write!(said, "removed {}", shown(&path, &pin));
-        lines.push(pin.line);
-    }
-    if lines.is_empty() {
-        return Ok(said);
-    }
-    let kept = bytes.split_inclusive(|byte| *byte == b'\n').zip(1u32..);
-    let kept = kept.filter(|(_, number)| !lines.contains(number));
-    let kept: Vec<u8> = kept.flat_map(|(line, _)| line).copied().collect();
-    let data = locked.metadata()?;
-    file::replace(&path, &kept, |file| {
-        // Root may tidy up another user's.
-        if file.metadata()?.uid() != data.uid() {
-            fchown(file, Some(data.uid()), Some(data.gid()))?;
+    let done = store::rewrite(path, &mut |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let mut lines = Vec::new();
+        for pin in known_hosts::pins(&text).filter(|pin| pin.is_for(host, port, &HmacSha1)) {
+            let _ = write!(said, "removed {}", shown(path, &pin));
+            lines.push(pin.line);
         }
-        // Not at its making: the umask would cut it.
-        file.set_permissions(data.permissions())
-    })?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
+        (!lines.is_empty()).then(|| store::without(bytes, &lines))
+    });
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(said),
     }
-    Ok(said)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{HostKeys, Unusable, Written};
+use super::{Change, HostKeys, Unusable, Written};
 use crate::sys::file;
 
 impl HostKeys {
@@ -23,6 +23,21 @@ impl HostKeys {
             Err(why) => format!("unusable\n{}", lines(&why)),
         }
     }
+}
+
+impl HostKeys {
+    /// Changes a pin in the file for a process that may not; the answer to it.
+    pub fn amend_for_another(&self, host: &str, port: u16, change: &Change) -> String {
+        match self.amend_file(host, port, change) {
+            Ok(path) => format!("in\n{}", path.display()),
+            Err(why) => format!("unusable\n{}", lines(&why)),
+        }
+    }
+}
+
+/// Whether an answer says that another process writes the file at this time.
+pub fn is_busy(answer: &str) -> bool {
+    answer.starts_with("unusable\nlock\n")
 }
 
 /// The answer where nothing was tried.

@@ -1,15 +1,16 @@
-//! One known_hosts file on disk: whether it takes a line, and appending one.
+//! One known_hosts file on disk: whether it takes a line, appending one, and taking some away.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{AccessFlags, eaccess};
 
-use super::{Known, Unusable};
+use super::Unusable;
+use crate::sys::file;
 
 /// Whether a line may be appended: to the file, or where it would be made.
 pub fn writable(path: &Path) -> io::Result<()> {
@@ -25,14 +26,14 @@ pub fn writable(path: &Path) -> io::Result<()> {
     Ok(result?)
 }
 
-/// Appends `line` unless `known` says that something is known about its server by then. The file
+/// Appends `line`, unless `stop` says by then that it has no place there; whether it did. The file
 /// is locked meanwhile (flock(2)), so that of two processes one sees what the other pinned. A
 /// line that does not reach the disk whole is taken back.
 pub(super) fn append(
     path: &Path,
     line: &str,
-    known: impl Fn() -> Result<Known, Unusable>,
-) -> io::Result<Option<Known>> {
+    stop: &dyn Fn() -> Result<bool, Unusable>,
+) -> io::Result<bool> {
     let directory = path.parent();
     if let Some(directory) = directory.filter(|directory| !directory.exists()) {
         DirBuilder::new().mode(0o700).create(directory)?;
@@ -44,15 +45,9 @@ pub(super) fn append(
         .create(true)
         .mode(0o600)
         .open(path)?;
-    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, error)| io::Error::from(error))?;
-    let (ours, there) = (file.metadata()?, std::fs::metadata(path)?);
-    if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    match known().map_err(|unusable| unusable.error)? {
-        Known::Nothing | Known::PinnedForThisRun => {}
-        known => return Ok(Some(known)),
+    let (mut file, ours) = lock(file, path)?;
+    if stop().map_err(|unusable| unusable.error)? {
+        return Ok(false);
     }
     let begin = if ends_with_line_feed(&mut file)? {
         ""
@@ -69,7 +64,56 @@ pub(super) fn append(
     if let Some(directory) = directory.filter(|_| is_new) {
         File::open(directory)?.sync_all()?;
     }
-    Ok(None)
+    Ok(true)
+}
+
+/// Replaces the file by what `edit` makes of its bytes, if it makes anything of them. The file is replaced
+/// whole: a reader sees the one or the other, and who writes meanwhile is told that it is locked.
+pub(super) fn rewrite(
+    path: &Path,
+    edit: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>,
+) -> io::Result<()> {
+    // The file itself, not a link to it.
+    let path = path.canonicalize()?;
+    let (_locked, data) = lock(File::open(&path)?, &path)?;
+    let bytes = file::read_bounded(&path, super::KNOWN_HOSTS_BYTES)?;
+    let Some(kept) = edit(&bytes) else {
+        return Ok(());
+    };
+    file::replace(&path, &kept, |file| {
+        // Root may tidy up another user's.
+        if file.metadata()?.uid() != data.uid() {
+            fchown(file, Some(data.uid()), Some(data.gid()))?;
+        }
+        // Not at its making: the umask would cut it.
+        file.set_permissions(data.permissions())
+    })?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Bytes of a file without these lines of it, which count from 1.
+pub(super) fn without(bytes: &[u8], lines: &[u32]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    for (line, number) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1u32..) {
+        if !lines.contains(&number) {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
+}
+
+/// The file, locked, and what it is: unless another took its place before.
+fn lock(file: File, path: &Path) -> io::Result<(Flock<File>, Metadata)> {
+    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| io::Error::from(error))?;
+    let (ours, there) = (file.metadata()?, std::fs::metadata(path)?);
+    if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    Ok((file, ours))
 }
 
 /// True for an empty file as well.

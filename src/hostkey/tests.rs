@@ -2,6 +2,8 @@
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
+mod amend;
+
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -134,6 +134,27 @@ impl Outside for Net {
         self.trust.judge(host, port, key_type, blob)
     }
 
+    fn to_prove(
+        &self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+    ) -> Option<Vec<usize>> {
+        self.trust.to_prove(host, port, login, announced)
+    }
+
+    fn follow_host_keys(
+        &mut self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+        proven: &[Vec<u8>],
+    ) {
+        self.trust.follow(host, port, login, announced, proven);
+    }
+
     fn has_randomness(&mut self) -> bool {
         random::is_ready()
     }

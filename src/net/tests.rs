@@ -16,6 +16,7 @@ fn outside(poll: &Poll) -> Net {
     let trust = Trust {
         alias: None,
         known: HostKeys::open(&[], true, &RunPins::default()).unwrap(),
+        follows: false,
         accept_new: false,
     };
     Net::new(poll.registry(), Remembered::open(None), trust).unwrap()

@@ -200,6 +200,22 @@ impl Client {
         self.command(Connection::keepalive)
     }
 
+    /// Asks the server for proofs of keys that it announced ([`Event::HostKeysAnnounced`]), once. The
+    /// answer is an event.
+    pub fn prove_host_keys(&mut self, keys: Vec<Vec<u8>>) -> Result<(), Error> {
+        self.command(|connection, transport| connection.prove_host_keys(keys, transport))
+    }
+
+    /// Whether a host key is of use here: its type is offered, and RSA has 2048 to 8192 bits.
+    pub fn takes_host_key(&self, blob: &[u8]) -> bool {
+        self.transport.takes_host_key(blob)
+    }
+
+    /// The host key of this connection; empty before [`Client::accept_host_key`].
+    pub fn host_key(&self) -> &[u8] {
+        self.transport.host_key()
+    }
+
     /// The target answered: the channel is open.
     pub fn accept_channel(&mut self, id: ChannelId) -> Result<(), Error> {
         self.command(|connection, transport| connection.accept(id, transport))

@@ -11,9 +11,11 @@ use crate::wire::{Put, Reader};
 use crate::{Error, Event};
 
 mod commands;
+mod hostkeys;
 mod outbound;
 mod requests;
 
+use hostkeys::HostKeys;
 use requests::Requests;
 
 /// Why a channel is refused (RFC 4254 section 5.1).
@@ -36,6 +38,7 @@ pub(crate) const DATA_HEADER: usize = 9;
 pub(crate) struct Connection {
     forwards: Forwards,
     requests: Requests,
+    host_keys: HostKeys,
     channels: [Option<Channel>; CHANNELS],
     /// There may be an open that was not announced.
     newcomers: bool,
@@ -46,6 +49,7 @@ impl Connection {
         Connection {
             forwards: Forwards::new(),
             requests: Requests::new(),
+            host_keys: HostKeys::default(),
             channels: [const { None }; CHANNELS],
             newcomers: false,
         }
@@ -59,12 +63,12 @@ impl Connection {
         let mut reader = Reader::new(&payload[1..]);
         match payload[0] {
             msg::GLOBAL_REQUEST => {
-                reader.string()?;
-                // Nothing that a server can ask is known here (RFC 4254 section 4).
+                let announces = reader.string()? == hostkeys::ANNOUNCE;
+                // Nothing that a server can ask is granted here (RFC 4254 section 4).
                 if reader.boolean()? {
                     transport.send(&[msg::REQUEST_FAILURE])?;
                 }
-                Ok(None)
+                Ok(announces.then(|| self.announced(transport)).flatten())
             }
             msg::REQUEST_SUCCESS => self.granted(transport),
             msg::REQUEST_FAILURE => self.refused(transport),

@@ -60,6 +60,20 @@ pub enum Event<'a> {
         /// False when the server kept its listener.
         done: bool,
     },
+    /// The server has these host keys, that of this login among them, and others perhaps from now on
+    /// (OpenSSH's PROTOCOL, section 2.5). Comes once on a connection, after the login.
+    HostKeysAnnounced {
+        /// At most [`crate::limits::HOST_KEYS`] blobs, each once, of any type.
+        keys: Vec<Vec<u8>>,
+    },
+    /// The answer to [`Client::prove_host_keys`].
+    HostKeysProven {
+        /// Those that the server has; one that it proved with SHA-1 is not among them.
+        keys: Vec<Vec<u8>>,
+    },
+    /// The announcement of host keys, or its proof, breaks the rules, and counts for nothing. The
+    /// text says why, with "it" for the server.
+    HostKeysRefused(&'static str),
     /// The server answered a keepalive.
     KeepaliveAnswered,
     /// Somebody connected to a forward's listener. To be answered with

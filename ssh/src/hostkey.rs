@@ -122,6 +122,16 @@ fn fixed_scalars(value: &[u8], out: &mut [u8]) -> Result<(), Error> {
     reader.finish()
 }
 
+/// Whether an RSA key has the 2048 to 8192 bits that [`verify`] wants; true for other types.
+pub(crate) fn has_good_length(blob: &[u8]) -> bool {
+    let mut key = Reader::new(blob);
+    if key.string() != Ok(b"ssh-rsa") {
+        return true;
+    }
+    let modulus = key.mpint().and_then(|_| key.mpint()).unwrap_or_default();
+    (257..=RSA_BYTES).contains(&modulus.len()) || modulus.len() == 256 && modulus[0] >= 0x80
+}
+
 /// The type that a key blob names, for example `ssh-ed25519`.
 pub fn key_type(blob: &[u8]) -> Result<&str, Error> {
     Reader::new(blob).text()
@@ -148,4 +158,34 @@ pub fn base64_to_blob(text: &str) -> Result<Vec<u8>, Error> {
         return Err(Error::Limit("the size of a host key"));
     }
     Base64::decode_vec(text).map_err(|_| Error::Malformed("base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rsa(modulus: &[u8]) -> Vec<u8> {
+        let mut blob = Vec::new();
+        blob.put_string(b"ssh-rsa");
+        blob.put_mpint(&[1, 0, 1]);
+        blob.put_mpint(modulus);
+        blob
+    }
+
+    #[test]
+    fn rsa_has_2048_to_8192_bits_and_its_leading_zeros_count_for_none() {
+        for (modulus, good) in [
+            (&[0x80; 256][..], true),
+            (&[0x7f; 256], false),
+            (&[0xff; 255], false),
+            (&[1; 257], true),
+            (&[0xff; RSA_BYTES], true),
+            (&[1; RSA_BYTES + 1], false),
+            (&[], false),
+        ] {
+            assert_eq!(has_good_length(&rsa(modulus)), good, "{}", modulus.len());
+        }
+        assert!(!has_good_length(&[&[0, 0, 0, 7][..], b"ssh-rsa"].concat()));
+        assert!(has_good_length(b"\0\0\0\x0bssh-ed25519"));
+    }
 }

@@ -85,6 +85,11 @@ pub const HASTY_REKEY_BYTES: u64 = 32 * 1024;
 pub const NAME_LIST: usize = 8 * 1024;
 /// Longest host key blob taken; RSA of 8192 bits needs 1,050.
 pub const HOST_KEY_BLOB: usize = 2048;
+/// Host keys in one announcement (`hostkeys-00@openssh.com`), and their bytes: a request for proofs of
+/// all of them fits into [`CONTROL_RESERVE`]. A larger announcement is not looked at.
+pub const HOST_KEYS: usize = 16;
+/// See [`HOST_KEYS`].
+pub const HOST_KEYS_BYTES: usize = 3 * 1024;
 /// Longest host key signature blob taken; RSA of 8192 bits needs 1,044.
 pub const SIGNATURE_BLOB: usize = 2048;
 /// Longest private key text read.

@@ -12,7 +12,7 @@ use crate::kex;
 use crate::limits::{GLOBAL_REQUESTS, HELD_MESSAGES, SECRET_LENGTH};
 use crate::message as msg;
 use crate::packet::{Inbound, Outbound};
-use crate::{Error, Event, Rng};
+use crate::{Error, Event, Rng, hostkey};
 
 mod exchange;
 use exchange::Kex;
@@ -93,6 +93,16 @@ impl Transport {
 
     pub(crate) fn session_id(&self) -> &[u8] {
         self.session_id.as_ref().map_or(&[], kex::Hash::as_ref)
+    }
+
+    pub(crate) fn host_key(&self) -> &[u8] {
+        &self.host_key
+    }
+
+    pub(crate) fn takes_host_key(&self, blob: &[u8]) -> bool {
+        let named = hostkey::key_type(blob);
+        let mut offered = self.offer.host_keys.iter();
+        offered.any(|offered| named == Ok(offered.key_type())) && hostkey::has_good_length(blob)
     }
 
     /// False between our KEXINIT and our NEWKEYS (RFC 4253 section 7.1).

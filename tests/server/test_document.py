@@ -47,6 +47,15 @@ def run(who, commands, line):
     return said
 
 
+# The server's new host key, and the old one.
+ROTATION = []
+
+
+def pinned(key):
+    """Whether the controller knows this key as the server's."""
+    return f"hub.example ssh-ed25519 {key}" in Path("/root/.ssh/known_hosts").read_text()
+
+
 def field():
     """The controller's network: its own localhost, with an SSH server and a dashboard, and a cable to the server."""
     Path("/etc/netns/field").mkdir(parents=True)
@@ -132,6 +141,19 @@ class DocumentTest(unittest.TestCase):
         elif "ScriptForward" in commands:
             wait_for("both are there", lambda: " ssh,web " in sh("reachback-controllers list"))
             self.assertEqual(page(BASE / "by-name/sn-0042/web"), "the dashboard")
+        elif "HostKey" in commands:
+            ROTATION.append(Path("/etc/ssh/ssh_host_ed25519_new_key.pub").read_text().split()[1])
+            ROTATION.append(Path("/etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[1])
+            self.assertFalse(pinned(ROTATION[0]))
+        elif commands.startswith("pkill"):
+            wait_for("the new key is pinned", lambda: pinned(ROTATION[0]))
+            self.assertTrue(pinned(ROTATION[1]))
+        elif "ssh_host_ed25519_key$" in commands:
+            sh("pkill -u c-SN-0042")
+            wait_for("the pin of the old key goes", lambda: not pinned(ROTATION[1]))
+        elif "known-hosts forget" in commands:
+            wait_for("the new key is pinned again", lambda: pinned(ROTATION[0]))
+            wait_for("the controller is up", lambda: " up " in sh("reachback-controllers list"))
         elif "sed -i" in commands:
             wait_for("port 1111 listens", lambda: ":1111 " in sh("ss -Hltn"))
         elif "revoke" in commands:

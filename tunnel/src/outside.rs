@@ -119,6 +119,26 @@ pub trait Outside {
         blob: &[u8],
     ) -> Result<(), Ended>;
 
+    /// Which of the host keys that a server announces it has to prove before they are pinned, by their
+    /// place. `login` is the key that it showed. None where pins do not follow what it announces.
+    fn to_prove(
+        &self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+    ) -> Option<Vec<usize>>;
+
+    /// Lets the server's pins follow what it announced: `proven` are those of the keys that it proved.
+    fn follow_host_keys(
+        &mut self,
+        host: &str,
+        port: u16,
+        login: &[u8],
+        announced: &[Vec<u8>],
+        proven: &[Vec<u8>],
+    );
+
     /// Whether there is randomness yet: early after boot there may be none.
     fn has_randomness(&mut self) -> bool;
 

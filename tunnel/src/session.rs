@@ -27,10 +27,12 @@ mod check;
 mod events;
 mod farewell;
 mod printed;
+mod rotation;
 mod strays;
 
 use ahead::Ahead;
 use printed::Printed;
+use rotation::Rotation;
 use strays::Strays;
 
 /// Reads of the socket in one turn, each of at most one inbound buffer.
@@ -70,6 +72,7 @@ pub struct Session<O: Outside> {
     checks: Checks,
     strays: Strays,
     printed: Printed,
+    rotation: Rotation,
     readable: bool,
     writable: bool,
     /// Less than [`SMALL`] came when last something came.
@@ -101,6 +104,7 @@ impl<O: Outside> Session<O> {
             checks: Checks::new(outside.randomness()),
             strays: Strays::new(),
             printed: Printed::default(),
+            rotation: Rotation::default(),
             readable: true,
             writable: true,
             came_small: true,

@@ -58,6 +58,9 @@ impl Notice {
             Setting::StrictHostKeyChecking if is("ask") => {
                 "taken as yes: nobody can be asked, an unknown host key is refused"
             }
+            Setting::UpdateHostKeys if is("ask") => {
+                "taken as no: nobody can be asked, pins stay as they are"
+            }
             Setting::UserKnownHostsFile if is_no_file(word) => {
                 "host keys are pinned in memory only, until this process ends"
             }

@@ -71,7 +71,8 @@ trait Choice: Copy + PartialEq + 'static {
 }
 
 impl Choice for bool {
-    const VALUES: &'static [Self] = &[true, false, true, false];
+    /// The fifth is a word of `UpdateHostKeys`.
+    const VALUES: &'static [Self] = &[true, false, true, false, false];
 }
 
 impl Choice for AddressFamily {

@@ -43,7 +43,7 @@ const ONE_PROCESS: &str = "calls for one destination share a connection anyway";
 /// All of them, as OpenSSH 10 reads them, with those of Debian and of old versions that it still
 /// takes; in alphabetical order.
 #[rustfmt::skip]
-pub static FOREIGN: [Foreign; 105] = [
+pub static FOREIGN: [Foreign; 104] = [
     foreign("AFSTokenPassing", Same(OLD)),
     foreign("AddKeysToAgent", Same(NO_AGENT)),
     foreign("BatchMode", Same("nobody is ever asked")),
@@ -138,7 +138,6 @@ pub static FOREIGN: [Foreign; 105] = [
     foreign("Tag", Same("Match tagged is not judged")),
     foreign("Tunnel", Unless(&["no", "false"], "there is no tunnel device")),
     foreign("TunnelDevice", Same("there is no tunnel device")),
-    foreign("UpdateHostKeys", Same("known hosts change only when a key is pinned")),
     foreign("UsePrivilegedPort", Same(OLD)),
     foreign("UseRoaming", Same(OLD)),
     foreign("UseRsh", Same(OLD)),

@@ -132,6 +132,9 @@ macro_rules! keyword_table {
             TCPKeepAlive, tcp_keep_alive: value[bool],
                 Kind::YesNo, "yes", "", Renews,
                 "Whether the kernel probes an idle connection as well";
+            UpdateHostKeys, update_host_keys: value[bool],
+                Kind::Choice(&["yes", "no", "true", "false", "ask"]), "yes", "", Applies,
+                "Whether pins follow the host keys that a known server announces: new ones are added, those that it no longer has go";
             User, user: text[String<MAX_USER>],
                 Kind::UserTemplate, "", "", Renews,
                 "Login name, when the destination has none";

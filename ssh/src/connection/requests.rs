@@ -13,12 +13,13 @@ use crate::{Error, Event};
 
 /// A request of ours that wants a reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     Forward(ForwardId),
     /// A forward whose connections come although there is no reply: what it says does not matter.
     InUse,
     Cancel(ForwardId),
     Keepalive,
+    Proofs,
 }
 
 /// What was asked and not answered. Replies carry no name and come in the order of the requests
@@ -80,7 +81,7 @@ impl Requests {
 }
 
 impl Connection {
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         asked: Asked,
         payload: &[u8],
@@ -150,6 +151,7 @@ impl Connection {
         Ok(Some(match asked {
             Asked::InUse => return Ok(None),
             Asked::Keepalive => Event::KeepaliveAnswered,
+            Asked::Proofs => self.proofs(transport),
             Asked::Forward(forward) => {
                 let reply = &transport.inbound.payload()[1..];
                 let port = self.forwards.confirmed(forward, reply)?;
@@ -198,6 +200,7 @@ impl Connection {
             Asked::InUse => return None,
             // Any answer proves life: OpenSSH says failure, others success.
             Asked::Keepalive => Event::KeepaliveAnswered,
+            Asked::Proofs => Event::HostKeysRefused("it does not prove them"),
             Asked::Forward(forward) => {
                 self.forwards.remove(forward);
                 Event::ForwardRefused { forward }

@@ -21,7 +21,7 @@ mod packets;
 
 pub use channels::{Channel, open_message, with_channel};
 pub use exchange::{host_key, host_key_blob};
-pub use knobs::{Answer, Knobs, Stall, client_ident};
+pub use knobs::{Answer, Knobs, Proves, Stall, client_ident};
 
 use channels::Channels;
 use numbers::*;

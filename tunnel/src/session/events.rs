@@ -151,6 +151,17 @@ impl<O: Outside> Session<O> {
                 let stray = (refusal, address, port);
                 self.strays.refused(stray, watchdog.forwards(), now);
             }
+            Event::HostKeysAnnounced { keys } => {
+                let client = &mut self.client;
+                self.rotation.announced(keys, client, server, *outside)?;
+            }
+            Event::HostKeysProven { keys } => {
+                let login = self.client.host_key();
+                self.rotation.proven(&keys, login, server, *outside);
+            }
+            Event::HostKeysRefused(why) => {
+                warn!("what the server says of its host keys counts for nothing: {why}");
+            }
             Event::KeepaliveAnswered => {
                 stats.answered(now);
                 self.checks.alive(watchdog.forwards_mut(), now);

@@ -35,6 +35,7 @@ fn values_are_taken_as_ssh_takes_them() {
     for (option, warning) in [
         ("StrictHostKeyChecking=off", "taken as accept-new"),
         ("StrictHostKeyChecking ask", "taken as yes"),
+        ("UpdateHostKeys ask", "taken as no"),
         ("UserKnownHostsFile /dev/null", "in memory only"),
         ("ServerAliveCountMax 0", "without a byte"),
     ] {

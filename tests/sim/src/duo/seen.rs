@@ -39,6 +39,9 @@ pub enum Seen {
         done: bool,
     },
     KeepaliveAnswered,
+    HostKeysAnnounced(Vec<Vec<u8>>),
+    HostKeysProven(Vec<Vec<u8>>),
+    HostKeysRefused(&'static str),
     Opened {
         channel: usize,
         forward: u8,
@@ -114,6 +117,9 @@ impl From<Event<'_>> for Seen {
                 done,
             },
             Event::KeepaliveAnswered => Seen::KeepaliveAnswered,
+            Event::HostKeysAnnounced { keys } => Seen::HostKeysAnnounced(keys),
+            Event::HostKeysProven { keys } => Seen::HostKeysProven(keys),
+            Event::HostKeysRefused(why) => Seen::HostKeysRefused(why),
             Event::ChannelOpened {
                 channel, forward, ..
             } => Seen::Opened {

@@ -283,6 +283,12 @@ impl Server {
         if !self.authenticated {
             self.violation("a global request before authentication");
         }
+        if let (b"hostkeys-prove-00@openssh.com", Some(proves)) = (name, self.knobs.proves) {
+            let keys: Vec<&[u8]> = std::iter::from_fn(|| reader.string().ok()).collect();
+            let session = self.session_id.as_deref().unwrap_or_default();
+            self.replies.push_back(Some(proves(session, &keys)));
+            return self.flush_replies();
+        }
         let bind = reader.text().unwrap_or_default().to_owned();
         let port = reader.u32().unwrap_or_default() as u16;
         let listener = Listener { bind, port };

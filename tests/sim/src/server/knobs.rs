@@ -33,6 +33,9 @@ pub enum Answer {
     Ask,
 }
 
+/// The reply to a request for proofs of host keys, of the session's identifier and the keys.
+pub type Proves = fn(&[u8], &[&[u8]]) -> Vec<u8>;
+
 /// A server's behaviour. [`Knobs::default`] is a decent one.
 ///
 /// The payloads of the four insertions are sent once, at the next exchange of keys.
@@ -106,6 +109,8 @@ pub struct Knobs {
     pub prints_after_shell: bool,
     /// `keepalive@openssh.com`; OpenSSH says [`Answer::No`].
     pub keepalive: Answer,
+    /// `hostkeys-prove-00@openssh.com`.
+    pub proves: Option<Proves>,
     /// First port given for port 0.
     pub first_free_port: u16,
     /// Window and largest packet granted to the client on each channel.
@@ -159,6 +164,7 @@ impl Default for Knobs {
             prints: None,
             prints_after_shell: false,
             keepalive: Answer::No,
+            proves: None,
             first_free_port: 40_000,
             window: 256 * 1024,
             packet: 32 * 1024,

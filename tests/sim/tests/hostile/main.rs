@@ -6,6 +6,7 @@ mod ciphers;
 mod flow;
 mod framing;
 mod garbage;
+mod host_keys;
 mod interactive;
 mod kex;
 mod login;

@@ -37,7 +37,7 @@ fn a_reply_that_answers_nothing_ends_the_connection() {
 fn global_requests_are_refused_when_they_want_a_reply_and_else_ignored() {
     let duo = after_login(&[
         global(b"keepalive@openssh.com", true),
-        global(b"hostkeys-00@openssh.com", false),
+        global(b"no-more-sessions@openssh.com", false),
         global(b"tcpip-forward", true),
         global(b"", true),
     ]);
@@ -310,7 +310,7 @@ fn a_message_that_was_only_handled_is_no_sign_of_life_and_no_event_at_all() {
         vec![IGNORE, 0, 0, 0, 0],
         debug,
         global(b"keepalive@openssh.com", true),
-        global(b"hostkeys-00@openssh.com", false),
+        global(b"no-more-sessions@openssh.com", false),
         vec![USERAUTH_SUCCESS],
         vec![127],
         ping,

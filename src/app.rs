@@ -33,8 +33,9 @@ const LINK: Token = Token(1);
 pub const TUNNEL_TOKENS: usize = 2;
 /// How often lines that syslogd did not take are tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
-/// How often, at most, the stack is given back that a login or a reload used. None wakes the loop.
-const TIDY: Duration = Duration::from_secs(60);
+/// How often, at most, memory is given back that a login, a reload or a transfer used. That wakes
+/// nobody.
+const TIDY: Duration = Duration::from_secs(10);
 
 /// How the loop ended.
 pub enum Ended {
@@ -104,20 +105,22 @@ impl App {
         while !self.served.tunnel.is_finished() && !self.orphaned {
             let now = clock::now();
             if !more && tidied.is_none_or(|at| now.since(at) >= TIDY) {
+                self.served.tunnel.give_back_buffers();
                 stack::give_back();
                 tidied = Some(now);
             }
             let timeout = self.timeout(more, now);
-            self.turns.end();
+            let most = self.turns.end(now);
+            let timeout = timeout.into_iter().chain(most).min();
             let polled = self.poll.poll(&mut events, timeout);
-            self.turns.begin();
+            let now = clock::now();
+            self.turns.begin(now);
             match polled {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(Exit::os("cannot wait for events", error));
                 }
                 _ => {}
             }
-            let now = clock::now();
             for event in &events {
                 match event.token() {
                     SIGNALS => self.handle_signals(now),
@@ -173,10 +176,12 @@ impl App {
     }
 
     fn handle_ready(&mut self, event: &Event, now: Instant) {
+        let ended = event.is_read_closed() || event.is_error();
         let ready = Ready {
             token: TunnelToken(event.token().0),
-            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            readable: event.is_readable() || ended,
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            ended,
         };
         let Served { tunnel, net, .. } = &mut self.served;
         tunnel.handle_ready(ready, net, now);

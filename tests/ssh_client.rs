@@ -173,10 +173,10 @@ impl Driver {
                 self.echoes.remove(0);
                 continue;
             }
-            let Some(space) = self.client.channel_space(channel)? else {
+            let Some(space) = self.client.channel_space(channel, data.len())? else {
                 return Ok(());
             };
-            let n = space.len().min(data.len());
+            let n = space.len();
             space[..n].copy_from_slice(&data[..n]);
             self.client.channel_filled(channel, n)?;
             self.client.channel_taken(channel, n)?;

@@ -15,8 +15,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::time::TimeSpec;
-use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
@@ -24,6 +22,10 @@ use nix::unistd::{ForkResult, Pid, fork, getppid};
 use super::errand::{self, Errands};
 use super::{crash, faults, signals};
 use crate::exit::Exit;
+pub use turns::Turns;
+use turns::set;
+
+mod turns;
 
 /// How long one turn of the loop may take; with [`GRACE`], a minute.
 const STALL: Duration = Duration::from_secs(55);
@@ -99,7 +101,7 @@ pub fn split() -> Result<Side, Exit> {
             if is_orphaned() {
                 nix::sys::signal::raise(signals::ORPHANED).map_err(refused)?;
             }
-            Ok(Side::Worker(Turns { timer, limit }))
+            Ok(Side::Worker(Turns::new(timer, limit)))
         }
     }
 }
@@ -219,31 +221,6 @@ impl Worker {
             set(&self.timer, grace);
         }
     }
-}
-
-/// The worker's side: one turn of its loop after the other.
-pub struct Turns {
-    timer: TimerFd,
-    limit: Duration,
-}
-
-impl Turns {
-    /// The loop woke up: this turn has a minute to end.
-    pub fn begin(&mut self) {
-        set(&self.timer, self.limit);
-        faults::cause();
-    }
-
-    /// The loop is about to wait, for however long.
-    pub fn end(&mut self) {
-        let _ = self.timer.unset();
-    }
-}
-
-fn set(timer: &TimerFd, limit: Duration) {
-    let once = Expiration::OneShot(TimeSpec::from_duration(limit));
-    // Fails only for a timer that does not exist or a time that is none.
-    let _ = timer.set(once, TimerSetTimeFlags::empty());
 }
 
 fn next(signals: &SignalFd) -> Option<Signal> {

@@ -85,6 +85,12 @@ impl Client {
         self.transport.inbound.space()
     }
 
+    /// Gives the memory of empty buffers back, as far as it was used. Nothing is lost by it.
+    pub fn give_back_buffers(&mut self) {
+        self.transport.inbound.give_back();
+        self.transport.outbound.give_back();
+    }
+
     /// `n` bytes were read into [`Client::input_space`].
     pub fn handle_input(&mut self, n: usize, now_ms: u64) {
         self.transport.set_now(now_ms);
@@ -267,14 +273,18 @@ impl Client {
         self.connection.widen(id, most);
     }
 
-    /// Room for data of the target, in the packet it will travel in; `None` while the peer's
+    /// Room for up to `most` bytes of the target, in the packet they will travel in; `None` while the peer's
     /// window, an exchange of keys or unwritten output forbid it. To be followed by
     /// [`Client::channel_filled`].
-    pub fn channel_space(&mut self, id: ChannelId) -> Result<Option<&mut [u8]>, Error> {
+    pub fn channel_space(
+        &mut self,
+        id: ChannelId,
+        most: usize,
+    ) -> Result<Option<&mut [u8]>, Error> {
         if self.phase == Phase::Ended {
             return Ok(None);
         }
-        self.connection.data_space(id, &mut self.transport)
+        self.connection.data_space(id, most, &mut self.transport)
     }
 
     /// Whether [`Client::channel_space`] would give room.

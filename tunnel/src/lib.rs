@@ -43,6 +43,7 @@ mod lookup;
 mod outside;
 mod plan;
 mod proxy;
+mod readable;
 mod relays;
 mod session;
 mod stats;

@@ -17,7 +17,8 @@ use crate::Ended;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub usize);
 
-/// A socket is ready (edge-triggered: it stays so until it says [`io::ErrorKind::WouldBlock`]).
+/// A socket is ready (edge-triggered: it stays so until it says [`io::ErrorKind::WouldBlock`], or
+/// gives or takes less than it was asked to).
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     /// Which socket.
@@ -26,6 +27,8 @@ pub struct Ready {
     pub readable: bool,
     /// Data can be written, or a connection was made or refused.
     pub writable: bool,
+    /// The end of the stream, or an error, waits behind what can be read.
+    pub ended: bool,
 }
 
 /// How the connection to the server leaves this machine.

@@ -19,6 +19,7 @@ use crate::checks::Checks;
 use crate::ended::{Ended, denial, reason};
 use crate::outside::{Outside, Ready, ServerStream, Stream, Token};
 use crate::plan::{Plan, Server};
+use crate::readable::Readable;
 use crate::relays::Relays;
 use crate::stats::Stats;
 
@@ -73,7 +74,7 @@ pub struct Session<O: Outside> {
     strays: Strays,
     printed: Printed,
     rotation: Rotation,
-    readable: bool,
+    readable: Readable,
     writable: bool,
     /// Less than [`SMALL`] came when last something came.
     came_small: bool,
@@ -105,7 +106,7 @@ impl<O: Outside> Session<O> {
             strays: Strays::new(),
             printed: Printed::default(),
             rotation: Rotation::default(),
-            readable: true,
+            readable: Readable::unknown(),
             writable: true,
             came_small: true,
             written: 0,
@@ -119,11 +120,16 @@ impl<O: Outside> Session<O> {
     /// The server's socket, or one of a relay's, is ready.
     pub fn handle_ready(&mut self, ready: Ready, now: Instant) {
         if ready.token == self.token {
-            self.readable |= ready.readable;
+            self.readable.note(ready);
             self.writable |= ready.writable;
         } else {
             self.relays.handle_ready(ready, now);
         }
+    }
+
+    /// Gives back the memory of buffers that a transfer has left.
+    pub fn give_back_buffers(&mut self) {
+        self.client.give_back_buffers();
     }
 
     /// The connection.
@@ -224,7 +230,7 @@ impl<O: Outside> Session<O> {
         self.handle_events(turn)?;
         let mut came = 0;
         for _ in 0..READS_PER_TURN {
-            if !self.readable {
+            if !self.readable.get() {
                 break;
             }
             let Some(n) = self.read(turn.watchdog, now)? else {
@@ -266,7 +272,7 @@ impl<O: Outside> Session<O> {
             }
         }
         let released = blocked && !self.client.waits_for_output();
-        let readable = self.readable && !self.client.input_space().is_empty();
+        let readable = self.readable.get() && !self.client.input_space().is_empty();
         Ok(released || readable || self.relays.has_work(&self.client))
     }
 
@@ -276,7 +282,9 @@ impl<O: Outside> Session<O> {
         if space.is_empty() {
             return Ok(None);
         }
-        match self.stream.read(space) {
+        let outcome = self.stream.read(space);
+        self.readable.after(&outcome, space.len());
+        match outcome {
             Ok(0) => Err(self.closed()),
             Ok(n) => {
                 self.client.handle_input(n, now.0);
@@ -284,10 +292,7 @@ impl<O: Outside> Session<O> {
                 watchdog.handle(now, Input::Inbound { written });
                 Ok(Some(n))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
             Err(error) => Err(self.broken(&error)),
         }

@@ -127,6 +127,13 @@ impl<O: Outside> Tunnel<O> {
         matches!(&self.connection, Connection::Up(session) if !session.is_idle())
     }
 
+    /// Gives back the memory of buffers that a transfer has left. Call it when there is nothing to do.
+    pub fn give_back_buffers(&mut self) {
+        if let Connection::Up(session) = &mut self.connection {
+            session.give_back_buffers();
+        }
+    }
+
     /// Why the tunnel ended.
     pub fn exit_reason(&self) -> ExitReason {
         self.watchdog.exit_reason()

@@ -95,10 +95,12 @@ impl Connection {
         }
     }
 
-    /// Where the next data packet of a channel is built; `None` while it may not be sent.
+    /// Where the next data packet of a channel is built, of at most `most` bytes; `None` while it
+    /// may not be sent.
     pub(crate) fn data_space<'t>(
         &mut self,
         id: ChannelId,
+        most: usize,
         transport: &'t mut Transport,
     ) -> Result<Option<&'t mut [u8]>, Error> {
         if !transport.may_send() || !transport.outbound.takes_data() {
@@ -107,7 +109,7 @@ impl Connection {
         let Some(channel) = self.get(id) else {
             return Ok(None);
         };
-        let space = channel.may_send();
+        let space = channel.may_send().min(most);
         if space == 0 {
             return Ok(None);
         }

@@ -316,9 +316,9 @@ impl Duo {
             if waiting.is_empty() || self.error.is_some() {
                 continue;
             }
-            let result = self.client.channel_space(id);
+            let result = self.client.channel_space(id, waiting.len());
             let Ok(Some(space)) = result else { continue };
-            let n = space.len().min(waiting.len());
+            let n = space.len();
             for (place, byte) in space.iter_mut().zip(waiting.drain(..n)) {
                 *place = byte;
             }

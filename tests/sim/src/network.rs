@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use reachback_tunnel::{Ready, Token};
+
 use crate::dice::Dice;
 
 /// Bytes that a sender's kernel holds, on their way or not.
@@ -316,14 +318,19 @@ impl Stream {
 
     /// What has become readable and writable for the controller since this was last asked, as
     /// an edge-triggered epoll(7) tells it.
-    pub fn client_edges(&mut self) -> (bool, bool) {
+    pub fn client_edges(&mut self, token: Token) -> Ready {
         let (arrivals, reset) = (self.to_client.arrivals, self.client_reset);
         let broke = reset && !self.told.1;
-        let readable = broke || self.told.0 != arrivals;
+        let arrived = self.told.0 != arrivals;
         let writable = broke || self.client_blocked && self.client_room() >= SEND_BUFFER / 3;
         self.told = (arrivals, reset);
         self.client_blocked &= !writable;
-        (readable, writable)
+        Ready {
+            token,
+            readable: broke || arrived,
+            writable,
+            ended: broke || arrived && self.to_client.end_arrived,
+        }
     }
 
     /// Nothing is under way in either direction, and both ends have read everything.

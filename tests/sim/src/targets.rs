@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
-use reachback_tunnel::TargetAddress;
+use reachback_tunnel::{Ready, TargetAddress, Token};
 
 use crate::pattern::{self, HEADER};
 
@@ -226,9 +226,8 @@ impl Targets {
         slow.map(|conn| conn.next_ms.max(now_ms + 1)).min()
     }
 
-    /// What has become ready since this was last asked, as an edge-triggered epoll(7) tells it:
-    /// token, readable, writable.
-    pub(crate) fn edges(&mut self) -> Vec<(usize, bool, bool)> {
+    /// What has become ready since this was last asked, as an edge-triggered epoll(7) tells it.
+    pub(crate) fn edges(&mut self) -> Vec<Ready> {
         let mut edges = Vec::new();
         for conn in self.conns.iter_mut().flatten() {
             let now = (
@@ -243,7 +242,12 @@ impl Targets {
             conn.told = now;
             conn.blocked &= !writable;
             if readable || writable {
-                edges.push((conn.token, readable, writable));
+                edges.push(Ready {
+                    token: Token(conn.token),
+                    readable,
+                    writable,
+                    ended: now.2,
+                });
             }
         }
         edges

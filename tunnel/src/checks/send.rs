@@ -90,9 +90,9 @@ impl Checks {
                 continue;
             };
             while watch.sent < TOKEN
-                && let Some(space) = client.channel_space(direct)?
+                && let Some(space) = client.channel_space(direct, TOKEN - watch.sent)?
             {
-                let n = space.len().min(TOKEN - watch.sent);
+                let n = space.len();
                 space[..n].copy_from_slice(&watch.token[watch.sent..watch.sent + n]);
                 client.channel_filled(direct, n)?;
                 watch.sent += n;

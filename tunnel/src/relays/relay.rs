@@ -14,6 +14,7 @@ use reachback_ssh::{ChannelId, Client, Error, Refusal};
 use crate::checks::{Held, Suspicion};
 use crate::ended::reason;
 use crate::outside::{Outside, Ready, Resolution, Stream, TargetAddress, Token};
+use crate::readable::Readable;
 use crate::relays::refused::{Refused, Why};
 use crate::relays::width::Pace;
 
@@ -29,6 +30,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(300);
 /// Packets that one target may send in one turn of the loop.
 const PACKETS_PER_TURN: usize = 2;
+/// What is read at once of a target that says less at a time, bytes.
+const BITE: usize = 4 * 1024;
 
 /// How far the target is.
 enum TargetState<O: Outside> {
@@ -57,7 +60,7 @@ pub struct Relay<O: Outside> {
     /// The forward that it came through.
     id: ForwardId,
     target: Target,
-    readable: bool,
+    readable: Readable,
     writable: bool,
     /// What the target has not taken; never more than the channel's window.
     unsent: VecDeque<u8>,
@@ -71,6 +74,9 @@ pub struct Relay<O: Outside> {
     deadline: Option<Instant>,
     /// Bytes of the target since they were last taken account of.
     sent: u64,
+    /// How much is read at once: the space for it is cleared first, which costs more than a
+    /// keystroke does.
+    bite: usize,
     /// When bytes last moved, or waited only for the server to take them.
     active: Instant,
     /// They have since then.
@@ -85,7 +91,7 @@ impl<O: Outside> Relay<O> {
             state: TargetState::Waiting,
             id,
             target: target.clone(),
-            readable: false,
+            readable: Readable::not_yet(),
             writable: false,
             unsent: VecDeque::new(),
             pace: Pace::default(),
@@ -95,6 +101,7 @@ impl<O: Outside> Relay<O> {
             write_dead: false,
             deadline: Some(now + PATIENCE),
             sent: 0,
+            bite: BITE,
             active: now,
             moved: false,
         }
@@ -145,7 +152,7 @@ impl<O: Outside> Relay<O> {
     /// The target's socket (`own`), or one of the resolver's, is ready.
     pub fn handle_ready(&mut self, ready: Ready, own: bool, now: Instant) {
         if own {
-            self.readable |= ready.readable;
+            self.readable.note(ready);
             self.writable |= ready.writable;
         } else if let TargetState::Resolving(resolution) = &mut self.state {
             resolution.handle_ready(ready.token, now);
@@ -289,7 +296,7 @@ impl<O: Outside> Relay<O> {
                     debug!("{} took no more: {}", self.target, reason(&error));
                     self.write_dead = true;
                     self.writable = false;
-                    self.readable = true;
+                    self.readable = Readable::unknown();
                 }
             }
         }
@@ -304,16 +311,18 @@ impl<O: Outside> Relay<O> {
         };
         let mut is_short = false;
         for _ in 0..PACKETS_PER_TURN {
-            if !self.readable || self.target_ended {
+            if !self.readable.get() || self.target_ended {
                 break;
             }
-            let Some(space) = client.channel_space(channel)? else {
+            let Some(space) = client.channel_space(channel, self.bite)? else {
                 break;
             };
             let outcome = socket.read(space);
+            self.readable.after(&outcome, space.len());
             // Of what came, not of whether there is more.
             if let Ok(n) = outcome {
                 is_short = n < space.len();
+                self.bite = if n < BITE { BITE } else { usize::MAX };
             }
             client.channel_filled(channel, *outcome.as_ref().unwrap_or(&0))?;
             match outcome {
@@ -325,7 +334,7 @@ impl<O: Outside> Relay<O> {
                     self.sent += n as u64;
                     self.moved = true;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     debug!("{} broke off: {}", self.target, reason(&error));
@@ -346,7 +355,7 @@ impl<O: Outside> Relay<O> {
 
     /// Whether another turn would move bytes.
     pub fn has_work(&self, client: &Client) -> bool {
-        let readable = self.readable && !self.target_ended;
+        let readable = self.readable.get() && !self.target_ended;
         match (&self.state, self.channel) {
             (TargetState::Open(_), Some(channel)) => readable && client.channel_takes_data(channel),
             (TargetState::Connecting { .. }, _) => self.writable,

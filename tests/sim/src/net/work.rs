@@ -1,6 +1,6 @@
 //! What happens outside of the controller as time passes.
 
-use reachback_tunnel::{Ready, Token};
+use reachback_tunnel::Ready;
 
 use super::{Connection, Dial, Net};
 use crate::host::reaches;
@@ -56,16 +56,11 @@ impl Net {
                 token,
                 readable: true,
                 writable: false,
+                ended: false,
             });
         }
         moved |= self.targets.work(self.now_ms);
-        for (token, readable, writable) in self.targets.edges() {
-            self.ready.push(Ready {
-                token: Token(token),
-                readable,
-                writable,
-            });
-        }
+        self.ready.extend(self.targets.edges());
         for breach in self.targets.breaches.drain(..) {
             crate::log::say(format_args!("VIOLATION: {breach}"));
             self.breaches.push(breach);
@@ -80,15 +75,12 @@ impl Net {
         }
         let outcome = matches!(connection.dial, Dial::Made | Dial::Refused);
         let first = outcome && !std::mem::replace(&mut connection.told, outcome);
-        let (mut readable, mut writable) = connection.stream.client_edges();
-        readable |= first && connection.dial == Dial::Refused;
-        writable |= first;
-        if readable || writable {
-            self.ready.push(Ready {
-                token: connection.token,
-                readable,
-                writable,
-            });
+        let mut ready = connection.stream.client_edges(connection.token);
+        ready.ended |= first && connection.dial == Dial::Refused;
+        ready.readable |= ready.ended;
+        ready.writable |= first;
+        if ready.readable || ready.writable {
+            self.ready.push(ready);
         }
     }
 

@@ -57,10 +57,10 @@ fn opened(duo: &mut Duo, window: u32) -> ChannelId {
 
 /// Sends from the client as much as it may.
 fn send(duo: &mut Duo, id: ChannelId, bytes: &[u8]) -> usize {
-    let result = duo.client.channel_space(id);
+    let result = duo.client.channel_space(id, bytes.len());
     let n = match result {
         Ok(Some(space)) => {
-            let n = space.len().min(bytes.len());
+            let n = space.len();
             space[..n].copy_from_slice(&bytes[..n]);
             n
         }

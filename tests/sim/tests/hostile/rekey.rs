@@ -43,7 +43,7 @@ fn data_flows_between_our_proposal_and_the_servers_own_and_answers_wait() {
         assert_eq!(renewals(duo), 0);
         // Ours must stop: no room for data of the target either.
         let id = duo.opened[0];
-        let space = duo.client.channel_space(id).map(|space| space.is_some());
+        let space = duo.client.channel_space(id, 1).map(|space| space.is_some());
         assert_eq!(space, Ok(false));
         duo.server.knobs.stall = None;
         duo.server.start_kex();

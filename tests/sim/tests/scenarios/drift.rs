@@ -50,7 +50,7 @@ fn a_reset_before_login_is_respected_like_a_close() {
 
 #[test]
 fn one_turn_reads_four_times_at_most_and_once_if_that_takes_long() {
-    for (read_ms, most) in [(0, 4), (1, 4), (5, 1)] {
+    for (read_ms, reads) in [(0, 2..=4), (1, 2..=4), (5, 1..=1)] {
         let mut world = up();
         world.net().read_ms = read_ms;
         set_targets(&world, Manner::TakesNothing);
@@ -59,7 +59,8 @@ fn one_turn_reads_four_times_at_most_and_once_if_that_takes_long() {
         }
         world.most_reads = 0;
         world.run_for(10 * S);
-        assert_eq!(world.most_reads, most, "{read_ms} ms a read");
+        let most = world.most_reads;
+        assert!(reads.contains(&most), "{most} of {read_ms} ms");
         clean(&world);
     }
 }

@@ -59,7 +59,7 @@ impl<O: Outside> Relay<O> {
 
     /// A target whose bytes wait for a slow link is not idle; one whose user takes none is.
     pub(super) fn note_activity(&mut self, client: &Client, now: Instant) {
-        let waits = self.readable && !self.target_ended;
+        let waits = self.readable.get() && !self.target_ended;
         let behind_others = |channel| client.channel_peer_takes_data(channel);
         if std::mem::take(&mut self.moved) || waits && self.channel.is_some_and(behind_others) {
             self.active = now;

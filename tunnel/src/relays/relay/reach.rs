@@ -10,6 +10,7 @@ use reachback_ssh::{Client, Error};
 
 use super::{CONNECT_DEADLINE, Relay, TargetState};
 use crate::outside::{Outside, Resolution, Stream, StreamOptions, TargetAddress, Token};
+use crate::readable::Readable;
 use crate::relays::TOKENS_PER_RELAY;
 use crate::relays::refused::Refused;
 
@@ -56,7 +57,7 @@ impl<O: Outside> Relay<O> {
         while let Some(address) = rest.next() {
             match outside.reach(&address, token) {
                 Ok(socket) => {
-                    self.readable = false;
+                    self.readable = Readable::not_yet();
                     self.writable = false;
                     self.state = TargetState::Connecting {
                         socket,

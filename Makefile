@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm measure man sim
-.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm soak idle-cost fuzz mutants systemd-check
+.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm soak idle-cost fuzz mutants systemd-check server-systemd
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -52,6 +52,10 @@ test-arm: arm ## one boot of the controller with the tests in it
 
 systemd-check: arm ## the systemd units, in one boot of a controller with systemd
 	@python3 tests/arm/test_systemd.py
+
+server-systemd: ## server/setup in one boot of a Debian container with systemd, as root
+	@cargo build --locked --bin reachback
+	@python3 tests/server/booted.py
 
 test-aarch64: aarch64 ## the integration tests on the 64-bit ARM binary under qemu-user
 	@scripts/setup.sh host

@@ -97,6 +97,13 @@ class InstallTest(unittest.TestCase):
         sh(f"{KIT}/setup --prometheus none")
         self.assertNotIn("fleet.prom", cron.read_text())
 
+    def test_before_the_first_login_sshd_lacks_a_directory_that_systemd_makes(self):
+        for command in f"{KIT}/setup", "reachback-controllers add EARLY -":
+            Path("/run/sshd").rmdir()
+            sh(f"cat {TINA}.pub | {command}")
+            self.assertTrue(Path("/run/sshd").is_dir())
+        sh("reachback-controllers revoke EARLY")
+
     def test_lists_of_who_may_log_in_are_pointed_out(self):
         mine = SNIPPET.parent / "10-mine.conf"
         mine.write_text("AllowGroups people\nAllowUsers tina olaf\n")

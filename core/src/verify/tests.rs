@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+mod places;
+mod server;
+
 use super::*;
 use crate::forward::{Bind, ForwardSpec};
 use proptest::prelude::*;
@@ -151,53 +154,6 @@ fn says(number: u8, finding: Finding) -> Action {
 }
 
 #[test]
-fn both_loopback_addresses_are_asked_where_the_listener_may_be_on_both() {
-    let address = |text: &str| Bind::Address(heapless::String::try_from(text).unwrap());
-    assert_eq!(places(&Bind::Default), ["127.0.0.1", "::1"]);
-    assert_eq!(places(&Bind::Any), ["127.0.0.1", "::1"]);
-    assert_eq!(places(&address("0.0.0.0")), ["127.0.0.1"]);
-    assert_eq!(places(&address("::")), ["::1"]);
-    assert_eq!(places(&address("::1")), ["::1"]);
-    assert_eq!(places(&address("192.0.2.1")), ["192.0.2.1", "127.0.0.1"]);
-    assert!(has_spare(&address("192.0.2.1")));
-    assert!(!has_spare(&address("127.0.0.1")) && !has_spare(&Bind::Any));
-}
-
-/// A check of a forward with a spare place, on a server that lets checks through.
-fn with_spare() -> Bench {
-    let mut bench = Bench::new(&[1]);
-    bench.actions();
-    bench.here();
-    bench.verify.handle_confirmed(0, 2, true, bench.now);
-    assert_eq!(bench.actions(), [open(0, 0)]);
-    bench
-}
-
-#[test]
-fn a_spare_place_counts_only_if_nothing_answers_at_the_first() {
-    let mut bench = with_spare();
-    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
-
-    let mut bench = with_spare();
-    assert_eq!(bench.on(|v, now| v.handle_refused(2, now)), [open(0, 1)]);
-    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Loopback)]);
-
-    let mut bench = with_spare();
-    bench.on(|v, now| v.handle_refused(2, now));
-    let gone = bench.on(|v, now| v.handle_refused(2, now));
-    assert_eq!(gone, [says(0, Finding::Gone)]);
-}
-
-#[test]
-fn somebody_else_at_a_spare_place_is_not_in_the_way() {
-    let mut bench = with_spare();
-    bench.on(|v, now| v.handle_refused(2, now));
-    bench.on(Checks::handle_opened);
-    let gone = bench.on(Checks::handle_stranger);
-    assert_eq!(gone, [Action::Close, says(0, Finding::Gone)]);
-}
-
-#[test]
 fn a_forward_is_checked_once_confirmed_and_then_every_8_to_12_minutes() {
     let mut bench = Bench::new(&[2]);
     assert_eq!(bench.actions(), [open(0, 0)]);
@@ -271,132 +227,6 @@ fn one_check_is_under_way_at_a_time() {
         bench.verify.handle_timeout(bench.now);
     }
     assert_eq!(bench.actions(), []);
-}
-
-#[test]
-fn what_does_not_arrive_leads_elsewhere_once_the_link_has_proved_alive() {
-    let mut bench = Bench::new(&[1]);
-    bench.actions();
-    bench.on(Checks::handle_opened);
-    assert_eq!(bench.on(Checks::handle_alive), [], "an older answer");
-    assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
-    assert_eq!(bench.pass(INTERVAL), [], "a dead link says nothing");
-    let (id, place) = (ForwardId(0), 0);
-    let control = Action::OpenNothing { id, place };
-    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, control]);
-    let elsewhere = says(0, Finding::Elsewhere { place: 0 });
-    let failed = bench.on(|v, now| v.handle_refused(CONNECT_FAILED, now));
-    assert_eq!(failed, [elsewhere]);
-    let at = bench.now;
-    assert_eq!(bench.verify.proof(0), Proof::Elsewhere { at });
-}
-
-#[test]
-fn a_server_that_connects_to_nothing_as_well_is_not_believed() {
-    let mut bench = Bench::new(&[1, 1]);
-    bench.actions();
-    bench.on(Checks::handle_opened);
-    bench.pass(DEADLINE);
-    bench.on(Checks::handle_alive);
-    let off = says(0, Finding::Off(Refused::Hollow));
-    assert_eq!(bench.on(Checks::handle_opened), [Action::Close, off]);
-    assert_eq!(bench.pass(10 * INTERVAL), []);
-    assert_eq!(bench.verify.proof(0), Proof::NotPermitted);
-}
-
-#[test]
-fn a_server_that_let_a_check_through_need_not_prove_that_it_connects() {
-    let mut bench = Bench::new(&[2]);
-    bench.actions();
-    bench.here();
-    bench.on(Checks::handle_opened);
-    bench.pass(DEADLINE);
-    let elsewhere = says(0, Finding::Elsewhere { place: 1 });
-    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, elsewhere]);
-}
-
-#[test]
-fn what_arrives_late_but_before_the_answer_leads_here() {
-    let mut bench = Bench::new(&[1]);
-    bench.actions();
-    bench.on(Checks::handle_opened);
-    bench.pass(DEADLINE);
-    let here = says(0, Finding::Here);
-    assert_eq!(bench.on(Checks::handle_found), [Action::Close, here]);
-    assert_eq!(bench.on(Checks::handle_alive), []);
-}
-
-#[test]
-fn a_stranger_that_speaks_is_known_at_once_and_one_place_is_enough() {
-    let mut bench = Bench::new(&[2]);
-    bench.actions();
-    bench.here();
-    bench.on(Checks::handle_opened);
-    let elsewhere = says(0, Finding::Elsewhere { place: 1 });
-    assert_eq!(
-        bench.on(Checks::handle_stranger),
-        [Action::Close, elsewhere]
-    );
-}
-
-#[test]
-fn a_server_that_prohibits_checks_is_asked_once_for_each_place_of_one_forward() {
-    for reason in [PROHIBITED, 3, 0, 99, u32::MAX] {
-        let mut bench = Bench::new(&[2, 2]);
-        bench.actions();
-        let refuse = |v: &mut Checks, now| v.handle_refused(reason, now);
-        assert_eq!(bench.on(refuse), [open(0, 1)]);
-        let off = says(0, Finding::Off(Refused::Reason(reason)));
-        assert_eq!(bench.on(refuse), [off]);
-        assert_eq!(bench.pass(10 * INTERVAL), []);
-        assert_eq!(bench.verify.poll_timeout(), None);
-        assert_eq!(bench.verify.proof(1), Proof::NotPermitted);
-    }
-}
-
-#[test]
-fn one_place_that_leads_here_is_enough_where_the_server_prohibits_the_other() {
-    // sshd with permitopen="127.0.0.1:1111", or libssh, whose only refusal this is.
-    let prohibit = |v: &mut Checks, now| v.handle_refused(PROHIBITED, now);
-    let mut bench = Bench::new(&[2]);
-    assert_eq!(bench.actions(), [open(0, 0)]);
-    assert_eq!(bench.here(), [Action::Close, open(0, 1)]);
-    assert_eq!(bench.on(prohibit), [says(0, Finding::Here)]);
-
-    let mut bench = Bench::new(&[2]);
-    bench.actions();
-    assert_eq!(bench.on(prohibit), [open(0, 1)]);
-    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
-}
-
-#[test]
-fn a_server_that_does_not_answer_is_not_asked_again() {
-    let mut bench = Bench::new(&[1]);
-    bench.actions();
-    assert_eq!(bench.pass(DEADLINE), [Action::Ask]);
-    let off = says(0, Finding::Off(Refused::Unanswered));
-    assert_eq!(bench.on(Checks::handle_alive), [Action::Close, off]);
-    assert_eq!(bench.pass(10 * INTERVAL), []);
-}
-
-#[test]
-fn connect_failed_means_prohibited_until_a_check_came_through_and_gone_after_it() {
-    let failed = |v: &mut Checks, now| v.handle_refused(CONNECT_FAILED, now);
-    let mut bench = Bench::new(&[2]);
-    bench.actions();
-    // OpenSSH says so where AllowTcpForwarding leaves direct-tcpip out.
-    assert_eq!(bench.on(failed), [open(0, 1)]);
-    let off = says(0, Finding::Off(Refused::Reason(CONNECT_FAILED)));
-    assert_eq!(bench.on(failed), [off]);
-
-    let mut bench = Bench::new(&[2]);
-    bench.actions();
-    assert_eq!(bench.on(failed), [open(0, 1)], "no IPv4 there");
-    assert_eq!(bench.here(), [Action::Close, says(0, Finding::Here)]);
-    let wait = bench.verify.poll_timeout().unwrap().since(bench.now);
-    bench.pass(wait);
-    bench.on(failed);
-    assert_eq!(bench.on(failed), [says(0, Finding::Gone)]);
 }
 
 #[test]

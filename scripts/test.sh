@@ -93,9 +93,10 @@ server_kit() {
 	done
 }
 
+# ocpp PROGRAM [RUNNER]
 ocpp() {
 	tests/ocpp/prepare.sh &&
-		REACHBACK_BIN=$CARGO_TARGET_DIR/debug/reachback "$BUILD/ocpp/bin/python" tests/ocpp/test_ocpp.py
+		REACHBACK_BIN=$1 REACHBACK_RUNNER=${2:-} "$BUILD/ocpp/bin/python" tests/ocpp/test_ocpp.py
 }
 
 integration_arm() {
@@ -121,12 +122,13 @@ fi
 step "unit and property tests" pure_crates
 step "integration tests, host binary" integration_host
 step "the server's kit, on a real sshd" twice server_kit
-step "OCPP 1.6J and 2.0.1, to a real sshd" twice ocpp
+step "OCPP 1.6J and 2.0.1, to a real sshd" twice ocpp "$CARGO_TARGET_DIR/debug/reachback"
 step "Buildroot tree and installed files" twice scripts/buildroot-check.sh
 if [ "$what" = all ]; then
 	if step "ARM build" scripts/build-arm.sh; then
 		step "size" scripts/size.sh
 		step "integration tests, ARM binary under qemu-arm" integration_arm
+		step "OCPP, ARM binary under qemu-arm" twice ocpp "$BUILD/arm/reachback" qemu-arm
 		step "one boot of the controller" twice python3 tests/arm/test_boot.py
 		step "the service, in a second boot" twice python3 tests/arm/test_service.py
 	fi

@@ -23,6 +23,8 @@ KIT = TOP / "server"
 BUILD = (TOP / os.environ.get("BUILD", "build")).resolve()
 BASE = Path("/var/lib/reachback")
 INSIDE = "REACHBACK_TEST_PLACE"
+# For a program of another architecture: qemu-arm.
+RUNNER = os.environ.get("REACHBACK_RUNNER", "")
 COVERED = ["/etc", "/var/lib", "/usr/local/bin", "/root"]
 EMPTY = ["/run", "/home", "/var/log"]
 PATIENCE_S = 60
@@ -89,8 +91,13 @@ def furnish():
         shutil.copy(stock, "/etc/ssh/sshd_config")
     if os.environ.get("REACHBACK_TEST_SSHD"):
         sh("mount --bind $REACHBACK_TEST_SSHD /usr/sbin/sshd")
-    (Path("/usr/local/bin") / "reachback").unlink(missing_ok=True)
-    (Path("/usr/local/bin") / "reachback").symlink_to(os.environ["REACHBACK_BIN"])
+    program = Path("/usr/local/bin/reachback")
+    program.unlink(missing_ok=True)
+    if RUNNER:
+        program.write_text(f'#!/bin/sh\nexec {RUNNER} {os.environ["REACHBACK_BIN"]} "$@"\n')
+        program.chmod(0o755)
+    else:
+        program.symlink_to(os.environ["REACHBACK_BIN"])
     return place
 
 

@@ -6,7 +6,7 @@ TARGET = armv7-unknown-linux-musleabihf
 export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm measure man sim
+.PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm bench man sim
 .PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm soak idle-cost fuzz mutants systemd-check server-systemd
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
@@ -70,8 +70,10 @@ test-arm-years: arm ## the integration tests on the ARM binary in the YEARS (204
 		cargo test --locked --no-fail-fast -p reachback --test '*' || exit; \
 	done
 
-measure: arm ## compare reachback with dbclient and ssh in one boot
-	@python3 tests/arm/measure.py
+bench: arm ## cost and speed beside dbclient and ssh; ROWS="speed delays": docs/performance.md
+	@scripts/setup.sh host
+	@scripts/setup.sh charts
+	@ROWS="$(ROWS)" python3 tests/bench/bench.py
 
 faults-table: ## inject every fault, beside dbclient and autossh: docs/faults.md
 	@python3 scripts/faults-table.py faults

@@ -40,7 +40,7 @@ def bars(path, groups, series, *, title="", x="", y="", log=True, labels=None, f
     `groups` are the names along the axis; `series` is {name: [a value for each group]}, where
     None is no bar. Each bar has its value above it, or its text of `labels`, shaped as
     `series`. `flat` lays the bars down, for long names; the first group is at the top. `base`
-    is a value that gets a line across, such as 1 of ratios.
+    is where bars begin and has a line across, such as 1 of ratios.
     """
     given = dict(locals(), kind="bars")
     _draw(given.pop("path"), given)
@@ -91,16 +91,18 @@ def _plot_bars(axes, f):
         shown = [(p, v, i) for i, (p, v) in enumerate(zip(places, values, strict=True)) if v is not None]
         at, high = [p for p, _, _ in shown], [v for _, v, _ in shown]
         draw = axes.barh if f["flat"] else axes.bar
-        box = draw(at, high, thick, color=colour, label=name)
+        begin = f["base"] or 0
+        lengths = [v - begin for v in high]
+        box = draw(at, lengths, thick, color=colour, label=name, **{"left" if f["flat"] else "bottom": begin})
         texts = labels.get(name)
         axes.bar_label(box, [texts[i] if texts else f"{v:g}" for _, v, i in shown], padding=2, fontsize=7)
     axis = axes.yaxis if f["flat"] else axes.xaxis
     axis.set_ticks(range(len(f["groups"])), f["groups"])
     axis.set_tick_params(length=0)
     if f["flat"]:
-        axes.invert_yaxis()
-    lowest = min(v for values in f["series"].values() for v in values if v is not None)
-    highest = max(v for values in f["series"].values() for v in values if v is not None)
+        axes.set_ylim(len(f["groups"]) - 0.4, -0.6)
+    known = [v for values in f["series"].values() for v in [*values, f["base"]] if v is not None]
+    lowest, highest = min(known), max(known)
     limits, scale = (axes.set_xlim, axes.set_xscale) if f["flat"] else (axes.set_ylim, axes.set_yscale)
     if f["log"]:
         scale("log")
@@ -138,7 +140,7 @@ def main():
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if len(figures["series"]) > 1:
-        place = {"loc": "lower right", "bbox_to_anchor": (1, above - 0.02), "borderaxespad": 0}
+        place = {"loc": "lower right", "bbox_to_anchor": (1, above), "borderaxespad": 0}
         axes.legend(frameon=False, fontsize=8, ncol=len(figures["series"]), **place)
     figure.savefig(sys.argv[1], format="svg", metadata={"Date": None, "Creator": None})
     # Its lines end in spaces, which git complains of.

@@ -80,12 +80,13 @@ class Controller:
     `with_openssh` puts the OpenSSH client into the image. `instruction_count` makes the
     machine's clock follow its instructions (QEMU's -icount), so that CPU times can be
     compared; it is slower. `extra` is {path in the guest: file here}. `with_systemd` boots
-    systemd, in 256 MB.
+    systemd, in 256 MB; otherwise the machine has `memory_mb`.
     """
 
-    def __init__(self, with_openssh=False, instruction_count=False, extra=None, with_systemd=False):
+    def __init__(self, with_openssh=False, instruction_count=False, extra=None, with_systemd=False, memory_mb=64):
         self.kernel, self.initramfs = image.build(with_openssh, extra, with_systemd)
         self.systemd = with_systemd
+        self.memory_mb = 256 if with_systemd else memory_mb
         self.instruction_count = instruction_count
         self.process = None
         self.channel = None
@@ -111,7 +112,7 @@ class Controller:
         unpacked = image.BUILD / "host/usr/bin/qemu-system-arm"
         qemu = shutil.which("qemu-system-arm") or str(unpacked)
         files = self.directory
-        line = [qemu, "-M", "virt", "-cpu", "cortex-a7", "-smp", "1", "-m", "256" if self.systemd else "64"]
+        line = [qemu, "-M", "virt", "-cpu", "cortex-a7", "-smp", "1", "-m", str(self.memory_mb)]
         line += ["-nographic", "-nodefaults", "-no-reboot", "-monitor", "none"]
         line += ["-kernel", str(self.kernel), "-initrd", str(self.initramfs)]
         first = " reachback.systemd" if self.systemd else ""

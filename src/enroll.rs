@@ -16,6 +16,7 @@ use log::LevelFilter;
 use reachback_core::dial::AddressFamily;
 use reachback_ssh::Program;
 use reachback_ssh::algorithms::Offer;
+use reachback_ssh::certificate::CERTIFIED;
 use reachback_ssh::hostkey::{blob_to_base64, fingerprint};
 use reachback_ssh::interactive::InteractiveClient;
 use reachback_ssh::userkey::UserKey;
@@ -237,7 +238,9 @@ impl Attempt<'_> {
         let trust = self.trust().map_err(Failure::Local)?;
         let Server { user, host, port } = &enrollment.server;
         let pinned = trust.pinned_types(host, *port);
-        let pinned = pinned.map_err(|ended| Failure::Failed(ended.reason))?;
+        let mut pinned = pinned.map_err(|ended| Failure::Failed(ended.reason))?;
+        // A person is asked for a key.
+        pinned.retain(|name| name != CERTIFIED);
         let connection = Connection::open(&route, trust).map_err(Failure::Unreachable)?;
         let keys = Rc::clone(&self.keys);
         let config = once::config(user, keys, &enrollment.offer, &pinned);

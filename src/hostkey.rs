@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::{fmt, io};
 
 use reachback_core::known_hosts::{self, HashedName, HostKeyMatch};
-use reachback_ssh::hostkey::base64_to_blob;
+use reachback_ssh::certificate::CERTIFIED;
+use reachback_ssh::hostkey::{base64_to_blob, blob_to_base64, key_type};
 use ring::hmac;
 
 use crate::errands;
@@ -203,7 +204,8 @@ impl HostKeys {
         }
     }
 
-    /// The key types pinned for this server, to be asked for first.
+    /// The key types pinned for this server, to be asked for first; [`CERTIFIED`] among them where an
+    /// authority may certify its key.
     ///
     /// # Errors
     /// [`Unusable`] when a file cannot be read.
@@ -213,10 +215,35 @@ impl HostKeys {
             types.iter().map(|name| (*name).to_owned()).collect()
         };
         let found = types(&self.text()?.0);
-        Ok(match found.is_empty() {
+        let mut found = match found.is_empty() {
             true => types(&self.run.0.borrow()),
             false => found,
-        })
+        };
+        if self.has_authority(host, port)? {
+            found.push(CERTIFIED.to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Whether a file names an authority that certifies keys of this server.
+    ///
+    /// # Errors
+    /// [`Unusable`] when a file cannot be read.
+    pub fn has_authority(&self, host: &str, port: u16) -> Result<bool, Unusable> {
+        let text = self.text()?.0;
+        Ok(known_hosts::has_authority(&text, host, port, &HmacSha1))
+    }
+
+    /// What the files say about a key that certified this server's: whether it is an authority for it.
+    ///
+    /// # Errors
+    /// [`Unusable`] when a file cannot be read.
+    pub fn authority(&self, host: &str, port: u16, key: &[u8]) -> Result<HostKeyMatch, Unusable> {
+        let (text, key_type) = (self.text()?.0, key_type(key).unwrap_or_default());
+        let base64 = blob_to_base64(key);
+        Ok(known_hosts::authority(
+            &text, host, port, key_type, &base64, &HmacSha1,
+        ))
     }
 
     /// What is known about a key that this server offers. What a file says about the server

@@ -15,7 +15,7 @@ use support::keys::{self, Key, Kind};
 use support::netns::Net;
 use support::sshd::{self, Sshd};
 use support::targets::Target;
-use support::{Scene, free_port, is_root, patience, skip, text, user, wait_until};
+use support::{Scene, free_port, is_root, output, patience, skip, text, user, wait_until};
 
 /// A scene with a key.
 struct Place {
@@ -167,6 +167,22 @@ fn a_host_key_that_is_unknown_changed_or_revoked() {
     entry("@revoked ", &server.host_key);
     let client = call();
     place.is_down(Cause::HostKeyRevoked);
+    assert_eq!(client.stop(), 0);
+
+    let (authority, host) = (place.key.file(), server.host_key.file());
+    let words = ["-q", "-s", &authority, "-I", "hub", "-h", "-n", "other"];
+    output(
+        "ssh-keygen",
+        &[&words[..], &[&format!("{host}.pub")]].concat(),
+    );
+    let server = sshd::builder(&place.scene)
+        .with_host_key(&server.host_key)
+        .config(&format!("HostCertificate {host}-cert.pub"))
+        .start();
+    let line = format!("@cert-authority * {}\n", place.key.public);
+    std::fs::write(place.scene.known_hosts(), line).unwrap();
+    let client = place.call(server.port);
+    place.is_down(Cause::HostCertificate);
     assert_eq!(client.stop(), 0);
 }
 

@@ -42,6 +42,8 @@ pub enum Cause {
     HostKeyChanged,
     /// The host key is revoked.
     HostKeyRevoked,
+    /// Its certificate is not valid for it, or not now.
+    HostCertificate,
     /// The server accepts none of the keys.
     LoginRefused,
     /// It takes no public keys.
@@ -87,7 +89,7 @@ const fn record(cause: Cause, name: &'static str, advice: &'static str) -> Recor
 
 /// Every cause, in the order of [`Cause`].
 #[rustfmt::skip]
-pub static CAUSES: [Record; 29] = [
+pub static CAUSES: [Record; 30] = [
     record(Cause::Refused, "refused", "nothing accepts there: is sshd running, and on this port? a firewall may refuse as well"),
     record(Cause::TimedOut, "timed-out", "is the server on, and its address right? a firewall on the way may drop what is sent"),
     record(Cause::NoRoute, "no-route", "this controller has no way there: look at its modem or cable, and at `ip route`"),
@@ -106,6 +108,7 @@ pub static CAUSES: [Record; 29] = [
     record(Cause::HostKeyUnknown, "host-key-unknown", "compare it with the server's own, then call once with -y"),
     record(Cause::HostKeyChanged, "host-key-changed", "find out why; if it is right, run that command, then call again"),
     record(Cause::HostKeyRevoked, "host-key-revoked", "the server needs a new host key; if it was revoked by mistake, take the @revoked line out of that file"),
+    record(Cause::HostCertificate, "host-certificate", "the authority has to certify the server's key anew, for this name; if it is the clock here that is wrong, set it"),
     record(Cause::LoginRefused, "login-refused", "`reachback enroll -i KEYFILE user@host`, or add the line of `reachback pubkey -i KEYFILE` to authorized_keys; then call again"),
     record(Cause::NoPublicKeys, "no-public-keys", "`PubkeyAuthentication yes` in the server's sshd_config"),
     record(Cause::SecondFactor, "second-factor", "a controller has none: take AuthenticationMethods off for this user in the server's sshd_config"),

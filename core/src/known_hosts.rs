@@ -3,8 +3,8 @@
 //! A server is known by its name alone at port 22 and as `[name]:port` at any other. dbclient
 //! writes the plain name whatever the port was, so OpenSSH's rule holds here (seen in 9.2): if
 //! nothing is pinned for `[name]:port`, a plain entry counts when it has the very same key; a
-//! plain entry with another key says nothing about another port. Lines marked `@cert-authority`
-//! are skipped (certificates are not supported). Malformed lines are skipped, those among them
+//! plain entry with another key says nothing about another port. Lines marked `@cert-authority` pin
+//! nothing; they name who may certify the server's key ([`authority`]). Malformed lines are skipped, those among them
 //! whose key was cut short by a full disk; [`malformed`] counts them.
 
 use core::fmt::{self, Write};
@@ -66,7 +66,7 @@ pub fn lookup(
     key_base64: &str,
     hashed: &dyn HashedName,
 ) -> HostKeyMatch {
-    let find = |name: &Name| lookup_name(text, name, key_type, key_base64, hashed);
+    let find = |name: &Name| lookup_name(text, name, key_type, key_base64, hashed, Marker::None);
     match find(&Name::new(host, port)) {
         HostKeyMatch::Unknown if port != DEFAULT_PORT => match find(&Name::new(host, DEFAULT_PORT))
         {
@@ -77,21 +77,57 @@ pub fn lookup(
     }
 }
 
+/// What the file `text` says about a key that certified the key of a server: never
+/// [`HostKeyMatch::Changed`].
+pub fn authority(
+    text: &str,
+    host: &str,
+    port: u16,
+    key_type: &str,
+    key_base64: &str,
+    hashed: &dyn HashedName,
+) -> HostKeyMatch {
+    let kind = Marker::CertAuthority;
+    let find = |port| {
+        let name = Name::new(host, port);
+        match lookup_name(text, &name, key_type, key_base64, hashed, kind) {
+            HostKeyMatch::Changed { .. } => HostKeyMatch::Unknown,
+            found => found,
+        }
+    };
+    match find(port) {
+        HostKeyMatch::Unknown => find(DEFAULT_PORT),
+        found => found,
+    }
+}
+
+/// Whether a line names an authority for a server, under its name with or without the port.
+pub fn has_authority(text: &str, host: &str, port: u16, hashed: &dyn HashedName) -> bool {
+    let names = [Name::new(host, port), Name::new(host, DEFAULT_PORT)];
+    entries(text).any(|(_, entry)| {
+        entry.is_some_and(|entry| {
+            entry.marker == Marker::CertAuthority
+                && names.iter().any(|name| entry.names(name, hashed))
+        })
+    })
+}
+
+/// The lines without a marker count, or those with that of an authority; with either, `@revoked`.
 fn lookup_name(
     text: &str,
     name: &Name,
     key_type: &str,
     key_base64: &str,
     hashed: &dyn HashedName,
+    kind: Marker,
 ) -> HostKeyMatch {
     let mut found = HostKeyMatch::Unknown;
     for (line, entry) in entries(text) {
         let Some(entry) = entry else { continue };
         let same_key = entry.key_base64 == key_base64 && entry.key_type == key_type;
         let relevant = match entry.marker {
-            Marker::None => true,
             Marker::Revoked => same_key,
-            Marker::CertAuthority => false,
+            marker => marker == kind,
         };
         if !relevant || !entry.names(name, hashed) {
             continue;

@@ -47,6 +47,7 @@ pub mod ages;
 pub mod backoff;
 pub mod calendar;
 pub mod cause;
+pub mod certificate;
 pub mod config;
 pub mod control;
 pub mod destination;

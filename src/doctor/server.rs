@@ -20,7 +20,7 @@ use crate::once::{self, Broken, Connection, Heard, Network, Route};
 use crate::plan;
 use crate::sys::clock;
 use crate::sys::random::{self, KernelRandom};
-use crate::trust::Trust;
+use crate::trust::{Trust, certificate};
 
 /// The steps from the route to the login.
 const STEPS: [&str; 8] = [
@@ -258,14 +258,26 @@ impl Door<'_> {
         let trust = self.trust();
         let Server { host, port, .. } = self.server;
         let (name, number) = trust.name(host, *port);
-        let base64 = blob_to_base64(blob);
-        let shown = fingerprint(blob);
+        let certificate = certificate(blob);
+        let key = certificate.as_ref().map_or(blob, |found| &found.key);
+        let base64 = blob_to_base64(key);
+        let shown = fingerprint(key);
         let known = trust.known.check(name, number, key_type, &base64);
-        self.pinned = matches!(known, Ok(Known::Pinned));
-        let accept = self.settings.accept_new;
         let judged = trust.judge(host, *port, key_type, blob);
+        self.pinned = judged.is_ok();
+        let accept = self.settings.accept_new
+            && trust
+                .known
+                .has_authority(name, number)
+                .is_ok_and(|has| !has);
         let report = self.next();
         match (known, judged) {
+            (Ok(Known::Nothing | Known::Other(_)), Ok(())) => {
+                let files = trust.known.shown();
+                report.right(format_args!(
+                    "{key_type} {shown}, certified by an authority of {files}"
+                ));
+            }
             (_, Ok(())) => {
                 let place = trust.known.place(name, number, &base64);
                 report.right(format_args!("{key_type} {shown}, pinned in {place}"));

@@ -18,7 +18,7 @@ pub fn now() -> Instant {
 }
 
 /// Seconds since 1970 on the wall clock, which may be wrong and may be set at any time: for
-/// people only. 0 if it stands before that.
+/// people, and for whether a host certificate is valid. 0 if it stands before that.
 ///
 /// Never [`std::time::SystemTime`]: on 32-bit musl it asks with 32-bit seconds and panics from
 /// 2038-01-19 03:14:08 UTC on.

@@ -1,9 +1,10 @@
 //! Algorithm names and their negotiation (RFC 4253 section 7.1).
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::Error;
+use crate::certificate::CERTIFIED;
 use crate::wire::{Put, Reader, names};
 
 mod lists;
@@ -80,7 +81,7 @@ algorithms! {
 
 impl PublicKeyAlgorithm {
     /// All but SHA-1.
-    const SHA2: &[PublicKeyAlgorithm] = PublicKeyAlgorithm::ALL.split_last().unwrap().1;
+    pub(crate) const SHA2: &[PublicKeyAlgorithm] = PublicKeyAlgorithm::ALL.split_last().unwrap().1;
 
     /// The name of the key's type, which RSA's algorithms share (RFC 8332 section 3).
     pub fn key_type(self) -> &'static str {
@@ -141,6 +142,8 @@ pub struct Offer {
     pub kex: Vec<Kex>,
     /// Host key algorithms.
     pub host_keys: Vec<PublicKeyAlgorithm>,
+    /// Certificates of these go first ([`crate::certificate`]); not with SHA-1.
+    pub certificates: bool,
     /// Ciphers, the same for both directions.
     pub ciphers: Vec<Cipher>,
     /// Message authentication codes, the same for both directions.
@@ -154,6 +157,7 @@ impl Default for Offer {
         Offer {
             kex: Kex::ALL.to_vec(),
             host_keys: PublicKeyAlgorithm::SHA2.to_vec(),
+            certificates: false,
             ciphers: Cipher::ALL.to_vec(),
             macs: Mac::ALL.to_vec(),
             user_keys: PublicKeyAlgorithm::SHA2.to_vec(),
@@ -163,10 +167,25 @@ impl Default for Offer {
 
 impl Offer {
     /// Puts the algorithms whose key type is in `known` first and keeps the order
-    /// otherwise, so that a server shows the key that is already pinned.
+    /// otherwise, so that a server shows the key that is already pinned. [`CERTIFIED`] among them
+    /// asks for certificates.
     pub fn prefer_host_key_types(&mut self, known: &[&str]) {
         self.host_keys
             .sort_by_key(|a| !known.contains(&a.key_type()));
+        self.certificates = known.contains(&CERTIFIED);
+    }
+
+    /// The names of [`Offer::host_keys`] on the wire, those of certificates first.
+    fn host_key_names(&self) -> Vec<String> {
+        let plain = self.host_keys.iter().map(|key| key.name().to_string());
+        let certified = self.certified().map(|key| [key.name(), CERTIFIED].concat());
+        certified.chain(plain).collect()
+    }
+
+    fn certified(&self) -> impl Iterator<Item = &PublicKeyAlgorithm> {
+        let known = |key: &&PublicKeyAlgorithm| PublicKeyAlgorithm::SHA2.contains(key);
+        let offered = self.host_keys.iter().filter(known);
+        offered.take(if self.certificates { usize::MAX } else { 0 })
     }
 }
 
@@ -184,7 +203,7 @@ pub fn write_kexinit(offer: &Offer, cookie: [u8; 16], first: bool, out: &mut Vec
     };
     let kex = offer.kex.iter().map(|k| k.name());
     out.put_name_list(kex.chain(extra.iter().copied()));
-    out.put_name_list(offer.host_keys.iter().map(|k| k.name()));
+    out.put_name_list(offer.host_key_names().iter().map(String::as_str));
     for _direction in 0..2 {
         out.put_name_list(offer.ciphers.iter().map(|c| c.name()));
     }
@@ -208,6 +227,8 @@ pub struct Negotiated {
     pub kex: Kex,
     /// Host key algorithm.
     pub host_key: PublicKeyAlgorithm,
+    /// The host key comes in a certificate.
+    pub certificate: bool,
     /// Cipher from client to server.
     pub cipher_c2s: Cipher,
     /// Cipher from server to client.
@@ -248,12 +269,14 @@ pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Err
     reader.u32()?;
 
     let kex = choose(&offer.kex, Kex::name, kex_list, List::Kex)?;
-    let host_key = choose(
-        &offer.host_keys,
-        PublicKeyAlgorithm::name,
-        host_key_list,
-        List::HostKey,
-    )?;
+    let certified = offer.certified().copied().find(|key| {
+        names(host_key_list).any(|name| name.strip_suffix(CERTIFIED) == Some(key.name()))
+    });
+    let plain = || {
+        let name = PublicKeyAlgorithm::name;
+        choose(&offer.host_keys, name, host_key_list, List::HostKey)
+    };
+    let host_key = certified.map_or_else(plain, Ok)?;
     let cipher = |list| choose(&offer.ciphers, Cipher::name, list, List::Cipher);
     let cipher_c2s = cipher(cipher_c2s_list)?;
     let cipher_s2c = cipher(cipher_s2c_list)?;
@@ -272,10 +295,14 @@ pub fn negotiate(offer: &Offer, server_kexinit: &[u8]) -> Result<Negotiated, Err
 
     let best = |ours: Option<&str>, theirs: &str| ours == names(theirs).next();
     let right_guess = best(offer.kex.first().map(|k| k.name()), kex_list)
-        && best(offer.host_keys.first().map(|k| k.name()), host_key_list);
+        && best(
+            offer.host_key_names().first().map(String::as_str),
+            host_key_list,
+        );
     Ok(Negotiated {
         kex,
         host_key,
+        certificate: certified.is_some(),
         cipher_c2s,
         cipher_s2c,
         mac_c2s,

@@ -21,7 +21,8 @@ pub enum Event<'a> {
     HostKey {
         /// Key type, for example `ssh-ed25519`.
         key_type: &'static str,
-        /// The public key as RFC 4253 section 6.6 encodes it.
+        /// The public key as RFC 4253 section 6.6 encodes it, or its certificate
+        /// ([`crate::certificate::read`]) where these were asked for.
         blob: Vec<u8>,
     },
     /// New keys are in use; `first` for the first time.

@@ -54,6 +54,7 @@ extern crate alloc;
 
 pub mod algorithms;
 mod auth;
+pub mod certificate;
 mod channel;
 pub mod cipher;
 mod client;

@@ -110,7 +110,8 @@ pub trait Outside {
     /// Why no host key can be judged now: a server is not to be troubled then.
     fn pinned_types(&self, host: &str, port: u16) -> Result<Vec<String>, Ended>;
 
-    /// Judges a host key whose signature was verified. Pins it where that is allowed.
+    /// Judges a host key whose signature was verified, or the certificate that it came in. Pins it where that
+    /// is allowed.
     ///
     /// # Errors
     /// Why the server is not to be trusted.

@@ -30,7 +30,7 @@ const fn foreign(name: &'static str, treatment: Treatment) -> Foreign {
 
 const NO_AGENT: &str = "keys come from files only, no agent is asked";
 const NO_CANON: &str = "host names are not rewritten";
-const NO_CERTIFICATE: &str = "certificates are not used";
+const NO_CERTIFICATE: &str = "certificates of users are not used";
 const NO_LOCAL: &str = "it is about forwards from this side, which there are none of";
 const NO_PASSWORD: &str = "only public keys are used, nobody is asked";
 const NO_PROGRAM: &str = "no program is ever run";
@@ -47,7 +47,7 @@ pub static FOREIGN: [Foreign; 104] = [
     foreign("AFSTokenPassing", Same(OLD)),
     foreign("AddKeysToAgent", Same(NO_AGENT)),
     foreign("BatchMode", Same("nobody is ever asked")),
-    foreign("CASignatureAlgorithms", Same(NO_CERTIFICATE)),
+    foreign("CASignatureAlgorithms", Same("an authority signs with what host keys sign with, and never with SHA-1")),
     foreign("CanonicalDomains", Same(NO_CANON)),
     foreign("CanonicalizeFallbackLocal", Same(NO_CANON)),
     foreign("CanonicalizeHostname", Unless(&["no", "false", "none"], NO_CANON)),

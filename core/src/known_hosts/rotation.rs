@@ -5,7 +5,7 @@
 //! so a host key can be replaced without a controller that refuses the new one. Lines with a marker,
 //! with a pattern or with several names, and those of other servers, stay as they are.
 
-use super::{DEFAULT_PORT, HashedName, HostKeyMatch, Name, Pin, lookup_name, pins};
+use super::{DEFAULT_PORT, HashedName, HostKeyMatch, Marker, Name, Pin, lookup_name, pins};
 
 /// A server's pins, as they are before the change.
 #[derive(Copy, Clone)]
@@ -39,7 +39,14 @@ impl Rotation<'_> {
     /// nor revoked.
     pub fn is_new(&self, key_type: &str, key_base64: &str) -> bool {
         let name = Name::new(self.host, self.port);
-        let found = lookup_name(self.text, &name, key_type, key_base64, self.hashed);
+        let found = lookup_name(
+            self.text,
+            &name,
+            key_type,
+            key_base64,
+            self.hashed,
+            Marker::None,
+        );
         matches!(found, HostKeyMatch::Unknown | HostKeyMatch::Changed { .. })
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::string::{String as StdString, ToString};
 use std::{format, vec};
 
+mod authorities;
 mod rotation;
 
 /// A stand-in for HMAC-SHA1: the hash of `name` under `salt` is `salt/name`.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::Connection;
 use super::requests::Asked;
 use crate::algorithms::PublicKeyAlgorithm;
+use crate::certificate::is_certificate;
 use crate::limits::{HOST_KEY_BLOB, HOST_KEYS, HOST_KEYS_BYTES};
 use crate::message as msg;
 use crate::transport::Transport;
@@ -29,6 +30,10 @@ pub(super) struct HostKeys {
 impl Connection {
     /// The server announced its host keys. `None` for what is no news.
     pub(super) fn announced(&mut self, transport: &Transport) -> Option<Event<'static>> {
+        // Who trusts an authority follows that.
+        if is_certificate(transport.host_key()) {
+            return None;
+        }
         self.host_keys.announcements = self.host_keys.announcements.saturating_add(1);
         Some(match self.host_keys.announcements {
             1 => match read(transport) {

@@ -14,7 +14,7 @@ use crate::limits::{
     REKEY_PACKETS,
 };
 use crate::message as msg;
-use crate::{Error, Event, hostkey};
+use crate::{Error, Event, certificate, hostkey};
 
 /// Where the exchange of keys stands (RFC 4253 section 7).
 pub(super) enum Kex {
@@ -247,9 +247,17 @@ impl Transport {
                     server_kexinit: &theirs,
                 };
                 let reply = exchange.finish(payload, &transcript)?;
+                let certified;
+                let key = match negotiated.certificate {
+                    true => {
+                        certified = certificate::read(&reply.host_key)?.key;
+                        &certified
+                    }
+                    false => &reply.host_key,
+                };
                 hostkey::verify(
                     negotiated.host_key,
-                    &reply.host_key,
+                    key,
                     &reply.signature,
                     reply.exchange_hash.as_ref(),
                 )?;

@@ -1,6 +1,7 @@
 //! The lower half of the client: wire types, negotiation, key exchange, ciphers, keys.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod cipher;
 mod exchange;
 mod host_keys;

@@ -2,8 +2,9 @@
 
 use reachback_ssh::Error;
 use reachback_ssh::algorithms::{
-    Cipher, Kex, Mac, Negotiated, Offer, PublicKeyAlgorithm, negotiate, write_kexinit,
+    Cipher, Kex, List, Mac, Negotiated, Offer, PublicKeyAlgorithm, negotiate, write_kexinit,
 };
+use reachback_ssh::certificate::CERTIFIED;
 use reachback_ssh::wire::{Put, Reader, names};
 
 const MAC: &str = "hmac-sha2-256";
@@ -58,6 +59,13 @@ impl Server {
     }
 }
 
+/// The host key algorithms that this offer names.
+fn host_keys_of(offer: &Offer) -> String {
+    let mut proposal = Vec::new();
+    write_kexinit(offer, [0; 16], true, &mut proposal);
+    lists_of(&proposal)[1].clone()
+}
+
 fn lists_of(payload: &[u8]) -> Vec<String> {
     let mut reader = Reader::new(payload);
     assert_eq!(reader.u8().unwrap(), 20);
@@ -109,6 +117,7 @@ fn the_clients_first_name_that_the_server_has_wins() {
         Negotiated {
             kex: Kex::Curve25519,
             host_key: PublicKeyAlgorithm::Ed25519,
+            certificate: false,
             cipher_c2s: Cipher::ChaCha20Poly1305,
             cipher_s2c: Cipher::ChaCha20Poly1305,
             mac_c2s: None,
@@ -141,6 +150,32 @@ fn a_server_without_the_strict_marker_is_not_strict() {
         .unwrap();
     assert!(!settled.strict);
     assert_eq!(settled.kex, Kex::Curve25519LibSsh);
+}
+
+#[test]
+fn certificates_go_first_where_they_are_asked_for_and_never_with_sha_1() {
+    let mut offer = Offer::default();
+    let plain = host_keys_of(&offer);
+    offer.set(List::HostKey, "+ssh-rsa").unwrap();
+    offer.prefer_host_key_types(&["ssh-rsa", CERTIFIED]);
+    let names = host_keys_of(&offer);
+    assert!(
+        names.starts_with("rsa-sha2-512-cert-v01@openssh.com,rsa-sha2-256-cert-v01@openssh.com,")
+    );
+    assert_eq!(names.matches(CERTIFIED).count(), 5);
+    assert!(!names.contains("ssh-rsa-cert"));
+    let certified = "ssh-rsa-cert-v01@openssh.com,ssh-ed25519-cert-v01@openssh.com,rsa-sha2-512";
+    let server = Server::openssh_9_2().with(1, certified);
+    let settled = negotiate(&offer, &server.payload()).unwrap();
+    assert_eq!(settled.host_key, PublicKeyAlgorithm::Ed25519);
+    assert!(settled.certificate);
+    // Without them in the offer, a server's certificates are nobody's.
+    offer.prefer_host_key_types(&["ssh-rsa"]);
+    let settled = negotiate(&offer, &server.payload()).unwrap();
+    assert_eq!(settled.host_key, PublicKeyAlgorithm::RsaSha512);
+    assert!(!settled.certificate);
+    assert_eq!(host_keys_of(&Offer::default()), plain);
+    assert!(!plain.contains(CERTIFIED));
 }
 
 #[test]

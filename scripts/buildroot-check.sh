@@ -6,6 +6,7 @@
 #               need its downloads, and build takes as long as a toolchain does), and, only
 #               where it is named, image: the whole image of the defconfig, booted in QEMU
 #   STANDINS=1  image without downloads but Debian's: buildroot-standins.sh; some 10 minutes
+#   RUST_SRC    of the image: BR2_PACKAGE_REACHBACK_RUST_SRC
 #   REACHBACK_BIN   the program for the device tests (default: the host's debug build)
 set -eu
 
@@ -113,12 +114,16 @@ if wants image; then
 		"$top/scripts/buildroot-standins.sh" "$BUILDROOT"
 		out=$BUILD/buildroot-standins
 		mkdir -p "$out"
-		buildroot defconfig BR2_DEFCONFIG="$BUILD/standins/fragment" >/dev/null
-	else
-		buildroot reachback_armv7_defconfig >/dev/null
+		defconfig=$BUILD/standins/fragment
 	fi
+	{
+		cat "$defconfig"
+		echo "BR2_PACKAGE_REACHBACK_RUST_SRC=\"${RUST_SRC:-}\""
+	} >"$out/image_defconfig"
+	buildroot defconfig BR2_DEFCONFIG="$out/image_defconfig" >/dev/null
 	# What was built before is kept, but for the program: its source may be another.
 	buildroot -s reachback-dirclean
 	buildroot >"$out/build.log" 2>&1 || { tail -n 40 "$out/build.log" >&2 && die "the image's build: $out/build.log"; }
+	say "the program: $(wc -c <"$out/target/usr/bin/reachback") bytes"
 	python3 tests/packaging/test_image.py "$out/images"
 fi

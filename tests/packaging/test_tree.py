@@ -61,6 +61,7 @@ class Kconfig(unittest.TestCase):
         self.assertEqual(found[f"{SYMBOL}_INIT"], "y")
         self.assertEqual(found[f"{SYMBOL}_ARGS"], "")
         self.assertEqual(found[f"{SYMBOL}_SSH_SYMLINK"], "n")
+        self.assertEqual(found[f"{SYMBOL}_RUST_SRC"], "")
 
     def test_it_is_off_until_it_is_ticked(self):
         self.assertEqual(self.configure(*ON)[SYMBOL], "n")
@@ -109,13 +110,34 @@ class Makefile(unittest.TestCase):
         wanted = {"opt_level": profile["opt-level"], "lto": profile["lto"]}
         self.assertEqual(found, wanted | {"codegen_units": str(profile["codegen-units"])})
 
-    def test_thumb_is_passed_on_to_rust_where_it_is_chosen(self):
-        rust = "RUSTC_TARGET_NAME=armv7-unknown-linux-musleabihf"
-        self.assertNotIn("RUSTFLAGS", variables(rust)["REACHBACK_CARGO_ENV"])
-        found = variables(rust, "BR2_ARM_INSTRUCTIONS_THUMB2=y")["REACHBACK_CARGO_ENV"]
-        flags = re.search(r'CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS="(.*?)"', found)[1]
-        # What Buildroot's infrastructure sets, which this replaces, and Thumb.
-        self.assertEqual(flags, "-Clink-arg=-Wl,--allow-multiple-definition -Ctarget-feature=+thumb-mode")
+    def flags(self, *more):
+        """The flags for rustc, where there are any."""
+        found = variables("RUSTC_TARGET_NAME=armv7-unknown-linux-musleabihf", *more)["REACHBACK_CARGO_ENV"]
+        flags = re.search(r"CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS='(.*?)'", found)
+        return flags and flags[1]
+
+    def test_the_flags_are_those_of_make_arm_and_of_the_infrastructure_that_they_replace(self):
+        self.assertIsNone(self.flags())
+        arm = ('-Clink-arg=-Wl,--allow-multiple-definition --cfg aes_backend_soft="compact" --cfg cpubits="32"')
+        self.assertEqual(self.flags("BR2_arm=y"), arm)
+        thumb = f"{arm} -Ctarget-feature=+thumb-mode"
+        self.assertEqual(self.flags("BR2_arm=y", "BR2_ARM_INSTRUCTIONS_THUMB2=y"), thumb)
+        script = (TOP / "scripts/build-arm.sh").read_text()
+        for flag in re.findall('--cfg [^ ]*"', arm):
+            self.assertIn(flag, script)
+
+    def test_the_library_from_source_is_that_of_make_arm(self):
+        options = ("REACHBACK_CARGO_BUILD_OPTS", "REACHBACK_CARGO_INSTALL_OPTS")
+        off = variables(f'{SYMBOL}_RUST_SRC=""')
+        self.assertFalse(off.keys() & {*options, "REACHBACK_PRE_CONFIGURE_HOOKS"})
+        self.assertNotIn("RUSTC_BOOTSTRAP", off["REACHBACK_CARGO_ENV"])
+        on = variables(f'{SYMBOL}_RUST_SRC="/src"')
+        for word in ("RUSTC_BOOTSTRAP=1", 'RELEASE_DEBUG="line-tables-only"', 'RELEASE_STRIP="none"'):
+            self.assertIn(word, on["REACHBACK_CARGO_ENV"])
+        script = (TOP / "scripts/build-arm.sh").read_text().replace("-C ", "-C")
+        for flag in [*on[options[0]].split(), *self.flags(f'{SYMBOL}_RUST_SRC="/src"').split()]:
+            self.assertIn(flag, script)
+        self.assertEqual(on[options[0]], on[options[1]])
 
     @unittest.skipUnless(os.environ.get("BUILDROOT"), "needs BUILDROOT")
     def test_the_flag_that_it_replaces_is_still_that_of_buildroot(self):
@@ -149,6 +171,8 @@ class Makefile(unittest.TestCase):
         self.assertEqual(Path(found["REACHBACK_OVERRIDE_SRCDIR"]), TOP)
         self.assertIn("REACHBACK_FETCH_CRATES", found["REACHBACK_PRE_CONFIGURE_HOOKS"])
         self.assertIn("cargo fetch --locked", found["REACHBACK_FETCH_CRATES"])
+        hooks = variables(f"EXTERNAL={EXTERNAL}", f"{SYMBOL}_RUST_SRC=/src")["REACHBACK_PRE_CONFIGURE_HOOKS"].split()
+        self.assertEqual(hooks[::2], ["REACHBACK_CHECK_RUST_SRC", "REACHBACK_FETCH_CRATES"])
         for path in ("/target", "/build", "/buildroot"):
             self.assertIn(f"--exclude {path}", found["REACHBACK_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS"])
 
@@ -171,6 +195,62 @@ def listed():
     for line in (TOP / "packaging/files.list").read_text().splitlines():
         if line and not line.startswith("#"):
             yield tuple(line.split())
+
+
+class LibrarySource(unittest.TestCase):
+    """What the package does with the source of the standard library."""
+
+    def setUp(self):
+        scratch = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.host, self.build, self.source = (scratch / name for name in ("host", "build", "source"))
+        (self.host / "bin").mkdir(parents=True)
+        rustc = self.host / "bin/rustc"
+        rustc.write_text("#!/bin/sh\necho 'rustc 1.97.1 (0123abcd 2026-07-01)'\n")
+        rustc.chmod(0o755)
+        self.build.mkdir()
+
+    def unpack(self, library="library", version="src/version", what="1.97.1\n"):
+        for path in (library, version):
+            (self.source / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.source / library).mkdir()
+        (self.source / version).write_text(what)
+        return self.source / library
+
+    def configure(self):
+        done = subprocess.run(
+            ["make", "-s", "-f", HERE / "infra.mk", f"TOP={TOP}", f"HOST_DIR={self.host}",
+             f"BUILD_DIR={self.build}", f'{SYMBOL}_RUST_SRC="{self.source}"', "configure"],
+            capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})
+        return [line for line in done.stderr.splitlines() if not line.startswith("make: ")], done.returncode
+
+    def test_the_library_is_found_in_an_archive_and_in_a_tree(self):
+        archive = ("rust-src/lib/rustlib/src/rust/library", "version", "1.97.1 (0123abcd 2026-07-01)\n")
+        for layout in ((), archive):
+            with self.subTest(layout=layout):
+                shutil.rmtree(self.source, ignore_errors=True)
+                library = self.unpack(*layout)
+                for _ in range(2):
+                    self.assertEqual(self.configure(), ([], 0))
+                self.assertEqual((self.host / "lib/rustlib/src/rust/library").resolve(), library)
+
+    def test_another_version_or_none_ends_with_one_line(self):
+        begin = f"{SYMBOL}_RUST_SRC: wanted is the source of Rust 1.97.1's library, and {self.source} has"
+        self.assertEqual(self.configure(), ([f"{begin} none"], 2))
+        self.unpack(what="1.97.0\n")
+        self.assertEqual(self.configure(), ([f"{begin} 1.97.0"], 2))
+        self.assertFalse((self.host / "lib").exists())
+
+    def test_vendored_crates_of_the_library_are_put_beside_those_of_the_package(self):
+        library = self.unpack()
+        (self.build / "VENDOR/libc").mkdir(parents=True)
+        lines, status = self.configure()
+        self.assertEqual((len(lines), status), (1, 2), lines)
+        self.assertIn(f"cd {library} && cargo vendor --locked --versioned-dirs", lines[0])
+        (library / "vendor/libc").mkdir(parents=True)
+        for _ in range(2):
+            self.assertEqual(self.configure(), ([], 0))
+        self.assertEqual((self.build / "VENDOR/std-libc").resolve(), library / "vendor/libc")
+        self.assertEqual({path.name for path in (self.build / "VENDOR").iterdir()}, {"libc", "std-libc"})
 
 
 class Installed(unittest.TestCase):

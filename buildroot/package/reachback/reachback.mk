@@ -16,11 +16,87 @@ REACHBACK_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
+# The first flag is the infrastructure's, which these replace. By itself, the
+# crate aes takes ARMv7 for a machine of 64 bits and unrolls its rounds.
+ifeq ($(BR2_arm),y)
+REACHBACK_RUSTFLAGS = \
+	-Clink-arg=-Wl,--allow-multiple-definition \
+	--cfg aes_backend_soft="compact" \
+	--cfg cpubits="32"
+endif
+
 # Rust takes no notice of Thumb by itself; with it, the program is a sixth
-# smaller. The first flag is the infrastructure's, which this one replaces.
+# smaller.
 ifeq ($(BR2_ARM_INSTRUCTIONS_THUMB2),y)
+REACHBACK_RUSTFLAGS += -Ctarget-feature=+thumb-mode
+endif
+
+REACHBACK_RUST_SRC = $(call qstrip,$(BR2_PACKAGE_REACHBACK_RUST_SRC))
+ifneq ($(REACHBACK_RUST_SRC),)
+
+# Of an unpacked archive of rust-src, or of Rust's source tree.
+REACHBACK_RUST_LIBRARY = $(firstword $(wildcard \
+	$(REACHBACK_RUST_SRC)/rust-src/lib/rustlib/src/rust/library \
+	$(REACHBACK_RUST_SRC)/library))
+
+# A panic ends the process: nobody unwinds, and nobody prints.
+REACHBACK_RUSTFLAGS += \
+	-Zunstable-options \
+	-Zfmt-debug=none \
+	-Cforce-unwind-tables=no \
+	-Cpanic=immediate-abort
+REACHBACK_CARGO_ENV += RUSTC_BOOTSTRAP=1
+
+# A panic logs an address: addr2line reads it with the program in the build
+# directory. The installed one is stripped with the rest of the target.
 REACHBACK_CARGO_ENV += \
-	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS="-Clink-arg=-Wl,--allow-multiple-definition -Ctarget-feature=+thumb-mode"
+	CARGO_PROFILE_RELEASE_DEBUG="line-tables-only" \
+	CARGO_PROFILE_RELEASE_STRIP="none"
+
+REACHBACK_CARGO_BUILD_OPTS = \
+	-Zbuild-std=std,panic_abort \
+	-Zbuild-std-features=optimize_for_size
+REACHBACK_CARGO_INSTALL_OPTS = $(REACHBACK_CARGO_BUILD_OPTS)
+
+define REACHBACK_CHECK_RUST_SRC
+	@wanted=`$(HOST_DIR)/bin/rustc --version | cut -d ' ' -f 2`; \
+	found=`cat $(REACHBACK_RUST_SRC)/version \
+		$(REACHBACK_RUST_SRC)/src/version 2>/dev/null | \
+		sed 's/ .*//;q' | grep . || echo none`; \
+	test "$$found" = "$$wanted" && test -n "$(REACHBACK_RUST_LIBRARY)" || { \
+		echo "BR2_PACKAGE_REACHBACK_RUST_SRC: wanted is the source" \
+			"of Rust $$wanted's library, and $(REACHBACK_RUST_SRC)" \
+			"has $$found" >&2; \
+		exit 1; \
+	}
+endef
+
+# Cargo looks for the library beside the compiler, and for the library's own
+# crates where the package's are.
+define REACHBACK_LINK_RUST_SRC
+	mkdir -p $(HOST_DIR)/lib/rustlib/src
+	ln -sfn $(patsubst %/library,%,$(REACHBACK_RUST_LIBRARY)) \
+		$(HOST_DIR)/lib/rustlib/src/rust
+	@test ! -d $(@D)/VENDOR || test -d $(REACHBACK_RUST_LIBRARY)/vendor || { \
+		echo "BR2_PACKAGE_REACHBACK_RUST_SRC: no crates beside the" \
+			"library; run: cd $(REACHBACK_RUST_LIBRARY) &&" \
+			"cargo vendor --locked --versioned-dirs" >&2; \
+		exit 1; \
+	}
+	test ! -d $(@D)/VENDOR || \
+		for crate in $(REACHBACK_RUST_LIBRARY)/vendor/*; do \
+			ln -sfn $$crate $(@D)/VENDOR/std-$$(basename $$crate) || exit 1; \
+		done
+endef
+REACHBACK_PRE_CONFIGURE_HOOKS += \
+	REACHBACK_CHECK_RUST_SRC \
+	REACHBACK_LINK_RUST_SRC
+
+endif # REACHBACK_RUST_SRC
+
+ifneq ($(REACHBACK_RUSTFLAGS),)
+REACHBACK_CARGO_ENV += \
+	CARGO_TARGET_$(call UPPERCASE,$(RUSTC_TARGET_NAME))_RUSTFLAGS='$(REACHBACK_RUSTFLAGS)'
 endif
 
 REACHBACK_SCRIPTS_DIR = $(call qstrip,$(BR2_PACKAGE_REACHBACK_SCRIPTS_DIR))

@@ -34,7 +34,14 @@ def main():
         sys.exit(f"bench: no part {' '.join(unknown)}; there are {' '.join(page.PARTS)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
     programs.build()
-    for part in wanted:
+    failed = [part for part in wanted if not run(part)]
+    page.write([part for part in wanted if part not in failed], RESULTS)
+    sys.exit(f"bench: failed: {' '.join(failed)}" if failed else 0)
+
+
+def run(part):
+    """Measures a part and keeps its rows; False, with a word about it, if that failed."""
+    try:
         begin = time.monotonic()
         print(f"bench: {part} ...", file=sys.stderr, flush=True)
         table = Table()
@@ -43,12 +50,12 @@ def main():
         (RESULTS / f"{part}.json").write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
         print(page.table(rows), flush=True)
         print(f"bench: {part} took {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    page.write(wanted, RESULTS)
+        return True
+    except (arm.ControllerError, OSError, EOFError) as error:
+        print(f"bench: {part}: {error}", file=sys.stderr)
+        return False
 
 
 if __name__ == "__main__":
     arm.end_on_signals()
-    try:
-        main()
-    except arm.ControllerError as error:
-        sys.exit(f"bench: {error}")
+    main()

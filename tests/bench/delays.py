@@ -11,8 +11,9 @@ REQUESTS = 200
 VISITS = {0: 100, 50: 12}
 BESIDE_S = 3
 PEOPLE = 10
-# Of a link: bytes a second, and for how long an upload has been under way before the keystroke.
-SLOW = {60_000: 6, 8_000: 12}
+# A transfer, what a link carries of it a second, and for how long it has been under way before
+# the keystroke.
+SLOW = [("upload", 60_000, 6), ("upload", 8_000, 12), ("download", 60_000, 6), ("download", 500_000, 6)]
 PATIENCE_S = 20
 
 
@@ -83,29 +84,34 @@ def for_a_while(act):
 
 
 def slow(table):
-    """A keystroke and its echo during an upload; all three at once, each on a link of its own."""
-    for rate, head_start in SLOW.items():
-        what = f"a keystroke during an upload over {rate // 1000} kB/s, s"
-        threads = [threading.Thread(target=keystroke, args=(table, rate, head_start, what, p)) for p in PROGRAMS]
-        for program in PROGRAMS:
-            table.add(f"slow-{rate}", what, program, None, 1)
+    """A keystroke and its echo during a transfer; all three at once, each on a link of its own."""
+    for way, rate, head_start in SLOW:
+        article = "an" if way == "upload" else "a"
+        what = f"a keystroke during {article} {way} over {rate // 1000} kB/s, s"
+
+        def measured(program, key=f"{way}-{rate}", what=what, link=(way, rate, head_start)):
+            table.add(key, what, program, None, 1)
+            table.add(key, what, program, keystroke(program, *link), 1)
+
+        threads = [threading.Thread(target=measured, args=[program]) for program in PROGRAMS]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
 
-def keystroke(table, rate, head_start, what, program):
-    with load.Service(load.echo) as echo, load.Service(load.source) as source:
-        for _, tunnel in programs.each([echo, source], {"rate": rate}, [program]):
-            keys, up = tunnel.ports
-            with load.dial(keys, PATIENCE_S) as end, load.Process(load.receive, up):
+def keystroke(program, way, rate, head_start):
+    """Seconds, or a text if it took longer than anybody would wait."""
+    with load.Service(load.echo) as echo, load.Service(load.source) as source, load.Service(load.sink) as sink:
+        for _, tunnel in programs.each([echo, source, sink], {"rate": rate}, [program]):
+            keys, up, down = tunnel.ports
+            transfer = (load.receive, up) if way == "upload" else (load.send_for_ever, down)
+            with load.dial(keys, PATIENCE_S) as end, load.Process(*transfer):
                 time.sleep(head_start)
                 begin = time.perf_counter()
-                end.sendall(b"k")
                 try:
-                    end.recv(1)
-                    took = time.perf_counter() - begin
+                    load.stroke(end)
+                    return time.perf_counter() - begin
                 except TimeoutError:
-                    took = f"> {PATIENCE_S}"
-            table.add(f"slow-{rate}", what, program, took, 1)
+                    return f"> {PATIENCE_S}"
+    return None

@@ -24,7 +24,7 @@ PARTS = {
 IN_README = ["size", "size-xz", "pss-idle", "anonymous-idle", "anonymous-after", "start-rsa", "second-call", "cpu-up",
              "down-50", "two-writes"]
 IN_CHART = ["size", "anonymous-idle", "pss-idle", "start-rsa", "start-ed25519", "cpu-up", "cpu-down", "keystroke",
-            "idle-wakeups", "down-50", "down-300", "up-50", "two-writes", "new-0", "beside-up", "slow-60000"]
+            "idle-wakeups", "down-50", "down-300", "up-50", "two-writes", "new-0", "beside-up", "upload-60000"]
 
 
 def table(rows, before=True):

@@ -102,10 +102,21 @@ pub fn client(rekey: Rekey, seed: u64, now_ms: u64) -> Client {
 
 /// As [`client`], with other keys.
 pub fn client_with(keys: Rc<[UserKey]>, rekey: Rekey, seed: u64, now_ms: u64) -> Client {
+    client_offering(Offer::default(), keys, rekey, seed, now_ms)
+}
+
+/// As [`client_with`], with other algorithms.
+pub fn client_offering(
+    offer: Offer,
+    keys: Rc<[UserKey]>,
+    rekey: Rekey,
+    seed: u64,
+    now_ms: u64,
+) -> Client {
     let config = Config {
         user: "controller".into(),
         keys,
-        offer: Offer::default(),
+        offer,
         rekey,
     };
     match Client::new(config, Box::new(Dice::new(seed)), now_ms) {

@@ -34,7 +34,9 @@ pub(crate) fn kexinit(knobs: &Knobs, first: bool, cookie: [u8; 16]) -> Vec<u8> {
     payload.put(&cookie);
     let strict = (knobs.strict && first).then_some("kex-strict-s-v00@openssh.com");
     payload.put_name_list([knobs.kex_list].into_iter().chain(strict));
-    payload.put_name_list(["ssh-ed25519"]);
+    let certified = "ssh-ed25519-cert-v01@openssh.com";
+    let certified = knobs.certificate.is_some().then_some(certified);
+    payload.put_name_list(certified.into_iter().chain(["ssh-ed25519"]));
     for _ in 0..2 {
         payload.put_name_list([knobs.cipher.name()]);
     }
@@ -88,7 +90,8 @@ pub(crate) fn answer(
     let mut secret = Vec::new();
     secret.put_mpint(&shared);
 
-    let blob = host_key_blob(knobs.host_key);
+    let plain = || host_key_blob(knobs.host_key);
+    let blob = knobs.certificate.clone().unwrap_or_else(plain);
     let mut hash = Hasher::new(&ring::digest::SHA256);
     hash.put_string(CLIENT_IDENT.as_bytes());
     hash.put_string(ident);

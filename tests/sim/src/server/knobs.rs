@@ -47,6 +47,8 @@ pub struct Knobs {
     pub ident: Vec<u8>,
     /// Seed of the Ed25519 host key.
     pub host_key: u8,
+    /// What it shows in the place of that key; then it offers certificates first.
+    pub certificate: Option<Vec<u8>>,
     /// Announces strict key exchange and keeps to it.
     pub strict: bool,
     /// Resets the sequence number of what it sends, in a strict exchange.
@@ -133,6 +135,7 @@ impl Default for Knobs {
             pre_ident: Vec::new(),
             ident: b"SSH-2.0-Sim_1.0\r\n".to_vec(),
             host_key: 1,
+            certificate: None,
             strict: true,
             resets_sequence: true,
             ext_info: true,

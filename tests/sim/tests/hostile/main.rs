@@ -2,6 +2,7 @@
 //! is held in whole buffers, one byte at a time and in random chunks, and goes the same way.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod ciphers;
 mod flow;
 mod framing;

@@ -20,8 +20,8 @@ use crate::logging;
 use crate::net::link::{self, News, Watch};
 use crate::sys::clock;
 use crate::sys::file::reason;
+use crate::sys::pages;
 use crate::sys::signals::{Request, Signals};
-use crate::sys::stack;
 use crate::sys::worker::{self, Turns};
 use std::os::fd::AsRawFd;
 
@@ -33,9 +33,9 @@ const LINK: Token = Token(1);
 pub const TUNNEL_TOKENS: usize = 2;
 /// How often lines that syslogd did not take are tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
-/// How often, at most, memory is given back that a login, a reload or a transfer used. That wakes
-/// nobody.
-const TIDY: Duration = Duration::from_secs(10);
+/// How often memory is given back that a login or a reload used; after a transfer it is when the loop
+/// comes to rest. None wakes the loop.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// How the loop ended.
 pub enum Ended {
@@ -102,15 +102,17 @@ impl App {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more = true;
         let mut tidied: Option<Instant> = None;
+        let mut was_busy = false;
         while !self.served.tunnel.is_finished() && !self.orphaned {
             let now = clock::now();
-            if !more && tidied.is_none_or(|at| now.since(at) >= TIDY) {
-                self.served.tunnel.give_back_buffers();
-                stack::give_back();
-                tidied = Some(now);
-            }
             let timeout = self.timeout(more, now);
             let most = self.turns.end(now);
+            let lull = was_busy && most.is_none();
+            was_busy = most.is_some();
+            if !more && (lull || tidied.is_none_or(|at| now.since(at) >= TIDY)) {
+                self.tidy();
+                tidied = Some(now);
+            }
             let timeout = timeout.into_iter().chain(most).min();
             let polled = self.poll.poll(&mut events, timeout);
             let now = clock::now();
@@ -155,6 +157,14 @@ impl App {
         });
         info!("ended");
         Ok(Ended::Tunnel(reason))
+    }
+
+    fn tidy(&mut self) {
+        if let Some((inbound, outbound)) = self.served.tunnel.unused_memory() {
+            pages::give_back(inbound);
+            pages::give_back(outbound);
+        }
+        pages::give_back_stack();
     }
 
     /// Lock and socket that somebody took away are made anew as the tunnel begins anew. Who is using

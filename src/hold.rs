@@ -7,7 +7,7 @@ use crate::app::{App, Ended};
 use crate::exit::{self, Exit};
 use crate::instance::lock::Ownership;
 use crate::instance::supervisor::Supervisor;
-use crate::sys::stack;
+use crate::sys::pages;
 use crate::sys::worker::{self, Worker};
 
 /// One of the two processes, ready.
@@ -37,7 +37,7 @@ impl Holder {
     /// Those of [`Supervisor::watch`], [`App::run`] and [`Supervisor::restart`], and
     /// [`exit::UNAVAILABLE`] for a refused forward under `ExitOnForwardFailure`.
     pub fn hold(self) -> Result<u8, Exit> {
-        stack::give_back();
+        pages::give_back_stack();
         match self {
             Holder::Supervisor {
                 supervisor,

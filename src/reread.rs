@@ -1,6 +1,7 @@
 //! What a start needs of this machine, and the same read again for `SIGHUP` and for callers.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use log::warn;
 use reachback_core::config::{self, Config};
@@ -99,8 +100,8 @@ pub fn at_start<T>(directory: &Path, work: impl FnOnce() -> T) -> T {
 
 /// What a reload compares with: what this process was started with.
 pub struct Started {
-    /// The configuration.
-    pub config: Config,
+    /// The configuration; of 17 kB, and the same as the present one until that is read again.
+    pub config: Rc<Config>,
     /// Where relative names in the arguments start.
     pub directory: PathBuf,
     /// What the tunnel is called.
@@ -142,7 +143,7 @@ impl Started {
         Ok(Reread::Plan(
             Box::new(plan),
             trust,
-            Box::new(settings.config),
+            Rc::new(settings.config),
         ))
     }
 }

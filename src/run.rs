@@ -2,6 +2,7 @@
 //! then the worker and its loop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
 
 use log::{error, info, warn};
 use mio::Poll;
@@ -260,14 +261,15 @@ fn app(
     // seed does not block.
     let seed = RandomState::new().build_hasher().finish();
     let remembered = Remembered::open(settings.config.state_file().map(keys::absolute));
+    let asked = settings.asked();
+    let (plan, trust) = plan(&settings, keys, proxy, known);
+    let config = Rc::new(settings.config);
     let started = Box::new(Started {
-        config: settings.config.clone(),
+        config: Rc::clone(&config),
         directory: supervisor.directory().to_owned(),
         place,
         run_pins,
     });
-    let asked = settings.asked();
-    let (plan, trust) = plan(&settings, keys, proxy, known);
     let poll = Poll::new().map_err(|error| Exit::os("cannot wait for events", error))?;
     let net = Net::new(poll.registry(), remembered, trust)
         .map_err(|error| Exit::os("cannot wait for events", error))?;
@@ -283,7 +285,7 @@ fn app(
         tunnel,
         net,
         again: None,
-        config: Box::new(settings.config),
+        config,
         options,
         options_changed: false,
         reader: Box::new(move |options| started.reread(options)),

@@ -1,5 +1,7 @@
 //! The tunnel of this process, as the control socket sees it.
 
+use std::rc::Rc;
+
 use log::{error, info};
 use nix::sys::signal::{Signal, raise};
 use reachback_core::config::Config;
@@ -23,7 +25,7 @@ use crate::trust::Trust;
 /// What the configuration says when it is read again.
 pub enum Reread {
     /// How the tunnel is to be from now on, and what was read.
-    Plan(Box<Plan>, Trust, Box<Config>),
+    Plan(Box<Plan>, Trust, Rc<Config>),
     /// It gives the tunnel another name, this one, or another runtime directory.
     Moved(String),
 }
@@ -41,7 +43,7 @@ pub struct Served {
     /// ([`crate::instance::supervisor::ask`]). An order to end takes it back.
     pub again: Option<u8>,
     /// What holds.
-    pub config: Box<Config>,
+    pub config: Rc<Config>,
     /// What callers asked for beyond forwards, the last first, in the form of `-o`. One value for
     /// each keyword, or as many as it takes.
     pub options: Vec<String>,

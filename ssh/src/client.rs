@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 
 use zeroize::Zeroizing;
 
@@ -85,10 +86,13 @@ impl Client {
         self.transport.inbound.space()
     }
 
-    /// Gives the memory of empty buffers back, as far as it was used. Nothing is lost by it.
-    pub fn give_back_buffers(&mut self) {
-        self.transport.inbound.give_back();
-        self.transport.outbound.give_back();
+    /// What of the buffers holds nothing: for a caller that can give the memory back which a transfer
+    /// used. What is in it afterwards does not matter.
+    pub fn unused_memory(&mut self) -> (&mut [u8], &mut [MaybeUninit<u8>]) {
+        let Transport {
+            inbound, outbound, ..
+        } = &mut self.transport;
+        (inbound.space(), outbound.unused())
     }
 
     /// `n` bytes were read into [`Client::input_space`].

@@ -3,8 +3,6 @@
 
 mod inbound;
 mod outbound;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use inbound::Inbound;
 pub(crate) use outbound::Outbound;
@@ -13,8 +11,6 @@ pub(crate) use outbound::Outbound;
 const LENGTH_FIELD: usize = 4;
 /// `packet_length` and `padding_length`, which come before the payload.
 pub(crate) const HEADER: usize = 5;
-/// A buffer of which no more than this was used, bytes, is not worth replacing.
-const KEPT: usize = 8 * 1024;
 /// Padding is at least this long (RFC 4253 section 6).
 const MIN_PADDING: usize = 4;
 /// `byte padding_length`.

@@ -1,7 +1,7 @@
 //! One connection that is up: moves bytes between socket, client and relays.
 
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::time::Duration;
 
 use reachback_core::dial::AddressFamily;
@@ -127,9 +127,9 @@ impl<O: Outside> Session<O> {
         }
     }
 
-    /// Gives back the memory of buffers that a transfer has left.
-    pub fn give_back_buffers(&mut self) {
-        self.client.give_back_buffers();
+    /// What of the client's buffers holds nothing.
+    pub fn unused_memory(&mut self) -> (&mut [u8], &mut [MaybeUninit<u8>]) {
+        self.client.unused_memory()
     }
 
     /// The connection.

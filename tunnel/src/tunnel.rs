@@ -1,5 +1,6 @@
 //! One tunnel: carries out the watchdog's actions with look-up, dialler and session.
 
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
 use log::debug;
@@ -127,10 +128,11 @@ impl<O: Outside> Tunnel<O> {
         matches!(&self.connection, Connection::Up(session) if !session.is_idle())
     }
 
-    /// Gives back the memory of buffers that a transfer has left. Call it when there is nothing to do.
-    pub fn give_back_buffers(&mut self) {
-        if let Connection::Up(session) = &mut self.connection {
-            session.give_back_buffers();
+    /// What of the buffers holds nothing, as [`Client::unused_memory`](reachback_ssh::Client::unused_memory).
+    pub fn unused_memory(&mut self) -> Option<(&mut [u8], &mut [MaybeUninit<u8>])> {
+        match &mut self.connection {
+            Connection::Up(session) => Some(session.unused_memory()),
+            _ => None,
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use core::ops::Range;
 
-use super::{HEADER, KEPT, LENGTH_FIELD, MIN_PADDING};
+use super::{HEADER, LENGTH_FIELD, MIN_PADDING};
 use crate::Error;
 use crate::cipher::Opener;
 use crate::limits::{INBOUND_BUFFER, PACKET_LENGTH};
@@ -17,8 +17,6 @@ pub(crate) struct Inbound {
     buf: Box<[u8]>,
     start: usize,
     end: usize,
-    /// How far the buffer was used.
-    used: usize,
     opener: Opener,
     sequence: u32,
     /// Where the payload of the packet taken last is.
@@ -36,7 +34,6 @@ impl Inbound {
             buf: vec![0; INBOUND_BUFFER].into_boxed_slice(),
             start: 0,
             end: 0,
-            used: 0,
             opener: Opener::Plain,
             sequence: 0,
             payload: 0..0,
@@ -53,7 +50,7 @@ impl Inbound {
             self.start = 0;
             self.end = 0;
             if self.buf.len() > INBOUND_BUFFER {
-                self.renew();
+                self.buf = vec![0; INBOUND_BUFFER].into_boxed_slice();
             }
         } else if self.buf.len() - self.end < self.buf.len() / 4 && self.start > 0 {
             self.buf.copy_within(self.start..self.end, 0);
@@ -66,22 +63,6 @@ impl Inbound {
     /// The caller read `n` bytes into [`Inbound::space`].
     pub(crate) fn filled(&mut self, n: usize) {
         self.end = (self.end + n).min(self.buf.len());
-        self.used = self.used.max(self.end);
-    }
-
-    /// An empty buffer of which much was used is replaced by one that nobody has touched.
-    pub(crate) fn give_back(&mut self) {
-        if self.start == self.end && self.used > KEPT {
-            self.renew();
-        }
-    }
-
-    fn renew(&mut self) {
-        self.payload = 0..0;
-        (self.start, self.end, self.used) = (0, 0, 0);
-        // The old one first: both need not be there at once.
-        self.buf = Box::default();
-        self.buf = vec![0; INBOUND_BUFFER].into_boxed_slice();
     }
 
     /// Bytes that are not a packet: the identification exchange.

@@ -1,8 +1,9 @@
 //! Packets sealed where they were built.
 
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 
-use super::{HEADER, KEPT, LENGTH_FIELD, MAX_PADDING, MIN_PADDING};
+use super::{HEADER, LENGTH_FIELD, MAX_PADDING, MIN_PADDING};
 use crate::cipher::{MAX_TAG, Sealer};
 use crate::limits::{CONTROL_RESERVE, OUTBOUND_BUFFER, OUTBOUND_HIGH};
 use crate::{Error, Rng};
@@ -15,8 +16,6 @@ pub(crate) struct Outbound {
     buf: Vec<u8>,
     sent: usize,
     high: usize,
-    /// How far the buffer was used.
-    pub(super) used: usize,
     /// Where the packet under construction begins, while there is one.
     packet: usize,
     open: bool,
@@ -32,7 +31,6 @@ impl Outbound {
             buf: Vec::with_capacity(OUTBOUND_BUFFER),
             sent: 0,
             high: OUTBOUND_HIGH,
-            used: 0,
             packet: 0,
             open: false,
             sealer: Sealer::Plain,
@@ -61,13 +59,9 @@ impl Outbound {
         }
     }
 
-    /// An empty buffer of which much was used is replaced by one that nobody has touched.
-    pub(crate) fn give_back(&mut self) {
-        if self.buf.is_empty() && self.used > KEPT {
-            self.used = 0;
-            self.buf = Vec::new();
-            self.buf = Vec::with_capacity(OUTBOUND_BUFFER);
-        }
+    /// What of the buffer holds nothing.
+    pub(crate) fn unused(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.buf.spare_capacity_mut()
     }
 
     fn abandon(&mut self) {
@@ -183,7 +177,6 @@ impl Outbound {
         self.begin(header.len() + space)?.extend_from_slice(header);
         let at = self.buf.len();
         self.buf.resize(at + space, 0);
-        self.used = self.used.max(self.buf.len());
         Ok(&mut self.buf[at..])
     }
 

@@ -1,6 +1,7 @@
-//! Memory of the stack that calls which have returned once used.
+//! Memory that was used once and is not now: of the stack, and of buffers.
 
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use nix::libc::{_SC_PAGESIZE, MADV_DONTNEED, c_void, madvise, sysconf};
 
@@ -11,10 +12,9 @@ const DEPTH: usize = 1024 * 1024;
 /// again: reading configuration and keys goes deep once, and the tunnel then lives for years in a few
 /// pages.
 #[inline(never)]
-pub fn give_back() {
+pub fn give_back_stack() {
     let here = 0_u8;
-    // SAFETY: takes and gives numbers.
-    let page = unsafe { sysconf(_SC_PAGESIZE) } as usize;
+    let page = page_bytes();
     // A whole page stays below this frame, for the call itself and for what the ABI lets a function use
     // below its frame.
     let end = (black_box(&raw const here) as usize / page).saturating_sub(1) * page;
@@ -23,6 +23,34 @@ pub fn give_back() {
     // kernel keeps other mappings out of the reach of its largest size (128 MiB and more), so that there is
     // nothing else in the range. What of it is not mapped is left alone.
     unsafe { madvise(begin as *mut c_void, end - begin, MADV_DONTNEED) };
+}
+
+/// What may have any bytes in it, zeros among them.
+///
+/// # Safety
+/// Every pattern of bits is a value of the type.
+pub unsafe trait Bytes {}
+// SAFETY: a number.
+unsafe impl Bytes for u8 {}
+// SAFETY: nothing is asked of it.
+unsafe impl Bytes for MaybeUninit<u8> {}
+
+/// Gives the whole pages of `unused` back to the kernel; what is in them afterwards is of no interest.
+pub fn give_back<T: Bytes>(unused: &mut [T]) {
+    let page = page_bytes();
+    let range = unused.as_mut_ptr_range();
+    let begin = (range.start as usize).next_multiple_of(page);
+    let end = range.end as usize / page * page;
+    if begin < end {
+        // SAFETY: the pages are wholly inside of what is lent here, and are the allocator's, so that they read
+        // as zeros from now on, which every `Bytes` may be.
+        unsafe { madvise(begin as *mut c_void, end - begin, MADV_DONTNEED) };
+    }
+}
+
+fn page_bytes() -> usize {
+    // SAFETY: takes and gives numbers.
+    unsafe { sysconf(_SC_PAGESIZE) as usize }
 }
 
 #[cfg(test)]
@@ -38,7 +66,12 @@ mod tests {
     /// What of this thread's stack is in memory, KiB.
     fn resident() -> u64 {
         let here = 0_u8;
-        let here = black_box(&raw const here) as u64;
+        resident_at(black_box(&raw const here))
+    }
+
+    /// What of the mapping at an address is in memory, KiB.
+    fn resident_at<T>(address: *const T) -> u64 {
+        let here = address as u64;
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
         let mut inside = false;
         for line in maps.lines() {
@@ -62,7 +95,7 @@ mod tests {
         let own = [9_u8; 5000];
         assert_eq!(touch(), 7);
         let before = resident();
-        give_back();
+        give_back_stack();
         let after = resident();
         assert!(
             before >= 300 && after + 250 < before,
@@ -70,5 +103,28 @@ mod tests {
         );
         assert_eq!(black_box(&own), &[9; 5000]);
         assert_eq!(touch(), 7);
+    }
+
+    #[test]
+    fn the_pages_of_a_buffer_are_given_back_and_its_neighbours_are_left() {
+        let mut buffer = vec![5_u8; 2 * 1024 * 1024];
+        let before = resident_at(buffer.as_ptr());
+        let (kept, unused) = buffer.split_at_mut(10_000);
+        give_back(unused);
+        assert!(kept.iter().all(|byte| *byte == 5));
+        let after = resident_at(buffer.as_ptr());
+        assert!(
+            before >= 2048 && after + 1900 < before,
+            "{before} KiB, then {after}"
+        );
+        assert_eq!(black_box(&buffer)[1024 * 1024], 0);
+    }
+
+    #[test]
+    fn less_than_a_page_is_left_alone() {
+        let mut small = [5_u8; 100];
+        give_back(&mut small);
+        give_back::<u8>(&mut []);
+        assert_eq!(small, [5; 100]);
     }
 }

@@ -105,7 +105,7 @@ impl Other {
         }
     }
 
-    fn knock(&mut self, sshd: &Sshd, wait_ms: u64, now_ms: u64) {
+    fn knock(&mut self, sshd: &mut Sshd, wait_ms: u64, now_ms: u64) {
         self.knocks += u64::from(self.passes);
         self.state = match self.passes && !(sshd.listening && sshd.is_full(now_ms)) {
             true => State::Answered {
@@ -191,8 +191,16 @@ impl Member for Other {
 
     fn path(&mut self, passes: bool, now_ms: u64) {
         self.passes = passes;
-        if !passes {
-            self.cut(now_ms);
+        if passes {
+            return;
+        }
+        self.cut(now_ms);
+        if matches!(self.state, State::Answered { .. }) {
+            // The answer is lost on its way.
+            self.state = State::Dialling {
+                syn_ms: now_ms + 1_000,
+                wait_ms: 2_000,
+            };
         }
     }
 
@@ -210,7 +218,7 @@ impl Member for Other {
     }
 
     fn is_back(&self) -> bool {
-        matches!(self.state, State::Up)
+        matches!(self.state, State::Up) && self.passes
     }
 
     fn knocks(&self) -> u64 {

@@ -2,7 +2,7 @@
 //! many logins a second as its processors carry.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use crate::dice::Dice;
 
@@ -18,13 +18,15 @@ pub struct Limits {
     /// `LoginGraceTime`.
     pub grace_ms: u64,
     /// Connections that wait in the kernel for the listener; sshd asks for 128.
-    pub backlog: u64,
+    pub backlog: usize,
     /// Processors.
     pub processors: u64,
     /// Processor time of one login, with the processes that it begins.
     pub login_us: u64,
-    /// What the listener needs to take a connection, or to drop it.
-    pub accept_us: u64,
+    /// What the listener needs to take a connection, ...
+    pub take_us: u64,
+    /// ... and to drop it.
+    pub drop_us: u64,
 }
 
 /// A login that is under way.
@@ -56,8 +58,8 @@ pub struct Sshd {
     /// The share at which a login has what it needs. Those that are gone stay in here: their process runs all the same.
     due: BinaryHeap<Reverse<(u64, Login)>>,
     now_ms: u64,
-    /// The listener is done with all that came.
-    accepted_us: u64,
+    /// When the listener is done with each of the connections that wait for it.
+    waiting_us: VecDeque<u64>,
 }
 
 impl Sshd {
@@ -74,19 +76,28 @@ impl Sshd {
             share_ns: 0,
             due: BinaryHeap::new(),
             now_ms: 0,
-            accepted_us: 0,
+            waiting_us: VecDeque::new(),
         }
     }
 
     /// The kernel has no room for one more connection.
-    pub fn is_full(&self, now_ms: u64) -> bool {
-        let waits_us = self.accepted_us.saturating_sub(now_ms * 1_000);
-        waits_us > self.limits.backlog * self.limits.accept_us
+    pub fn is_full(&mut self, now_ms: u64) -> bool {
+        let waits = |us: &u64| *us > now_ms * 1_000;
+        while self.waiting_us.front().is_some_and(|us| !waits(us)) {
+            self.waiting_us.pop_front();
+        }
+        self.waiting_us.len() >= self.limits.backlog
+    }
+
+    /// One more waits for the listener, which needs so long for it.
+    fn queue(&mut self, needs_us: u64, now_ms: u64) {
+        let before_us = self.waiting_us.back().copied().unwrap_or(0);
+        let done_us = before_us.max(now_ms * 1_000) + needs_us;
+        self.waiting_us.push_back(done_us);
     }
 
     /// A connection was made. None when it is dropped.
     pub fn arrive(&mut self, member: usize, now_ms: u64) -> Option<Login> {
-        self.accepted_us = self.accepted_us.max(now_ms * 1_000) + self.limits.accept_us;
         let startups = self.jobs.len();
         // As in sshd's should_drop_connection().
         let Limits {
@@ -99,8 +110,10 @@ impl Sshd {
         };
         if self.dice.chance(percent) {
             self.drops += 1;
+            self.queue(self.limits.drop_us, now_ms);
             return None;
         }
+        self.queue(self.limits.take_us, now_ms);
         self.next += 1;
         let job = Job {
             member,
@@ -125,6 +138,7 @@ impl Sshd {
         self.listening = false;
         self.jobs.clear();
         self.due.clear();
+        self.waiting_us.clear();
     }
 
     /// Nanoseconds of the clock until each unfinished login has had `share_ns`.

@@ -7,7 +7,7 @@ export BUILD CARGO_TARGET_DIR
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build arm aarch64 size bloat demo test test-quick test-arm bench man sim
-.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm soak idle-cost fuzz mutants systemd-check server-systemd
+.PHONY: test-aarch64 test-arm-years faults-table faults-slow faults-crowded faults-arm fleet soak idle-cost fuzz mutants systemd-check server-systemd
 .PHONY: buildroot-check dist release-binaries fmt lint cross clean
 
 help: ## show this list
@@ -76,16 +76,23 @@ bench: arm ## cost and speed beside dbclient and ssh; ROWS="speed delays": docs/
 	@ROWS="$(ROWS)" python3 tests/bench/bench.py
 
 faults-table: ## inject every fault, beside dbclient and autossh: docs/faults.md
+	@scripts/setup.sh compare
 	@python3 scripts/faults-table.py faults
 
 faults-slow: ## slow and lossy links, beside dbclient and autossh: docs/faults.md
+	@scripts/setup.sh compare
 	@python3 scripts/faults-table.py slow
 
 faults-crowded: ## many short visits at once, beside ssh: docs/faults.md
+	@scripts/setup.sh compare
 	@python3 scripts/faults-table.py crowded
 
 faults-arm: arm ## inject faults in one boot of the controller: docs/faults.md
 	@python3 tests/arm/faults.py; status=$$?; python3 scripts/faults-table.py guest && exit $$status
+
+fleet: ## a fleet at its server, beside autossh and a dbclient loop: docs/fleet.md (25 min)
+	@scripts/setup.sh compare
+	@scripts/fleet.py
 
 soak: arm ## connect and kill SOAK_CYCLES (2000) times, fewer on the controller
 	@python3 tests/arm/soak.py
@@ -95,6 +102,7 @@ fuzz: ## fuzz whatever reads foreign bytes, SECONDS_EACH (60) per target
 	@scripts/fuzz.sh
 
 idle-cost: ## bytes, packets and wake-ups of an idle tunnel: docs/faults.md
+	@scripts/setup.sh compare
 	@python3 scripts/faults-table.py idle
 
 mutants: ## break the deciding code bit by bit; do its tests notice? docs/mutants.md

@@ -5,6 +5,7 @@
 #   setup.sh arm    the ARM build, qemu-user, and the emulated controller
 #   setup.sh aarch64   the build for 64-bit ARM
 #   setup.sh charts    what draws charts for the documents; no test needs it
+#   setup.sh compare   what faults and fleets are measured with, beside other programs; charts too
 #   setup.sh        the first two
 #
 # Debian and Ubuntu: through apt, as root or with sudo; no service is started.
@@ -17,8 +18,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=${1:-all}
 case $what in
-host | arm | aarch64 | charts | all) ;;
-*) die "usage: setup.sh [host|arm|aarch64|charts|all]" ;;
+host | arm | aarch64 | charts | compare | all) ;;
+*) die "usage: setup.sh [host|arm|aarch64|charts|compare|all]" ;;
 esac
 
 # "command package": the command is what is looked for where apt is not at hand.
@@ -75,6 +76,19 @@ qemu-aarch64 qemu-user
 charts_needs='
 - python3-matplotlib
 '
+compare_needs='
+cc build-essential
+python3 python3
+ip iproute2
+nft nftables
+ps procps
+ssh openssh-client
+/usr/sbin/sshd openssh-server
+dropbear dropbear-bin
+dropbearkey dropbear-bin
+autossh autossh
+unshare util-linux
+'
 rust_packages='rustc-web cargo-web rust-web-src'
 
 needs() {
@@ -83,12 +97,13 @@ needs() {
 	arm) printf '%s' "$arm_needs" ;;
 	aarch64) printf '%s' "$aarch64_needs" ;;
 	charts) printf '%s' "$charts_needs" ;;
+	compare) printf '%s%s' "$compare_needs" "$charts_needs" ;;
 	all) printf '%s%s' "$host_needs" "$arm_needs" ;;
 	esac | sort -u
 }
 
 wants_arm() {
-	[ "$what" != host ] && [ "$what" != charts ]
+	case $what in host | charts | compare) return 1 ;; esac
 }
 
 # --- Rust ---------------------------------------------------------------------
@@ -99,7 +114,7 @@ check_rust() {
 	fi
 	minor=$(rustc --version | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
 	[ "${minor:-0}" -ge 88 ] || die "$(rustc --version) is too old: Rust 1.88 or newer is needed"
-	case $what in arm | aarch64) return 0 ;; esac
+	case $what in arm | aarch64 | compare) return 0 ;; esac
 	for component in clippy rustfmt; do
 		case $component in
 		clippy) command=clippy ;;
@@ -135,7 +150,7 @@ missing_packages() {
 }
 
 missing_extras() {
-	case $what in arm | aarch64) return 0 ;; esac
+	case $what in arm | aarch64 | charts | compare) return 0 ;; esac
 	for package in $host_extras; do
 		have "$package" || installed "$package" || ! available "$package" || printf '%s\n' "$package"
 	done
@@ -273,7 +288,7 @@ list_needs() {
 	for command in qemu-system-arm apt-get; do
 		! wants_arm || [ "$what" = aarch64 ] || have "$command" || missing="$missing $command"
 	done
-	[ "$what" != charts ] || python3 -c 'import matplotlib' 2>/dev/null || missing="$missing matplotlib"
+	case $what in charts | compare) python3 -c 'import matplotlib' 2>/dev/null || missing="$missing matplotlib" ;; esac
 	[ -n "$missing" ] || return 0
 	printf 'This is not Debian or Ubuntu, so nothing was installed. Missing here:\n' >&2
 	for name in $missing; do

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -51,26 +52,30 @@ def measure():
     environment.setdefault("REACHBACK_BIN", f"{TARGET}/release/reachback")
     inner = [sys.executable, str(TOP / "tests/server/fleet.py")]
     fleets = [subprocess.Popen([*inner, program, f"{RESULTS}/real-{program}.json"], env=environment, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) for program in PROGRAMS]
-    await_all(fleets, "ready")
-    for phase in REAL:
-        print(f"fleet: {phase}, {datetime.datetime.now():%H:%M:%S}", flush=True)
-        for number, fleet in enumerate(fleets):
-            if number:
-                time.sleep(APART_S)
-            print(phase, file=fleet.stdin, flush=True)
-        await_all(fleets, phase)
-    for fleet in fleets:
-        fleet.stdin.close()
-        fleet.wait()
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) for program in PROGRAMS]
+    try:
+        await_all(fleets, "ready")
+        for phase in REAL:
+            print(f"fleet: {phase}, {datetime.datetime.now():%H:%M:%S}", flush=True)
+            for number, fleet in enumerate(fleets):
+                if number:
+                    time.sleep(APART_S)
+                print(phase, file=fleet.stdin, flush=True)
+            await_all(fleets, phase)
+        for fleet in fleets:
+            fleet.stdin.close()
+            fleet.wait()
+    finally:
+        # The place goes with its processes.
+        for fleet in fleets:
+            if fleet.poll() is None:
+                os.killpg(fleet.pid, signal.SIGKILL)
 
 
 def await_all(fleets, word):
     for fleet in fleets:
         line = fleet.stdout.readline().strip()
         if line != word:
-            for other in fleets:
-                other.kill()
             sys.exit(f"fleet: {fleet.args[2]} says '{line}' and not '{word}'; what failed is above")
 
 
@@ -188,6 +193,8 @@ def main():
     what = sys.argv[1] if len(sys.argv) > 1 else "all"
     if len(sys.argv) > 2 or what not in ("all", "real", "simulated", "write"):
         sys.exit(__doc__)
+    # So that the fleets are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     RESULTS.mkdir(parents=True, exist_ok=True)
     if what in ("all", "real"):
         measure()

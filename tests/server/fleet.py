@@ -36,6 +36,7 @@ ClientAliveInterval 15
 ClientAliveCountMax 3
 """
 ALIVE = ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=30"]
+LOG = Path("/var/log/sshd.log")
 VERSIONS = {"reachback": "reachback --version", "autossh": "autossh -V; ssh -V", "dbclient": "dbclient -V"}
 LOOP = 'while :; do "$@"; sleep 60; done'
 
@@ -66,7 +67,7 @@ class Member:
         self.public = Path(f"{key}.pub").read_text().strip()
         self.fingerprint = sh(f"ssh-keygen -l -f {key}.pub").split()[1]
         self.process = None
-        self.back = False
+        self.back, self.port = False, None
 
     def start(self, gate):
         """It runs once `gate` is closed at its other end."""
@@ -157,9 +158,9 @@ def main():
     (where / "rules").write_text(NFT)
     sh(f"nft -f {where}/rules")
     Path("/etc/ssh/sshd_config.d/10-fleet.conf").write_text(SSHD)
-    server = Server()
+    server = Server(LOG)
     sh(f"{KIT}/setup")
-    watch = Watch(server.log)
+    watch = Watch(LOG)
     members = [Member(where, number, program, watch.target) for number in range(COUNT)]
     enrol(where, members, program)
     watch.members = {member.fingerprint: member for member in members}

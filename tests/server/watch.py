@@ -13,7 +13,6 @@ import place
 from place import Sshd, sh
 
 PROBE_S = 2
-PATIENCE_S = 20
 ENDED = r"^(?:Read error|Received disconnect|Disconnected|Connection (?:closed|reset)) .* port (\d+)"
 TICKS = os.sysconf("SC_CLK_TCK")
 NFT = """
@@ -81,7 +80,9 @@ class Watch:
                 self.logins += 1
                 self.ended.discard(port)
                 if fingerprint in self.members:
-                    self.loop.create_task(self.confirm(self.members[fingerprint], port))
+                    member = self.members[fingerprint]
+                    member.port = port
+                    self.loop.create_task(self.confirm(member, port))
             await asyncio.sleep(0.05)
 
     async def confirm(self, member, port):
@@ -89,33 +90,28 @@ class Watch:
 
         What an older session still holds is left alone: visitors keep sshd from seeing that its client is gone.
         """
-        until, silent = time.monotonic() + PATIENCE_S, 0
         await asyncio.sleep(0.2)
-        while time.monotonic() < until and silent < 2 and not member.back and port not in self.ended:
+        while member.port == port and port not in self.ended and not member.back:
             since = self.since
-            answers = [await self.answer(listener) for listener in member.listeners]
-            silent += False in answers
-            if not all(answers):
+            if not all([await self.answers(listener) for listener in member.listeners]):
                 await asyncio.sleep(0.3)
             elif since == self.since and not member.back:
                 member.back = True
                 self.returns[member.name] = time.monotonic() - since
 
     @staticmethod
-    async def answer(listener):
-        """None where nobody listens, false where nobody answers."""
+    async def answers(listener):
         opened = (asyncio.open_unix_connection(listener) if isinstance(listener, str)
                   else asyncio.open_connection("127.0.0.1", listener))
+        writer = None
         try:
             reader, writer = await asyncio.wait_for(opened, PROBE_S)
-        except (OSError, asyncio.TimeoutError):
-            return None
-        try:
             return await asyncio.wait_for(reader.read(1), PROBE_S) == b"k"
         except (OSError, asyncio.TimeoutError):
             return False
         finally:
-            writer.close()
+            if writer:
+                writer.close()
 
     async def sample(self):
         while True:

@@ -195,7 +195,8 @@ class TheImage(Booted):
         shown = self.machine.check("find / -xdev -path /proc -prune -o -path /sys -prune -o "
                                    "-name '*reachback*' -print -o -name 'custom_script*' -print")
         wanted = {destination for _, destination, _ in image.installed_files("systemd")}
-        made = {"/etc/reachback", "/run/reachback", "/var/run/reachback.pid", "/run/reachback.pid"}
+        made = {"/etc/reachback", "/run/reachback", "/var/run/reachback.pid", "/run/reachback.pid",
+                "/var/lib/reachback"}
         self.assertLessEqual(set(shown.split()), wanted | made)
 
     def test_03_the_program_keeps_the_size_limit(self):

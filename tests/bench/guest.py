@@ -17,6 +17,8 @@ MIB = 1 << 20
 TRANSFER_MIB = 20
 # Long enough after a change for the client to have come to rest.
 SETTLE_S = 3
+# Long enough for a client to give back what a load took, at one of its keepalives.
+AFTER_LOAD_S = 16
 INTERVAL_S = 5
 INTERVALS = 3
 SECOND_CALLS = 10
@@ -91,7 +93,7 @@ class Subject:
         self.idle()
         self.keystrokes()
         self.transfers()
-        time.sleep(SETTLE_S)
+        time.sleep(AFTER_LOAD_S)
         self.memory("after", f"after {2 * TRANSFER_MIB} MiB")
         self.second_call()
         self.stuck()

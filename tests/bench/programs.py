@@ -20,7 +20,7 @@ SSHD_OPTIONS = ("Compression no", "MaxStartups 200", "MaxSessions 200", "LogLeve
 
 def build():
     """Builds reachback for this machine, as it is released."""
-    if "REACHBACK_BIN" not in os.environ:
+    if not os.environ.get("REACHBACK_BIN"):
         command = ["cargo", "build", "-q", "--locked", "--release", "--bin", "reachback"]
         subprocess.run(command, cwd=image.TOP, check=True)
         target = os.environ.get("CARGO_TARGET_DIR", image.BUILD / "target")

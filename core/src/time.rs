@@ -11,7 +11,12 @@ pub struct Instant(pub u64);
 impl Instant {
     /// The time from `earlier` to `self`; zero if `earlier` is in fact later.
     pub fn since(self, earlier: Instant) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        let ms = self.0.saturating_sub(earlier.0);
+        // Spans of less than 49 days without a division of 64 bits, which ARMv7 does not have.
+        match u32::try_from(ms) {
+            Ok(ms) => Duration::new(u64::from(ms / 1000), ms % 1000 * 1_000_000),
+            Err(_) => Duration::from_millis(ms),
+        }
     }
 }
 
@@ -20,12 +25,13 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of time. Parts of a millisecond round up, so that a deadline is
     /// never early.
+    #[inline]
     fn add(self, rhs: Duration) -> Instant {
-        let whole_ms = rhs.as_nanos().div_ceil(1_000_000);
-        Instant(
-            self.0
-                .saturating_add(u64::try_from(whole_ms).unwrap_or(u64::MAX)),
-        )
+        // Not by `as_nanos`: ARMv7 divides 128 bits with hundreds of instructions, and this is
+        // called dozens of times in a turn.
+        let whole_ms = rhs.as_secs().saturating_mul(1000);
+        let parts_ms = u64::from(rhs.subsec_nanos().div_ceil(1_000_000));
+        Instant(self.0.saturating_add(whole_ms).saturating_add(parts_ms))
     }
 }
 
@@ -44,5 +50,8 @@ mod tests {
     fn a_time_that_has_not_come_is_zero_ago() {
         assert_eq!(Instant(3).since(Instant(9)), Duration::ZERO);
         assert_eq!(Instant(9).since(Instant(3)), Duration::from_millis(6));
+        for ms in [999, 1000, 61_234, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+            assert_eq!(Instant(ms).since(Instant(0)), Duration::from_millis(ms));
+        }
     }
 }

@@ -119,6 +119,9 @@ impl Control {
     /// One turn; true when there is more to do at once.
     pub fn drive(&mut self, tunnel: &mut impl Tunnel, registry: &Registry, now: Instant) -> bool {
         let served = self.serve(tunnel, registry, now);
+        if !self.acceptable && self.again.is_none_or(|at| now < at) {
+            return served;
+        }
         let more = self.accept(registry, now);
         // Who has come has asked already, as a rule.
         self.serve(tunnel, registry, now) || served || more

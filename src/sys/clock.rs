@@ -13,8 +13,9 @@ pub fn now() -> Instant {
     };
     // i64 on every target here except 32-bit glibc without 64-bit time, where it is i32.
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    let milliseconds = u64::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000;
-    Instant(seconds.saturating_mul(1000).saturating_add(milliseconds))
+    let milliseconds = u32::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000;
+    let whole_ms = seconds.saturating_mul(1000);
+    Instant(whole_ms.saturating_add(milliseconds.into()))
 }
 
 /// Seconds since 1970 on the wall clock, which may be wrong and may be set at any time: for

@@ -24,6 +24,8 @@ const FRESH: u32 = 10;
 pub struct Turns {
     timer: TimerFd,
     limit: Duration,
+    /// For so long a timer that was left running need not be set anew.
+    fresh: Duration,
     /// When the timer was set, while it runs.
     running: Option<Instant>,
     /// When the last turn ended.
@@ -38,6 +40,7 @@ impl Turns {
         Turns {
             timer,
             limit,
+            fresh: limit / FRESH,
             running: None,
             ended: Instant(0),
             row: 0,
@@ -71,7 +74,7 @@ impl Turns {
 
     fn is_fresh(&self, now: Instant) -> bool {
         let since = self.running.map(|at| now.since(at));
-        since.is_some_and(|since| since < self.limit / FRESH)
+        since.is_some_and(|since| since < self.fresh)
     }
 }
 

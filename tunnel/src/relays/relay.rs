@@ -31,7 +31,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(300);
 /// Packets that one target may send in one turn of the loop.
 const PACKETS_PER_TURN: usize = 2;
 /// What is read at once of a target that says less at a time, bytes.
-const BITE: usize = 4 * 1024;
+const BITE: usize = 1024;
 
 /// How far the target is.
 enum TargetState<O: Outside> {

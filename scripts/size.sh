@@ -2,7 +2,7 @@
 # Prints what the ARM binary costs in flash, and fails above the limit.
 #   SIZE_LIMIT   bytes of the stripped binary (default 750000: the sandbox made 632036 into 644332,
 #                enroll 668932, doctor some 20000, the way through a proxy 7000, host keys that change
-#                (UpdateHostKeys) 8000, and their certificates 6500 more; 950000 with an installed
+#                (UpdateHostKeys) 8000, and their certificates 6500 more; 1150000 with an installed
 #                standard library, which was compiled for speed and brings a reader of debug
 #                information along)
 set -eu
@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/scripts/lib.sh"
 
 case $(cat "$BUILD/arm/library" 2>/dev/null) in
-installed) limit=950000 ;;
+installed) limit=1150000 ;;
 *) limit=750000 ;;
 esac
 limit=${SIZE_LIMIT:-$limit}

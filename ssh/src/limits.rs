@@ -30,7 +30,7 @@ pub const CHANNELS: usize = 128;
 /// Window of a channel as it is opened: what the peer may send before the target has taken it.
 pub const CHANNEL_WINDOW: u32 = 64 * 1024;
 /// The most that a window is widened to. How much all have together is the caller's decision.
-pub const WIDEST_WINDOW: u32 = 1024 * 1024;
+pub const WIDEST_WINDOW: u32 = 2 * 1024 * 1024;
 /// Largest data packet taken and sent (RFC 4254 section 5.1).
 pub const CHANNEL_PACKET: u32 = 32 * 1024;
 /// Forwards on one connection.

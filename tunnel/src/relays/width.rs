@@ -2,7 +2,7 @@
 //!
 //! A window that is smaller than what the path holds makes a transfer wait for every round trip; one
 //! that is larger fills this controller's memory, or a slow link's queue, to no purpose. So a window
-//! widens when a whole one came within a second and the target took it all, and what all of them hold
+//! widens when a whole one came within half a second and the target took it all, and what all of them hold
 //! beyond the windows they opened with comes out of one budget.
 
 use std::time::Duration;
@@ -15,9 +15,10 @@ use super::relay::Relay;
 use crate::outside::Outside;
 
 /// What all windows together have beyond [`CHANNEL_WINDOW`] each, bytes.
-pub const WIDTH_BUDGET: usize = 2 * 1024 * 1024;
-/// A link that fills a window in this time has room for twice as much.
-const SPELL: Duration = Duration::from_secs(1);
+pub const WIDTH_BUDGET: usize = 4 * 1024 * 1024;
+/// A link that fills a window in this time has room for twice as much. What the peer has sent ahead is in
+/// the way of a keystroke; on the other hand a round trip that takes longer has to do with the first window.
+const SPELL: Duration = Duration::from_millis(500);
 
 /// What came within the present [`SPELL`].
 #[derive(Default)]
@@ -78,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn a_window_within_a_second_counts_once() {
-        let mut pace = after(&[(40, false, 5_000), (40, false, 5_900)]);
+    fn a_window_within_half_a_second_counts_once() {
+        let mut pace = after(&[(40, false, 5_000), (40, false, 5_450)]);
         assert!(!pace.fills(81));
         assert!(pace.fills(80));
         assert!(!pace.fills(1));
@@ -87,8 +88,8 @@ mod tests {
 
     #[test]
     fn what_takes_longer_does_not_count() {
-        assert!(!after(&[(40, false, 5_000), (40, false, 6_000)]).fills(80));
-        assert!(after(&[(40, false, 5_000), (80, false, 6_000)]).fills(80));
+        assert!(!after(&[(40, false, 5_000), (40, false, 5_500)]).fills(80));
+        assert!(after(&[(40, false, 5_000), (80, false, 5_500)]).fills(80));
     }
 
     #[test]

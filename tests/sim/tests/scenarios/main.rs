@@ -25,7 +25,7 @@ use reachback_sim::setup::Setup;
 use reachback_sim::targets::Manner;
 use reachback_sim::world::World;
 use reachback_ssh::Rekey;
-use reachback_ssh::limits::{CHANNEL_WINDOW, WIDEST_WINDOW};
+use reachback_ssh::limits::CHANNEL_WINDOW;
 
 const S: u64 = 1_000;
 const MIN: u64 = 60 * S;

@@ -181,7 +181,8 @@ fn old_test_accepts(text: &str) -> bool {
     text.split('\n').any(|line| OLD.is_match(line))
 }
 
-/// One destination by RFC 1123 and RFC 791, said without any of the code under test.
+/// One destination by RFC 1123 and RFC 791, and no name of numbers alone (inet_aton(3)), said without any
+/// of the code under test.
 fn is_well_formed(text: &str) -> bool {
     const USER: &str = "[A-Za-z0-9_][A-Za-z0-9_-]{0,31}";
     static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
@@ -192,9 +193,13 @@ fn is_well_formed(text: &str) -> bool {
         let label = "[A-Za-z0-9][A-Za-z0-9-]{0,62}";
         Regex::new(&format!(r"^{USER}@((?:{label}\.)+{label})$")).unwrap()
     });
+    static NUMBERS: LazyLock<Regex> = LazyLock::new(|| {
+        let number = "(?:0[xX][0-9A-Fa-f]*|[0-9]+)";
+        Regex::new(&format!(r"^{number}(?:\.{number})*$")).unwrap()
+    });
     let (_, host) = text.split_once('@').unwrap_or_default();
-    let has_letter_or_hyphen = host.bytes().any(|b| !b.is_ascii_digit() && b != b'.');
-    text.len() <= 255 && (ADDRESS.is_match(text) || (NAME.is_match(text) && has_letter_or_hyphen))
+    text.len() <= 255
+        && (ADDRESS.is_match(text) || (NAME.is_match(text) && !NUMBERS.is_match(host)))
 }
 
 #[test]
@@ -216,6 +221,24 @@ fn what_the_old_test_let_through_by_mistake_is_refused() {
             "{injected:?} is a case of this kind"
         );
         assert!(Destination::parse_script(injected).is_err(), "{injected:?}");
+    }
+}
+
+#[test]
+fn a_name_of_numbers_alone_is_refused_hexadecimal_ones_too() {
+    for host in ["1.2.3.4.5", "0x7f.1", "200.200.200.250.0X"] {
+        let text = format!("a@{host}");
+        assert!(
+            !is_well_formed(&text) && Destination::parse_script(&text).is_err(),
+            "{host}"
+        );
+    }
+    for host in ["1.2.3.4.5a", "0xg.1", "200.200.200.250.X0"] {
+        let text = format!("a@{host}");
+        assert!(
+            is_well_formed(&text) && Destination::parse_script(&text).is_ok(),
+            "{host}"
+        );
     }
 }
 

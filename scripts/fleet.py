@@ -172,7 +172,7 @@ def part(kind):
     lines = f"{table(found, first if kind == 'real' else SIMULATED)}\n\n{draw(kind, found, first if kind == 'real' else SIMULATED)}"
     if kind == "real":
         versions = "; ".join(data["version"] for data in found.values())
-        about = f"{first['count']} controllers of each program; {first['server']} as server; {versions}; Linux {platform.release().split("-")[0]}"
+        about = f"{first['count']} controllers of each program; {first['server']} as server; {versions}; Linux {platform.release().split('-')[0]}"
     else:
         about = f"{first['count']:,} controllers of each program; {first['login_us'] / 1000:.1f} ms of processor time for a login"
     today = datetime.date.fromtimestamp((RESULTS / f"{kind}-reachback.json").stat().st_mtime)

@@ -101,7 +101,7 @@ def share(phase, count, percent):
     """When so many of a hundred were back, in words."""
     needed = max(-(-count * percent // 100), 1)
     back = phase["back_s"]
-    return f"{max(back[needed - 1], 0):.0f} s" if len(back) >= needed else f"- ({len(back) / count:.0%})"
+    return f"{max(back[needed - 1], 0):.0f} s" if len(back) >= needed else f"- ({len(back) * 100 // count}%)"
 
 
 def rates(rows):

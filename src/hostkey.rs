@@ -214,12 +214,12 @@ impl HostKeys {
             let types = known_hosts::pinned_types(text, host, port, &HmacSha1);
             types.iter().map(|name| (*name).to_owned()).collect()
         };
-        let found = types(&self.text()?.0);
-        let mut found = match found.is_empty() {
-            true => types(&self.run.0.borrow()),
-            false => found,
-        };
-        if self.has_authority(host, port)? {
+        let text = self.text()?.0;
+        let mut found = types(&text);
+        if found.is_empty() {
+            found = types(&self.run.0.borrow());
+        }
+        if known_hosts::has_authority(&text, host, port, &HmacSha1) {
             found.push(CERTIFIED.to_owned());
         }
         Ok(found)

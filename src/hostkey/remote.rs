@@ -23,9 +23,7 @@ impl HostKeys {
             Err(why) => format!("unusable\n{}", lines(&why)),
         }
     }
-}
 
-impl HostKeys {
     /// Changes a pin in the file for a process that may not; the answer to it.
     pub fn amend_for_another(&self, host: &str, port: u16, change: &Change) -> String {
         match self.amend_file(host, port, change) {

@@ -119,7 +119,8 @@ impl Control {
     /// One turn; true when there is more to do at once.
     pub fn drive(&mut self, tunnel: &mut impl Tunnel, registry: &Registry, now: Instant) -> bool {
         let served = self.serve(tunnel, registry, now);
-        if !self.acceptable && self.again.is_none_or(|at| now < at) {
+        self.acceptable |= self.again.is_some_and(|at| at <= now);
+        if !self.acceptable {
             return served;
         }
         let more = self.accept(registry, now);
@@ -148,9 +149,6 @@ impl Control {
 
     /// True when there may be more to take.
     fn accept(&mut self, registry: &Registry, now: Instant) -> bool {
-        if self.again.is_some_and(|at| at <= now) {
-            self.acceptable = true;
-        }
         for _ in 0..ACCEPTS_PER_TURN {
             if !self.acceptable {
                 return false;
